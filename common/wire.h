@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wire.h - what control and nodes say to each other, as structs and as JSON objects.
+ *
+ * A frame is a 4-byte big-endian length and one JSON object of at most WIRE_FRAME_MAX bytes.
+ * Each side numbers its frames of one session from 1 (`seq`). A receiver drops a number it has seen
+ * and ends the session at a gap; the next hello then repairs everything by resending state. So
+ * within a session the frames that have effect are an unbroken run, whatever carried them.
+ * Unknown keys are ignored and unknown message types answered with nothing, so that neighbouring
+ * versions understand each other. Nothing here blocks or does I/O.
+ */
+#pragma once
+
+#include <json-c/json.h>
+
+#include "types.h"
+
+#define WIRE_VERSION 1
+#define WIRE_FRAME_MAX MIB
+#define WIRE_HEADER 4
+#define WIRE_HOLDS_MAX 4096
+#define WIRE_WHY_MAX 512
+
+enum wire_type {
+	WIRE_HELLO,   /* node: who I am, what I hold */
+	WIRE_WELCOME, /* control: you are in */
+	WIRE_ASSIGN,  /* control: one dataset's wish */
+	WIRE_REPORT,  /* node: one dataset's status, and what it asks for */
+	WIRE_PING,    /* either: answer with PONG; shows that the sender lives */
+	WIRE_PONG,
+	WIRE_BYE,     /* either: this session ends, and why */
+	WIRE_TYPE_MAX,
+};
+
+/* One dataset on one node: in hello for each that is held, in report for the one it is about. */
+struct wire_status {
+	struct id128 dataset_id, volume_id;
+	uint64_t epoch;		  /* of the claim or the accepted grant; 0: none */
+	enum ds_state state;
+	bool mounted;		  /* at its mountpoint, verified */
+	uint64_t size_bytes;	  /* of the device or volume; 0: not known */
+	uint64_t used_bytes, available_bytes; /* of the mounted filesystem; both 0: not known */
+	struct id128 fs_uuid;	  /* seen on the device; nil: not known */
+	char why[WIRE_WHY_MAX];	  /* one line for people */
+	enum ds_step step;	  /* that last_error speaks of */
+	int error;		  /* errno of the last failed attempt, positive; 0: none */
+	unsigned int attempts;	  /* failed in a row */
+	char *mountpoint, *device, *holders; /* allocated or NULL; holders: lines */
+};
+
+struct wire_hello {
+	char *version;		/* of the software, for people */
+	struct id128 host;	/* of the state directory: one machine, one value */
+	struct id128 boot;	/* the kernel's boot_id: the era of REST v1 */
+	char *address;		/* configured address, or NULL: take the connection's */
+	char *backend;		/* name of the one backend, "loopback" */
+	bool shared;		/* its volumes can be attached by other nodes that have it */
+	uint64_t incarnation, version_seen; /* highest of control that this node has seen */
+	struct wire_status *holds;
+	size_t n_holds;
+};
+
+struct wire_welcome {
+	char *version;
+	uint64_t incarnation, revision;
+	uint32_t heartbeat_ms; /* send something at least this often */
+};
+
+struct wire_assign {
+	struct id128 dataset_id;
+	enum wish_kind wish;
+	uint64_t epoch;		/* 0 for WAIT, KEEP and FORGET */
+	struct id128 volume_id;
+	uint64_t size_bytes;	/* that the volume has or shall have */
+	enum fs_kind filesystem;
+	struct id128 fs_uuid;
+	enum format_state format_state;
+	struct id128 owner, primary; /* nil: nobody */
+	uint64_t revision;	/* of control's state; stamped when sent */
+	char why[WIRE_WHY_MAX];	/* of WAIT: who has it and what that node is doing */
+	struct json_object *metadata; /* of strings; NULL: none. Referenced */
+};
+
+struct wire_report {
+	enum report_kind kind;
+	struct wire_status status;
+};
+
+struct wire_bye {
+	char *reason; /* one line for people */
+	bool refused; /* the hello was refused; come back later, not at once */
+};
+
+struct wire_msg {
+	enum wire_type type;
+	uint64_t seq;
+	union {
+		struct wire_hello hello;
+		struct wire_welcome welcome;
+		struct wire_assign assign;
+		struct wire_report report;
+		struct wire_bye bye;
+	};
+};
+
+const char *wire_type_name(enum wire_type v);
+
+/* Frees what @m points to and zeroes it; NULL is fine. */
+void wire_msg_done(struct wire_msg *m);
+void wire_status_done(struct wire_status *s);
+
+/* Copies; @ret is overwritten, not freed first. 0 or -ENOMEM. */
+int wire_status_copy(const struct wire_status *s, struct wire_status *ret);
+
+/**
+ * wire_encode() - a whole frame, header included
+ * @ret_frame: allocated; the caller frees it
+ *
+ * Returns: 0, -EMSGSIZE beyond WIRE_FRAME_MAX, or -ENOMEM.
+ */
+int wire_encode(const struct wire_msg *m, uint8_t **ret_frame, size_t *ret_size);
+
+/**
+ * wire_decode() - one JSON object without its header; the bytes are a stranger's
+ * @ret: set on success only; end it with wire_msg_done()
+ * @ret_error: a static sentence naming what was wrong; set on -EBADMSG only
+ *
+ * Returns: 0; -EBADMSG for what is no valid message; -ENOTSUP for an unknown type; -ENOMEM.
+ */
+int wire_decode(const uint8_t *json, size_t size, struct wire_msg *ret, const char **ret_error);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * assign.h - who may touch which volume: control's decisions, and nothing else.
+ *
+ * Pure: no I/O, no clock, no thread. The daemon and the simulator feed it one event at a time with
+ * the time and 128 random bits, commit the record changes that come out, and send the messages
+ * when the transaction that they depend on is durable.
+ *
+ * Inside, a dataset is its record plus facts: what its owner said in the present session. Every
+ * event updates facts, then one function compares record and facts and takes the next step, so a
+ * step whose commit failed is simply found again. A record has two forms: `now`, which decisions
+ * are made on, and `kept`, which is durable and which others are shown.
+ *
+ * Ownership in short: FREE --grant(e+1)--> OWNED(e) --released(e) or hello without it--> FREE, where
+ * the way back and the next grant are one commit. A grant is never used twice.
+ */
+#pragma once
+
+#include "record.h"
+#include "wire.h"
+
+struct assign;
+
+enum assign_event_type {
+	ASSIGN_CREATE,	/* .record: dataset_id, metadata, sizes, primary, filesystem, created_at */
+	ASSIGN_MOVE,	/* .dataset_id, .primary */
+	ASSIGN_DELETE,	/* .dataset_id */
+	ASSIGN_HELLO,	/* .node, .session, .hello, .address */
+	ASSIGN_REPORT,	/* .node, .session, .report */
+	ASSIGN_HEARD,	/* .node, .session: any other frame */
+	ASSIGN_GONE,	/* .node, .session: the connection ended */
+	ASSIGN_REPLACE, /* .node: an operator says that another machine may use this identity */
+	ASSIGN_TICK,	/* the time assign_next_wake() asked for has come */
+	ASSIGN_EVENT_MAX,
+};
+
+struct assign_event {
+	enum assign_event_type type;
+	uint64_t random[2];		   /* fresh for every event; ids are derived from them */
+	struct id128 dataset_id, node, primary;
+	uint64_t session;		   /* chosen by the caller, never used before; not 0 */
+	const struct ds_record *record;
+	const struct wire_hello *hello;
+	const struct wire_report *report;
+	const char *address;		   /* of the node as clients shall see it */
+};
+
+/* A change to be made durable. Several of one result are one transaction. */
+struct assign_change {
+	bool is_node;
+	struct ds_record ds;
+	struct node_record node;
+};
+
+struct assign_send {
+	struct id128 node;
+	uint64_t session;
+	uint64_t after_txn;   /* send when this transaction is durable; 0: at once */
+	bool close;	      /* end the session after this message */
+	struct wire_msg msg;  /* seq 0: numbered when sent */
+};
+
+struct assign_result {
+	/*
+	 * Of CREATE, MOVE, DELETE, REPLACE: 0, -EEXIST (id in use), -ENOENT, -EOWNERDEAD (deleted),
+	 * -EINVAL. Of the others: 0.
+	 */
+	int status;
+	uint64_t txn; /* 0: nothing to commit. An answer to the client waits for it. */
+	struct assign_change *changes;
+	size_t n_changes;
+	struct assign_send *sends;
+	size_t n_sends;
+};
+
+/**
+ * assign_new() - an empty cluster
+ * @incarnation: of control's state; grows when a restored store is put to use
+ * Returns: 0 or -ENOMEM. Every later allocation failure ends the process: a half-made decision
+ * is worse than a restart, which finds everything again.
+ */
+int assign_new(uint64_t incarnation, struct assign **ret);
+struct assign *assign_free(struct assign *a);
+
+/* Loads stored records before the first event. Copies. */
+void assign_load_dataset(struct assign *a, const struct ds_record *r);
+void assign_load_node(struct assign *a, const struct node_record *r);
+
+/**
+ * assign_decide() - one event in, changes and messages out
+ * @now_ms: monotonic
+ * @ret: overwritten; end it with assign_result_done()
+ */
+void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event *ev,
+	struct assign_result *ret);
+void assign_result_done(struct assign_result *r);
+
+/* Transaction @txn is durable. Transactions are reported in order. */
+void assign_committed(struct assign *a, uint64_t txn);
+
+/* Transaction @txn and all after it failed and are void; steps are tried again after a second. */
+void assign_failed(struct assign *a, uint64_t now_ms, uint64_t txn);
+
+/* When ASSIGN_TICK is wanted, in ms of @now_ms's clock; UINT64_MAX: not at all. */
+uint64_t assign_next_wake(const struct assign *a);
+
+/* ---- what others may know; pointers are borrowed until the next event ---- */
+
+struct assign_view {
+	const struct ds_record *record;	  /* durable form */
+	const struct wire_status *status; /* last word of the owner, or of the last one; or NULL */
+	struct id128 status_node;	  /* who said it */
+	uint64_t status_age_ms;		  /* since it was said */
+	bool status_live;		  /* that node's session is open */
+	const char *wanted;		  /* "mounted", "deleted" */
+};
+
+/* -ENOENT when there is no durable dataset of this id. */
+int assign_dataset(const struct assign *a, uint64_t now_ms, struct id128 id, struct assign_view *ret);
+
+/* Calls @fn for each durable dataset, oldest first; stops when it returns non-zero, returns that. */
+int assign_datasets(const struct assign *a, uint64_t now_ms,
+	int (*fn)(const struct assign_view *v, void *userdata), void *userdata);
+
+/* One line for people: why this dataset is where it is. Returns @buf. */
+char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char *buf, size_t size);
+
+struct assign_node_view {
+	struct id128 uuid, host, boot;
+	const char *address, *backend, *version;
+	bool live;	       /* its session is open */
+	uint64_t session;      /* 0: none */
+	uint64_t silent_ms;    /* since it was last heard; 0 when never */
+	bool heard;	       /* ever, since control started */
+	size_t n_unknown;      /* volumes it holds that control has no record of */
+};
+
+int assign_node(const struct assign *a, uint64_t now_ms, struct id128 uuid,
+	struct assign_node_view *ret);
+int assign_nodes(const struct assign *a, uint64_t now_ms,
+	int (*fn)(const struct assign_node_view *v, void *userdata), void *userdata);
+
+/* Counts of everything decided since assign_new(); equal numbers mean an unchanged configuration. */
+uint64_t assign_changes(const struct assign *a);

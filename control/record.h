@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record.h - what control keeps for ever: one record a dataset, one a node.
+ * In the store they are JSON maps with a "version"; keys that this version does not know are kept.
+ * Plain data with two counted json-c references; nothing blocks.
+ */
+#pragma once
+
+#include <json-c/json.h>
+
+#include "types.h"
+
+#define RECORD_BACKEND_MAX 32
+
+struct ds_record {
+	struct id128 dataset_id;
+	struct json_object *metadata; /* of strings, never NULL in a valid record; counted */
+	struct json_object *extra;    /* unknown keys of the stored map, or NULL; counted */
+	uint64_t maximum_size;	      /* as asked for, bytes; 0: not given */
+	uint64_t size_bytes;	      /* of the volume: maximum_size or the default */
+	int64_t created_at;	      /* seconds since the epoch */
+	struct id128 primary;	      /* the wish: where it should be; never nil in v1 */
+	bool deleted;		      /* the wish: gone. volume_id nil then means: done */
+	char backend[RECORD_BACKEND_MAX];
+	struct id128 volume_id;	      /* chosen before create; nil: none (only when deleted) */
+	enum fs_kind filesystem;
+	struct id128 fs_uuid;	      /* chosen before mkfs */
+	enum format_state format_state;
+	struct id128 owner;	      /* the only node that may attach; nil: nobody */
+	uint64_t epoch;		      /* of the last grant; grows by one with each */
+	enum grant_kind grant;	      /* what the owner may do; meaningless without owner */
+	uint64_t incarnation;	      /* of control when the owner was last confirmed */
+};
+
+struct node_record {
+	struct id128 uuid;
+	struct id128 host;	      /* whose hello may use this identity; nil: the next one's */
+	struct json_object *extra;
+};
+
+void ds_record_done(struct ds_record *r);
+void ds_record_copy(const struct ds_record *r, struct ds_record *ret); /* takes references */
+bool ds_record_equal(const struct ds_record *a, const struct ds_record *b); /* metadata by pointer */
+void node_record_done(struct node_record *r);
+
+/**
+ * ds_record_to_json(), node_record_to_json() - the stored form
+ * Returns: an allocated JSON text that the caller frees, or NULL when out of memory.
+ */
+char *ds_record_to_json(const struct ds_record *r);
+char *node_record_to_json(const struct node_record *r);
+
+/**
+ * ds_record_from_json(), node_record_from_json() - read a stored map
+ * @ret: set on success only; end it with *_done()
+ *
+ * Returns: 0, -EBADMSG when the text is no such record (the store is damaged), or -ENOMEM.
+ */
+int ds_record_from_json(const char *text, struct ds_record *ret);
+int node_record_from_json(const char *text, struct node_record *ret);
