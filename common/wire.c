@@ -1,0 +1,599 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <inttypes.h>
+
+#include "wire.h"
+
+#define WIRE_DEPTH_MAX 16
+#define WIRE_TEXT_MAX (64 * 1024) /* holders of a busy mount are the longest text there is */
+
+static const char *const wire_types[] = { "hello", "welcome", "assign", "report", "ping", "pong",
+	"bye" };
+static_assert(ARRAY_SIZE(wire_types) == WIRE_TYPE_MAX, "a message type has no word");
+
+const char *wire_type_name(enum wire_type v)
+{
+	assert((unsigned)v < WIRE_TYPE_MAX);
+	return wire_types[v];
+}
+
+static void json_putp(struct json_object **o)
+{
+	json_object_put(*o);
+}
+
+#define _cleanup_json_ _cleanup_(json_putp)
+
+/* ---- ownership ---- */
+
+void wire_status_done(struct wire_status *s)
+{
+	if (!s)
+		return;
+	free(s->mountpoint);
+	free(s->device);
+	free(s->holders);
+	memset(s, 0, sizeof(*s));
+}
+
+static int copy_text(const char *from, char **ret)
+{
+	*ret = from ? strdup(from) : NULL;
+	return from && !*ret ? -ENOMEM : 0;
+}
+
+int wire_status_copy(const struct wire_status *s, struct wire_status *ret)
+{
+	struct wire_status c = *s;
+
+	c.mountpoint = c.device = c.holders = NULL;
+	if (copy_text(s->mountpoint, &c.mountpoint) < 0 || copy_text(s->device, &c.device) < 0 ||
+		copy_text(s->holders, &c.holders) < 0) {
+		wire_status_done(&c);
+		return -ENOMEM;
+	}
+	*ret = c;
+	return 0;
+}
+
+static void hello_done(struct wire_hello *h)
+{
+	free(h->version);
+	free(h->address);
+	free(h->backend);
+	for (size_t i = 0; i < h->n_holds; i++)
+		wire_status_done(&h->holds[i]);
+	free(h->holds);
+}
+
+void wire_msg_done(struct wire_msg *m)
+{
+	if (!m)
+		return;
+	switch (m->type) {
+	case WIRE_HELLO:
+		hello_done(&m->hello);
+		break;
+	case WIRE_WELCOME:
+		free(m->welcome.version);
+		break;
+	case WIRE_ASSIGN:
+		json_object_put(m->assign.metadata);
+		break;
+	case WIRE_REPORT:
+		wire_status_done(&m->report.status);
+		break;
+	case WIRE_BYE:
+		free(m->bye.reason);
+		break;
+	case WIRE_PING:
+	case WIRE_PONG:
+	case WIRE_TYPE_MAX:
+		break;
+	}
+	memset(m, 0, sizeof(*m));
+}
+
+/* ---- writing; a NULL from json-c is remembered in the builder and told once at the end ---- */
+
+struct builder {
+	struct json_object *o;
+	bool failed;
+};
+
+static void put(struct builder *b, const char *key, struct json_object *value)
+{
+	if (!value || json_object_object_add(b->o, key, value) < 0) {
+		json_object_put(value);
+		b->failed = true;
+	}
+}
+
+static void put_text(struct builder *b, const char *key, const char *text)
+{
+	if (text && *text)
+		put(b, key, json_object_new_string(text));
+}
+
+static void put_id(struct builder *b, const char *key, struct id128 id)
+{
+	if (!id128_is_nil(id))
+		put(b, key, json_object_new_string_len(ID128_STR(id), ID128_TEXT - 1));
+}
+
+static void put_u64(struct builder *b, const char *key, uint64_t v)
+{
+	if (v)
+		put(b, key, json_object_new_uint64(v));
+}
+
+static void put_bool(struct builder *b, const char *key, bool v)
+{
+	if (v)
+		put(b, key, json_object_new_boolean(true));
+}
+
+static void status_to_json(struct builder *b, const struct wire_status *s)
+{
+	put_id(b, "dataset_id", s->dataset_id);
+	put_id(b, "volume_id", s->volume_id);
+	put_u64(b, "epoch", s->epoch);
+	put_text(b, "state", ds_state_name(s->state));
+	put_bool(b, "mounted", s->mounted);
+	put_u64(b, "size", s->size_bytes);
+	put_u64(b, "used", s->used_bytes);
+	put_u64(b, "available", s->available_bytes);
+	put_id(b, "fs_uuid", s->fs_uuid);
+	put_text(b, "why", s->why);
+	if (s->error) {
+		put_text(b, "step", ds_step_name(s->step));
+		put_u64(b, "errno", (uint64_t)s->error);
+	}
+	put_u64(b, "attempts", s->attempts);
+	put_text(b, "mountpoint", s->mountpoint);
+	put_text(b, "device", s->device);
+	put_text(b, "holders", s->holders);
+}
+
+static void hello_to_json(struct builder *b, const struct wire_hello *h)
+{
+	struct json_object *holds = json_object_new_array();
+
+	put_u64(b, "wire", WIRE_VERSION);
+	put_text(b, "version", h->version);
+	put_id(b, "host", h->host);
+	put_id(b, "boot", h->boot);
+	put_text(b, "address", h->address);
+	put_text(b, "backend", h->backend);
+	put_bool(b, "shared", h->shared);
+	put_u64(b, "incarnation", h->incarnation);
+	put_u64(b, "revision", h->version_seen);
+	for (size_t i = 0; holds && i < h->n_holds; i++) {
+		struct builder item = { .o = json_object_new_object() };
+
+		if (!item.o) {
+			b->failed = true;
+			break;
+		}
+		status_to_json(&item, &h->holds[i]);
+		if (item.failed || json_object_array_add(holds, item.o) < 0) {
+			json_object_put(item.o);
+			b->failed = true;
+			break;
+		}
+	}
+	put(b, "holds", holds);
+}
+
+static void assign_to_json(struct builder *b, const struct wire_assign *a)
+{
+	put_id(b, "dataset_id", a->dataset_id);
+	put_text(b, "wish", wish_kind_name(a->wish));
+	put_u64(b, "epoch", a->epoch);
+	put_id(b, "volume_id", a->volume_id);
+	put_u64(b, "size", a->size_bytes);
+	put_text(b, "filesystem", fs_kind_name(a->filesystem));
+	put_id(b, "fs_uuid", a->fs_uuid);
+	put_text(b, "format_state", format_state_name(a->format_state));
+	put_id(b, "owner", a->owner);
+	put_id(b, "primary", a->primary);
+	put_u64(b, "revision", a->revision);
+	put_text(b, "why", a->why);
+	if (a->metadata)
+		put(b, "metadata", json_object_get(a->metadata));
+}
+
+static void msg_to_json(struct builder *b, const struct wire_msg *m)
+{
+	put_text(b, "type", wire_type_name(m->type));
+	put_u64(b, "seq", m->seq);
+	switch (m->type) {
+	case WIRE_HELLO:
+		hello_to_json(b, &m->hello);
+		break;
+	case WIRE_WELCOME:
+		put_text(b, "version", m->welcome.version);
+		put_u64(b, "incarnation", m->welcome.incarnation);
+		put_u64(b, "revision", m->welcome.revision);
+		put_u64(b, "heartbeat_ms", m->welcome.heartbeat_ms);
+		break;
+	case WIRE_ASSIGN:
+		assign_to_json(b, &m->assign);
+		break;
+	case WIRE_REPORT:
+		put_text(b, "report", report_kind_name(m->report.kind));
+		status_to_json(b, &m->report.status);
+		break;
+	case WIRE_BYE:
+		put_text(b, "reason", m->bye.reason);
+		put_bool(b, "refused", m->bye.refused);
+		break;
+	case WIRE_PING:
+	case WIRE_PONG:
+	case WIRE_TYPE_MAX:
+		break;
+	}
+}
+
+int wire_encode(const struct wire_msg *m, uint8_t **ret_frame, size_t *ret_size)
+{
+	_cleanup_json_ struct json_object *root = json_object_new_object();
+	struct builder b = { .o = root };
+	const char *text;
+	uint8_t *frame;
+	uint32_t length;
+	size_t size;
+
+	if (!root)
+		return -ENOMEM;
+	msg_to_json(&b, m);
+	if (b.failed)
+		return -ENOMEM;
+	text = json_object_to_json_string_length(root,
+		JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &size);
+	if (!text)
+		return -ENOMEM;
+	if (size > WIRE_FRAME_MAX)
+		return -EMSGSIZE;
+
+	frame = malloc(WIRE_HEADER + size);
+	if (!frame)
+		return -ENOMEM;
+	length = htonl((uint32_t)size);
+	memcpy(frame, &length, WIRE_HEADER);
+	memcpy(frame + WIRE_HEADER, text, size);
+	*ret_frame = frame;
+	*ret_size = WIRE_HEADER + size;
+	return 0;
+}
+
+/* ---- reading; the first fault is kept in the reader and every later look is harmless ---- */
+
+struct reader {
+	struct json_object *o;
+	const char *error;
+	bool no_memory;
+};
+
+static void fault(struct reader *r, const char *error)
+{
+	if (!r->error)
+		r->error = error;
+}
+
+static bool broken(const struct reader *r)
+{
+	return r->error || r->no_memory;
+}
+
+/* NULL when absent; a value of another type is a fault. */
+static struct json_object *get(struct reader *r, const char *key, enum json_type type,
+	const char *error)
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(r->o, key, &v))
+		return NULL;
+	if (json_object_get_type(v) != type) {
+		fault(r, error);
+		return NULL;
+	}
+	return v;
+}
+
+/* NULL when absent, too long or holding a NUL. */
+static const char *get_text(struct reader *r, const char *key, size_t max)
+{
+	struct json_object *v = get(r, key, json_type_string, "a text field is not a string");
+	const char *text;
+
+	if (!v)
+		return NULL;
+	text = json_object_get_string(v);
+	if ((size_t)json_object_get_string_len(v) > max ||
+		strlen(text) != (size_t)json_object_get_string_len(v)) {
+		fault(r, "a text field is too long or holds a NUL");
+		return NULL;
+	}
+	return text;
+}
+
+static void read_text(struct reader *r, const char *key, size_t max, char **ret)
+{
+	const char *text = get_text(r, key, max);
+
+	if (text && copy_text(text, ret) < 0)
+		r->no_memory = true;
+}
+
+static void read_why(struct reader *r, char why[WIRE_WHY_MAX])
+{
+	const char *text = get_text(r, "why", WIRE_TEXT_MAX);
+
+	if (text)
+		snprintf(why, WIRE_WHY_MAX, "%s", text);
+}
+
+static void read_id(struct reader *r, const char *key, struct id128 *ret)
+{
+	const char *text = get_text(r, key, WIRE_TEXT_MAX);
+
+	if (text && id128_parse(text, ret) < 0)
+		fault(r, "an id is not a UUID");
+}
+
+static void need_id(struct reader *r, const char *key, struct id128 *ret)
+{
+	read_id(r, key, ret);
+	if (id128_is_nil(*ret))
+		fault(r, "a required id is missing");
+}
+
+static uint64_t read_u64(struct reader *r, const char *key)
+{
+	struct json_object *v = get(r, key, json_type_int, "a number field is not an integer");
+
+	/* json-c clamps what does not fit, and tells negative ones only as signed. */
+	if (v && json_object_get_int64(v) < 0) {
+		fault(r, "a number is negative");
+		return 0;
+	}
+	return v ? json_object_get_uint64(v) : 0;
+}
+
+static bool read_bool(struct reader *r, const char *key)
+{
+	struct json_object *v = get(r, key, json_type_boolean, "a flag is not true or false");
+
+	return v && json_object_get_boolean(v);
+}
+
+static int read_word(struct reader *r, const char *key, int (*parse)(const char *), int missing)
+{
+	const char *text = get_text(r, key, 64);
+	int v;
+
+	if (!text)
+		return missing;
+	v = parse(text);
+	if (v < 0) {
+		fault(r, "a word is not one that this version knows");
+		return missing;
+	}
+	return v;
+}
+
+static void read_status(struct reader *r, struct wire_status *s)
+{
+	need_id(r, "dataset_id", &s->dataset_id);
+	read_id(r, "volume_id", &s->volume_id);
+	s->epoch = read_u64(r, "epoch");
+	s->state = (enum ds_state)read_word(r, "state", ds_state_parse, DS_WAITING);
+	s->mounted = read_bool(r, "mounted");
+	s->size_bytes = read_u64(r, "size");
+	s->used_bytes = read_u64(r, "used");
+	s->available_bytes = read_u64(r, "available");
+	read_id(r, "fs_uuid", &s->fs_uuid);
+	read_why(r, s->why);
+	s->step = (enum ds_step)read_word(r, "step", ds_step_parse, STEP_NONE);
+	s->error = (int)MIN(read_u64(r, "errno"), UINT64_C(4095));
+	s->attempts = (unsigned int)MIN(read_u64(r, "attempts"), UINT64_C(1000000000));
+	read_text(r, "mountpoint", WIRE_TEXT_MAX, &s->mountpoint);
+	read_text(r, "device", WIRE_TEXT_MAX, &s->device);
+	read_text(r, "holders", WIRE_TEXT_MAX, &s->holders);
+}
+
+static void read_hello(struct reader *r, struct wire_hello *h)
+{
+	struct json_object *holds;
+	size_t n;
+
+	if (read_u64(r, "wire") < 1)
+		fault(r, "hello names no wire version");
+	read_text(r, "version", 256, &h->version);
+	need_id(r, "host", &h->host);
+	need_id(r, "boot", &h->boot);
+	read_text(r, "address", 256, &h->address);
+	read_text(r, "backend", 31, &h->backend);
+	h->shared = read_bool(r, "shared");
+	h->incarnation = read_u64(r, "incarnation");
+	h->version_seen = read_u64(r, "revision");
+
+	holds = get(r, "holds", json_type_array, "holds is not a list");
+	n = holds ? json_object_array_length(holds) : 0;
+	if (n > WIRE_HOLDS_MAX) {
+		fault(r, "hello holds more datasets than a node may have");
+		return;
+	}
+	if (!n)
+		return;
+	h->holds = calloc(n, sizeof(*h->holds));
+	if (!h->holds) {
+		r->no_memory = true;
+		return;
+	}
+	for (size_t i = 0; i < n && !broken(r); i++) {
+		struct reader item = { .o = json_object_array_get_idx(holds, i) };
+
+		if (json_object_get_type(item.o) != json_type_object) {
+			fault(r, "an item of holds is not an object");
+			return;
+		}
+		h->n_holds = i + 1;
+		read_status(&item, &h->holds[i]);
+		r->no_memory |= item.no_memory;
+		if (item.error)
+			fault(r, item.error);
+	}
+}
+
+static void read_metadata(struct reader *r, struct json_object **ret)
+{
+	struct json_object *m = get(r, "metadata", json_type_object, "metadata is not an object");
+
+	if (!m)
+		return;
+	json_object_object_foreach(m, key, value) {
+		if (!*key || json_object_get_type(value) != json_type_string) {
+			fault(r, "metadata holds something else than texts");
+			return;
+		}
+	}
+	*ret = json_object_get(m);
+}
+
+static void read_assign(struct reader *r, struct wire_assign *a)
+{
+	int wish = read_word(r, "wish", wish_kind_parse, -EINVAL);
+
+	if (wish < 0)
+		fault(r, "assign names no wish");
+	else
+		a->wish = (enum wish_kind)wish;
+	need_id(r, "dataset_id", &a->dataset_id);
+	a->epoch = read_u64(r, "epoch");
+	read_id(r, "volume_id", &a->volume_id);
+	a->size_bytes = read_u64(r, "size");
+	a->filesystem = (enum fs_kind)read_word(r, "filesystem", fs_kind_parse, FS_EXT4);
+	read_id(r, "fs_uuid", &a->fs_uuid);
+	a->format_state = (enum format_state)read_word(r, "format_state", format_state_parse,
+		FORMAT_NEVER);
+	read_id(r, "owner", &a->owner);
+	read_id(r, "primary", &a->primary);
+	a->revision = read_u64(r, "revision");
+	read_why(r, a->why);
+	read_metadata(r, &a->metadata);
+	if ((a->wish == WISH_HOLD || a->wish == WISH_RELEASE || a->wish == WISH_DESTROY) &&
+		(a->epoch == 0 || id128_is_nil(a->volume_id)))
+		fault(r, "an order names no epoch or no volume");
+}
+
+static void read_msg(struct reader *r, struct wire_msg *m)
+{
+	int kind;
+
+	m->seq = read_u64(r, "seq");
+	if (m->seq == 0)
+		fault(r, "a message has no number");
+	switch (m->type) {
+	case WIRE_HELLO:
+		read_hello(r, &m->hello);
+		break;
+	case WIRE_WELCOME:
+		read_text(r, "version", 256, &m->welcome.version);
+		m->welcome.incarnation = read_u64(r, "incarnation");
+		m->welcome.revision = read_u64(r, "revision");
+		m->welcome.heartbeat_ms = (uint32_t)MIN(read_u64(r, "heartbeat_ms"),
+			UINT64_C(3600000));
+		break;
+	case WIRE_ASSIGN:
+		read_assign(r, &m->assign);
+		break;
+	case WIRE_REPORT:
+		kind = read_word(r, "report", report_kind_parse, -EINVAL);
+		if (kind < 0)
+			fault(r, "report names no kind");
+		else
+			m->report.kind = (enum report_kind)kind;
+		read_status(r, &m->report.status);
+		break;
+	case WIRE_BYE:
+		read_text(r, "reason", 4096, &m->bye.reason);
+		m->bye.refused = read_bool(r, "refused");
+		break;
+	case WIRE_PING:
+	case WIRE_PONG:
+	case WIRE_TYPE_MAX:
+		break;
+	}
+}
+
+static int wire_type_parse(const char *name)
+{
+	for (int i = 0; i < WIRE_TYPE_MAX; i++)
+		if (STREQ(name, wire_types[i]))
+			return i;
+	return -ENOTSUP;
+}
+
+static int parse_object(const uint8_t *json, size_t size, struct json_object **ret,
+	const char **ret_error)
+{
+	struct json_tokener *tok;
+	struct json_object *o;
+
+	if (size == 0 || size > WIRE_FRAME_MAX) {
+		*ret_error = "the frame is empty or too large";
+		return -EBADMSG;
+	}
+	tok = json_tokener_new_ex(WIRE_DEPTH_MAX);
+	if (!tok)
+		return -ENOMEM;
+	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	o = json_tokener_parse_ex(tok, (const char *)json, (int)size);
+	if (json_tokener_get_error(tok) != json_tokener_success ||
+		json_tokener_get_parse_end(tok) != size ||
+		json_object_get_type(o) != json_type_object) {
+		json_object_put(o);
+		json_tokener_free(tok);
+		*ret_error = "the frame is not one JSON object";
+		return -EBADMSG;
+	}
+	json_tokener_free(tok);
+	*ret = o;
+	return 0;
+}
+
+int wire_decode(const uint8_t *json, size_t size, struct wire_msg *ret, const char **ret_error)
+{
+	_cleanup_json_ struct json_object *root = NULL;
+	struct reader r = { 0 };
+	struct wire_msg m = { 0 };
+	const char *type;
+	int t;
+
+	t = parse_object(json, size, &root, ret_error);
+	if (t < 0)
+		return t;
+	r.o = root;
+	type = get_text(&r, "type", 64);
+	if (!type) {
+		*ret_error = "the message has no type";
+		return -EBADMSG;
+	}
+	t = wire_type_parse(type);
+	if (t < 0)
+		return t;
+
+	m.type = (enum wire_type)t;
+	read_msg(&r, &m);
+	if (broken(&r)) {
+		wire_msg_done(&m);
+		if (r.no_memory)
+			return -ENOMEM;
+		*ret_error = r.error;
+		return -EBADMSG;
+	}
+	*ret = m;
+	return 0;
+}
