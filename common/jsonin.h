@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jsonin.h - strict reading of JSON that a stranger wrote (RFC 8259 and nothing beside).
+ *
+ * Refused, beyond what the grammar refuses: text that is not UTF-8 or starts with a byte order mark,
+ * more than JSONIN_DEPTH_MAX levels, a key that appears twice in an object, U+0000 in a string, a
+ * surrogate without its other half. A number is json_type_int when it is written as an integer and fits
+ * into int64_t or uint64_t; any other number is json_type_double and keeps its text. Does no I/O.
+ */
+#pragma once
+
+#include <json-c/json.h>
+
+#include "macro.h"
+
+#define JSONIN_DEPTH_MAX 32
+#define JSONIN_ERROR_MAX 128
+
+static inline void json_object_putp(struct json_object **o)
+{
+	if (*o)
+		json_object_put(*o);
+}
+#define _cleanup_json_ _cleanup_(json_object_putp)
+
+/**
+ * jsonin_parse() - one JSON text, with nothing but blanks around it
+ * @ret: set on success only; counted; NULL for the text "null"
+ * @error: set on -EBADMSG: what is wrong and at which byte
+ *
+ * Returns: 0, -EBADMSG or -ENOMEM.
+ */
+int jsonin_parse(const char *text, size_t size, struct json_object **ret,
+	char error[JSONIN_ERROR_MAX]);
+
+/* Bytes of the UTF-8 character at @p, 1 to 4; 0 when there is no valid one before @end. */
+unsigned int utf8_length(const char *p, const char *end);
+
+/* Characters (code points) in @size bytes of valid UTF-8. */
+size_t utf8_count(const char *text, size_t size);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tls.h - mutual TLS as the cluster speaks it: OpenSSL contexts, who the peer must be, and errors in
+ * words. TLS 1.2 at least, no renegotiation, no compression, no session resumption. The cluster's
+ * certificate authority is the only one trusted; the original's X.509 v1 certificates are accepted.
+ *
+ * Making a context reads files; nothing else here blocks. Nothing logs. A program that uses TLS
+ * ignores SIGPIPE.
+ */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "macro.h"
+
+#define TLS_NAME_MAX 256
+#define TLS_CONTROL_NAME "control-service"
+
+struct tls_files {
+	const char *ca, *cert, *key; /* paths of PEM files */
+};
+
+DEFINE_CLEANUP(SSL_CTX *, SSL_CTX_free);
+DEFINE_CLEANUP(SSL *, SSL_free);
+
+/**
+ * tls_server_new() - a context for a listening side
+ * @peer_prefix: what the common name of a client must start with ("user-", "node-"); a static
+ *   string. Another name, another authority or no certificate fails the handshake.
+ * @ret_error: set on failure: allocated, one line that names the file and what would be right
+ *
+ * Returns: 0; -ENOENT or -EACCES (of a file), -EINVAL (its content), or -ENOMEM.
+ */
+int tls_server_new(const struct tls_files *f, const char *peer_prefix, SSL_CTX **ret,
+	char **ret_error);
+
+/* As tls_server_new(), for the side that dials. Each session names its server: tls_client_expect(). */
+int tls_client_new(const struct tls_files *f, SSL_CTX **ret, char **ret_error);
+
+/**
+ * tls_client_expect() - which server this session will accept, before its handshake
+ * @host: name or address that was dialled, copied. The certificate has to be valid for it or
+ *   for "control-service". Without this call every server is refused.
+ *
+ * Returns: 0 or -ENOMEM.
+ */
+int tls_client_expect(SSL *ssl, const char *host);
+
+/**
+ * tls_peer_name() - the common name of the verified peer, after @prefix
+ * Returns: 0; -ENOENT without such a certificate; -ENOBUFS when it does not fit.
+ */
+int tls_peer_name(SSL *ssl, const char *prefix, char *buf, size_t size);
+
+/* Others than owner and group may use the key file: worth a warning. */
+bool tls_key_exposed(const char *path);
+
+/**
+ * tls_error_text() - why a session failed, in words; drains OpenSSL's error queue
+ * @ssl: the session, or NULL when there is none
+ * @first: an error code that somebody already took from the queue (bufferevents do), or 0
+ * @buf: set to one line; to "" when nothing is known
+ *
+ * Returns: @buf.
+ */
+char *tls_error_text(SSL *ssl, unsigned long first, char *buf, size_t size);
