@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * driver.h - where volumes come from: one table of calls a storage backend.
+ *
+ * A volume is a piece of storage with an identity (volume_id, chosen by control and durable there
+ * before create). A driver yields a block device and never hears of filesystems or mountpoints.
+ *
+ * Calls block, so they belong on workers: any number at once for different volumes, one at a time
+ * for one volume. A driver keeps no descriptors between calls (a worker closes all it inherited),
+ * never logs, and never retries what failed: the next round of convergence does. So every call also
+ * finishes what an earlier, interrupted one left half done, and each may be repeated at any time.
+ *
+ * Exclusion. The backend keeps a claim beside each volume: its holder and the highest epoch it
+ * ever saw. Epochs come from control, grow with every grant, and start at 1. An attach writes the
+ * claim durably before there is a device; a detach frees it only after the device is gone. A claim
+ * is changed by its holder alone. The holder is (node, host): the same node certificate on another
+ * machine is somebody else, the same machine after a reboot is still the holder.
+ *
+ * Each errno has one meaning; describe() and open() know only those below the line.
+ *
+ *   -ENOENT     no volume of this id. Said only when the backend was asked and answered so.
+ *   -EBUSY      somebody else uses the volume, try later. lookup() tells who: with place
+ *               DRIVER_ELSEWHERE it is the node `holder`; otherwise somebody on this machine has
+ *               the device open, mounted (in any mount namespace), or made a device of their own
+ *               on the volume's storage.
+ *   -ESTALE     the order is old: its epoch is below the highest seen, or that grant was given
+ *               back already (a grant is used once). Never retried, only replaced by a new grant.
+ *   -ENODEV     the volume exists and is not attached here.
+ *   -EEXIST     create: this id exists with another dataset or size.
+ *   -EUCLEAN    the size of the storage differs from the record. Nobody may touch the data.
+ *   -ETIMEDOUT  the backend gave no answer in time: nothing is known, least of all "none".
+ *   -ENOSPC     no room (or quota) for it.
+ *   -------------------------------------------------------------------------------------
+ *   -EINVAL     our caller's mistake: size 0, epoch 0 or above DRIVER_EPOCH_MAX, a bad option.
+ *   -EIO        the storage or its bookkeeping cannot be read, written or understood.
+ *   -ENOTSUP    the bookkeeping was written by a newer version of this program.
+ *   -ENOMEM     and any other: the system call's own word (-EACCES, -EROFS, -EMFILE).
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "id128.h"
+
+/* Eighteen digits: with the dataset's id they still fit a loop device's name. */
+#define DRIVER_EPOCH_MAX UINT64_C(999999999999999999)
+
+struct driver; /* an open backend; any number of threads at once */
+
+/* Who we are. */
+struct driver_node {
+	struct id128 node; /* of the certificate */
+	struct id128 host; /* nonce of the state directory: one machine, one value */
+	struct id128 boot; /* the kernel's boot_id */
+};
+
+/* What agent.yml's dataset: section says beside the backend's name. Borrowed during open(). */
+struct driver_option {
+	const char *key, *value;
+	unsigned line; /* in agent.yml, for error texts */
+};
+
+struct driver_desc {
+	const char *name;	  /* static */
+	bool shared;		  /* its volumes can be attached by every node that has this backend */
+	uint64_t allocation_unit; /* in bytes; sizes are rounded up to a multiple of it */
+	uint64_t capacity_bytes, free_bytes; /* of the whole backend, 0: not known */
+};
+
+enum driver_place {
+	DRIVER_FREE,	  /* claimed by nobody */
+	DRIVER_HERE,	  /* claimed by this node on this machine, in this boot or an earlier one */
+	DRIVER_ELSEWHERE, /* claimed by another node, or by our name on another machine */
+};
+
+struct driver_volume {
+	struct id128 volume_id, dataset_id;
+	uint64_t size_bytes; /* as created, rounded up */
+	enum driver_place place;
+	struct id128 holder; /* the claim's node; nil when DRIVER_FREE */
+	uint64_t epoch;	     /* the highest ever seen, also when DRIVER_FREE */
+	bool attached;	     /* place is DRIVER_HERE and the device is really there now */
+};
+
+struct driver_device {
+	char path[64];	   /* of the device node */
+	dev_t devno;
+	uint64_t diskseq;  /* the kernel's serial of this use of the device; 0: kernel has none */
+	uint64_t size_bytes;
+};
+
+struct driver_ops {
+	const char *name; /* as in agent.yml: "loopback" */
+
+	/**
+	 * open() - read the options, see that the backend can work at all
+	 * @ret: set on success only; end it with close()
+	 * @ret_error: set on failure only, may then still be NULL (out of memory): one line for
+	 *	people that names the line of agent.yml where one is to blame; the caller frees it
+	 *
+	 * Changes no volume, but clears away what killed creates and destroys left behind.
+	 */
+	int (*open)(const struct driver_node *self, const struct driver_option *opts, size_t n,
+		struct driver **ret, char **ret_error);
+
+	/* Detaches nothing. NULL in, NULL out; no call may be under way. */
+	struct driver *(*close)(struct driver *d);
+
+	int (*describe)(struct driver *d, struct driver_desc *ret);
+
+	/*
+	 * All volumes of the backend, whoever holds them, in no order; the caller frees @ret.
+	 * Each entry is true at some moment during the call. A volume whose bookkeeping cannot be
+	 * read is left out, so that it does not hide the others: absence here proves nothing,
+	 * lookup() tells whether it is -ENOENT or -EIO.
+	 */
+	int (*list)(struct driver *d, struct driver_volume **ret, size_t *ret_n);
+
+	/* One volume. -ENOENT */
+	int (*lookup)(struct driver *d, struct id128 volume_id, struct driver_volume *ret);
+
+	/*
+	 * A new volume that reads as zeros, free, whole and durable when this returns; never half
+	 * of it. 0 also when it is there already with this dataset and size. Attaches under an
+	 * epoch below @epoch are refused from now on.
+	 * -EEXIST, -ESTALE, -ENOSPC
+	 */
+	int (*create)(struct driver *d, struct id128 volume_id, struct id128 dataset_id,
+		uint64_t size_bytes, uint64_t epoch);
+
+	/*
+	 * Ends a volume that is attached nowhere: free, or ours without a device. 0 also when
+	 * there is none. The epoch of a claim that was given back serves only for who gave it back.
+	 * -EBUSY (attached, or claimed elsewhere), -ESTALE
+	 */
+	int (*destroy)(struct driver *d, struct id128 volume_id, uint64_t epoch);
+
+	/*
+	 * Claims the volume, durably, then makes its device. 0 also when it is attached here
+	 * already; a higher @epoch is then taken over into the claim. After a failure the claim
+	 * may be ours without a device: repeat, or detach.
+	 * @size_bytes: that the record says; never attaches anything else (-EUCLEAN)
+	 * -ENOENT, -EBUSY, -ESTALE, -EUCLEAN, -ETIMEDOUT
+	 */
+	int (*attach)(struct driver *d, struct id128 volume_id, uint64_t epoch,
+		uint64_t size_bytes);
+
+	/*
+	 * Gives the volume back. When this returns 0, nobody had the device open exclusively (no
+	 * filesystem in any mount namespace), the device is gone, everything written is on stable
+	 * storage, the claim is free, and no attach under @epoch or less will ever succeed again.
+	 * In this order, so that an interrupted detach is repeated. 0 also when this had happened
+	 * already, or when we never attached under @epoch.
+	 * -EIO: a write that nobody waited for was lost; said once, a repeated detach goes on.
+	 * -ENOENT, -EBUSY, -ESTALE
+	 */
+	int (*detach)(struct driver *d, struct id128 volume_id, uint64_t epoch);
+
+	/*
+	 * The device of a volume that is attached here, found anew and checked against what the
+	 * kernel says of it at every call. Good until the next attach or detach of the volume.
+	 * -ENOENT, -ENODEV
+	 */
+	int (*device)(struct driver *d, struct id128 volume_id, struct driver_device *ret);
+};
+
+/* The backend called @name in agent.yml, or NULL; static. */
+const struct driver_ops *driver_find(const char *name);
+
+/* All names, "loopback" or "loopback, lvm", for error texts; static. */
+const char *driver_names(void);
