@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * flocker-ca - the certificates of a cluster: one root, and what it signs for the control service,
+ * the nodes and the users of the API. Names, subjects and first words of the output are the
+ * original's, since installers read them.
+ */
+#include <arpa/inet.h>
+#include <getopt.h>
+
+#include <openssl/crypto.h>
+
+#include "credential.h"
+#include "id128.h"
+#include "pairfile.h"
+#include "say.h"
+
+struct request {
+	const char *argument; /* NAME or HOST */
+	const char *input, *output;
+	enum key_type type;
+};
+
+struct command {
+	const char *name, *argument;
+	int (*run)(const struct request *rq);
+	bool reads_root;
+	const char *help;
+};
+
+static void wipe_free(char **text)
+{
+	if (*text)
+		OPENSSL_cleanse(*text, strlen(*text));
+	free(*text);
+}
+
+static int write_pair(const struct request *rq, const char *stem, const struct credential *c)
+{
+	_cleanup_(wipe_free) char *key = NULL;
+	_cleanup_free_ char *cert = NULL;
+	int r = credential_to_pem(c, &key, &cert);
+
+	return r < 0 ? r : pairfile_create(rq->output, stem, key, cert);
+}
+
+static int run_initialize(const struct request *rq)
+{
+	_cleanup_(credential_done) struct credential root = { 0 };
+	int r;
+
+	if (!say_is_clean(rq->argument))
+		return say_error(
+			-EINVAL, "a cluster's name must be UTF-8 without control characters");
+	r = credential_new_root(rq->argument, rq->type, &root);
+	if (r == 0)
+		r = write_pair(rq, "cluster", &root);
+	if (r < 0)
+		return r;
+	printf("Created cluster.key and cluster.crt. Keep cluster.key secret and off the nodes: "
+	       "who "
+	       "has it can join and command the cluster.\n");
+	return 0;
+}
+
+static int issue(const struct request *rq, enum credential_kind kind, const char *common_name,
+	const char *stem)
+{
+	_cleanup_(credential_done) struct credential root = { 0 }, leaf = { 0 };
+	int r = credential_load_root(rq->input, &root);
+
+	if (r == 0)
+		r = credential_issue(&root, kind, rq->type, common_name,
+			kind == CREDENTIAL_CONTROL ? rq->argument : NULL, &leaf);
+	return r < 0 ? r : write_pair(rq, stem, &leaf);
+}
+
+static bool is_label_character(char c)
+{
+	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' ||
+		c == '_';
+}
+
+/* What a certificate may name: an IP address, or labels of at most 63 characters. */
+static bool is_host(const char *host)
+{
+	unsigned char address[sizeof(struct in6_addr)];
+	size_t label = 0;
+
+	if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
+		return true;
+	if (host[0] == '-' || strlen(host) > 238) /* with "control-" and ".key" a file name */
+		return false;
+	for (const char *p = host; *p; p++) {
+		if (*p == '.' ? label == 0 : !is_label_character(*p) || label == 63)
+			return false;
+		label = *p == '.' ? 0 : label + 1;
+	}
+	return label > 0;
+}
+
+static int run_control(const struct request *rq)
+{
+	_cleanup_free_ char *stem = NULL;
+	int r;
+
+	if (!is_host(rq->argument))
+		return say_error(-EINVAL,
+			"'%s' is no host name or IP address; name the control service's host as "
+			"nodes "
+			"and clients will dial it",
+			rq->argument);
+	if (asprintf(&stem, "control-%s", rq->argument) < 0) {
+		stem = NULL;
+		return say_error(-ENOMEM, "out of memory");
+	}
+	r = issue(rq, CREDENTIAL_CONTROL, "control-service", stem);
+	if (r < 0)
+		return r;
+	printf("Created %s.crt and %s.key. Copy them to /etc/flocker on %s as control-service.crt "
+	       "and "
+	       "control-service.key, with cluster.crt beside them.\n",
+		stem, stem, rq->argument);
+	return 0;
+}
+
+static int run_node(const struct request *rq)
+{
+	char common_name[5 + ID128_TEXT];
+	struct id128 node;
+	int r = id128_random(&node);
+
+	if (r < 0)
+		return say_error(r, "cannot make a UUID: %s", strerror(-r));
+	snprintf(common_name, sizeof(common_name), "node-%s", ID128_STR(node));
+	r = issue(rq, CREDENTIAL_NODE, common_name, ID128_STR(node));
+	if (r < 0)
+		return r;
+	printf("Created %s.crt. Copy it and %s.key to /etc/flocker on one node as node.crt and "
+	       "node.key, with cluster.crt beside them.\n",
+		ID128_STR(node), ID128_STR(node));
+	return 0;
+}
+
+static int run_api(const struct request *rq)
+{
+	_cleanup_free_ char *common_name = NULL;
+	const char *name = rq->argument;
+	int r;
+
+	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') || !say_is_clean(name))
+		return say_error(-EINVAL,
+			"'%s' cannot name files: it must be UTF-8 without '/', control characters "
+			"or a "
+			"leading '.'",
+			name);
+	if (STREQ(name, "cluster"))
+		return say_error(-EINVAL,
+			"'cluster' would be taken for the cluster's own files; choose another "
+			"name");
+	if (asprintf(&common_name, "user-%s", name) < 0) {
+		common_name = NULL;
+		return say_error(-ENOMEM, "out of memory");
+	}
+	r = issue(rq, CREDENTIAL_USER, common_name, name);
+	if (r < 0)
+		return r;
+	printf("Created %s.crt. Use it and %s.key, with cluster.crt beside them, to call the "
+	       "control service: flockerctl --user %s\n",
+		name, name, name);
+	return 0;
+}
+
+static const struct command commands[] = {
+	{ "initialize", "NAME", run_initialize, false,
+		"Make the root of a new cluster: cluster.key and cluster.crt." },
+	{ "create-control-certificate", "HOST", run_control, true,
+		"Make control-HOST.key and .crt for the control service on HOST." },
+	{ "create-node-certificate", NULL, run_node, true,
+		"Make UUID.key and .crt for one node; the UUID is random and the node's "
+		"identity." },
+	{ "create-api-certificate", "NAME", run_api, true,
+		"Make NAME.key and .crt for a user of the REST API." },
+};
+
+static void help(FILE *out)
+{
+	fputs("Usage: flocker-ca COMMAND [OPTIONS] [ARGUMENT]\n\nCommands:\n", out);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(out, "  %s%s%s\n        %s\n", commands[i].name,
+			commands[i].argument ? " " : "",
+			commands[i].argument ? commands[i].argument : "", commands[i].help);
+	fputs("\nflocker-ca COMMAND --help tells a command's options. See flocker-ca(1).\n", out);
+}
+
+static void command_help(FILE *out, const struct command *c)
+{
+	fprintf(out, "Usage: flocker-ca %s [OPTIONS]%s%s\n\n%s\n\nOptions:\n", c->name,
+		c->argument ? " " : "", c->argument ? c->argument : "", c->help);
+	if (c->reads_root)
+		fputs("  -i, --inputpath=DIR   where cluster.crt and cluster.key are (default: "
+		      ".)\n",
+			out);
+	fputs("  -o, --outputpath=DIR  where to write, never over existing files (default: .)\n"
+	      "      --key-type=TYPE   p256 (default), or rsa4096 for old clients\n"
+	      "      --help            this text\n"
+	      "      --version         the version\n",
+		out);
+}
+
+static void version(void)
+{
+	puts("flocker-ca " FLOCKER_VERSION);
+}
+
+/* Returns a positive number when the program is done without an error. */
+static int parse_options(const struct command *c, int argc, char **argv, struct request *rq)
+{
+	static const struct option options[] = {
+		{ "inputpath", required_argument, NULL, 'i' },
+		{ "outputpath", required_argument, NULL, 'o' },
+		{ "key-type", required_argument, NULL, 'k' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ 0 },
+	};
+	int o, type;
+
+	while ((o = getopt_long(argc, argv, "i:o:h", options, NULL)) != -1)
+		switch (o) {
+		case 'i':
+			if (!c->reads_root)
+				return say_error(-EINVAL,
+					"%s reads no files, so --inputpath means "
+					"nothing; did you mean --outputpath?",
+					c->name);
+			rq->input = optarg;
+			break;
+		case 'o':
+			rq->output = optarg;
+			break;
+		case 'k':
+			type = key_type_parse(optarg);
+			if (type < 0)
+				return say_error(
+					-EINVAL, "--key-type is p256 or rsa4096, not '%s'", optarg);
+			rq->type = (enum key_type)type;
+			break;
+		case 'h':
+			command_help(stdout, c);
+			return 1;
+		case 'V':
+			version();
+			return 1;
+		default:
+			return -EINVAL; /* getopt_long() has said what is wrong */
+		}
+	return 0;
+}
+
+static int run_command(const struct command *c, int argc, char **argv)
+{
+	struct request rq = { .input = ".", .output = ".", .type = KEY_P256 };
+	int r = parse_options(c, argc, argv, &rq);
+
+	if (r > 0)
+		return 0;
+	if (r == 0 && argc - optind != (c->argument ? 1 : 0)) {
+		if (c->argument)
+			r = say_error(-EINVAL, "%s takes one argument, %s", c->name, c->argument);
+		else
+			r = say_error(-EINVAL, "%s takes no argument", c->name);
+	}
+	if (r < 0) {
+		fprintf(stderr, "flocker-ca %s --help tells how to use it.\n", c->name);
+		return r;
+	}
+	rq.argument = argv[optind];
+	return c->run(&rq);
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : NULL;
+	int r;
+
+	if (!name) {
+		help(stderr);
+		return EXIT_FAILURE;
+	}
+	if (STREQ(name, "--help") || STREQ(name, "-h") || STREQ(name, "help")) {
+		help(stdout);
+		return EXIT_SUCCESS;
+	}
+	if (STREQ(name, "--version")) {
+		version();
+		return EXIT_SUCCESS;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (STREQ(name, commands[i].name)) {
+			r = run_command(&commands[i], argc - 1, argv + 1);
+			return r < 0 || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+		}
+	say_error(0, "there is no command '%s'", name);
+	help(stderr);
+	return EXIT_FAILURE;
+}

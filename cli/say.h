@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * say.h - how the command line tools speak to people: errors on standard error, and no control
+ * character of a foreign text on anybody's terminal.
+ */
+#pragma once
+
+#include "macro.h"
+
+/* Prints "Error: ..." as one line to standard error; returns @result, for "return say_error(...)". */
+int say_error(int result, const char *fmt, ...) _printf_(2, 3);
+
+/* Copies @text to @out (a terminal or a file) with control characters as '?'. NULL prints nothing. */
+void say_text(FILE *out, const char *text);
+
+/* Is @text valid UTF-8 without control characters? */
+bool say_is_clean(const char *text);
+
+/* Columns that @text takes on a terminal, one for each character of UTF-8. */
+int say_width(const char *text);
