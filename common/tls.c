@@ -400,13 +400,14 @@ static void queue_text(SSL *ssl, unsigned long code, char *buf, size_t size)
 char *tls_error_text(SSL *ssl, unsigned long first, char *buf, size_t size)
 {
 	struct peer *p = ssl ? SSL_get_ex_data(ssl, peer_index) : NULL;
-	unsigned long queued = ERR_get_error();
+	unsigned long code = first ?: ERR_get_error();
 
 	buf[0] = '\0';
 	if (p && p->problem)
 		snprintf(buf, size, "%s", p->problem);
-	else if (first || queued)
-		queue_text(ssl, first ?: queued, buf, size);
-	ERR_clear_error();
+	else if (code)
+		queue_text(ssl, code, buf, size);
+	if (!first)
+		ERR_clear_error();
 	return buf;
 }

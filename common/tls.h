@@ -56,9 +56,10 @@ int tls_peer_name(SSL *ssl, const char *prefix, char *buf, size_t size);
 bool tls_key_exposed(const char *path);
 
 /**
- * tls_error_text() - why a session failed, in words; drains OpenSSL's error queue
+ * tls_error_text() - why a session failed, in words
  * @ssl: the session, or NULL when there is none
- * @first: an error code that somebody already took from the queue (bufferevents do), or 0
+ * @first: an error code that somebody already took from OpenSSL's queue (bufferevents do) or looked
+ *   at; 0: the queue's first is meant, and the queue is drained
  * @buf: set to one line; to "" when nothing is known
  *
  * Returns: @buf.

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "jsonin.h"
+#include "record.h"
+
+#define RECORD_VERSION 1
+
+void ds_record_done(struct ds_record *r)
+{
+	if (!r)
+		return;
+	json_object_put(r->metadata);
+	json_object_put(r->extra);
+	memset(r, 0, sizeof(*r));
+}
+
+void ds_record_copy(const struct ds_record *r, struct ds_record *ret)
+{
+	*ret = *r;
+	json_object_get(ret->metadata);
+	json_object_get(ret->extra);
+}
+
+bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
+{
+	return id128_equal(a->dataset_id, b->dataset_id) && a->metadata == b->metadata &&
+		a->extra == b->extra && a->maximum_size == b->maximum_size &&
+		a->size_bytes == b->size_bytes && a->created_at == b->created_at &&
+		id128_equal(a->primary, b->primary) && a->deleted == b->deleted &&
+		STREQ(a->backend, b->backend) && id128_equal(a->volume_id, b->volume_id) &&
+		a->filesystem == b->filesystem && id128_equal(a->fs_uuid, b->fs_uuid) &&
+		a->format_state == b->format_state && id128_equal(a->owner, b->owner) &&
+		a->epoch == b->epoch && a->grant == b->grant && a->incarnation == b->incarnation;
+}
+
+void node_record_done(struct node_record *r)
+{
+	if (!r)
+		return;
+	json_object_put(r->extra);
+	memset(r, 0, sizeof(*r));
+}
+
+/* ---- writing; the first failure is kept and told once at the end ---- */
+
+struct builder {
+	struct json_object *o;
+	bool failed;
+};
+
+static void put(struct builder *b, const char *key, struct json_object *value)
+{
+	if (!value || json_object_object_add(b->o, key, value) < 0) {
+		json_object_put(value);
+		b->failed = true;
+	}
+}
+
+static void put_text(struct builder *b, const char *key, const char *text)
+{
+	put(b, key, json_object_new_string(text));
+}
+
+static void put_id(struct builder *b, const char *key, struct id128 id)
+{
+	if (!id128_is_nil(id))
+		put_text(b, key, ID128_STR(id));
+}
+
+static void put_u64(struct builder *b, const char *key, uint64_t v)
+{
+	put(b, key, json_object_new_uint64(v));
+}
+
+static char *finish(struct builder *b, struct json_object *extra)
+{
+	const char *text;
+
+	if (extra) {
+		json_object_object_foreach(extra, key, value) {
+			if (json_object_object_add(b->o, key, json_object_get(value)) < 0)
+				b->failed = true;
+		}
+	}
+	if (b->failed)
+		return NULL;
+	text = json_object_to_json_string_ext(b->o,
+		JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	return text ? strdup(text) : NULL;
+}
+
+char *ds_record_to_json(const struct ds_record *r)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+	struct builder b = { .o = o };
+
+	if (!o)
+		return NULL;
+	put_u64(&b, "version", RECORD_VERSION);
+	put_id(&b, "dataset_id", r->dataset_id);
+	put(&b, "metadata", json_object_get(r->metadata));
+	put_u64(&b, "maximum_size", r->maximum_size);
+	put_u64(&b, "size", r->size_bytes);
+	put(&b, "created_at", json_object_new_int64(r->created_at));
+	put_id(&b, "primary", r->primary);
+	put(&b, "deleted", json_object_new_boolean(r->deleted));
+	put_text(&b, "backend", r->backend);
+	put_id(&b, "volume_id", r->volume_id);
+	put_text(&b, "filesystem", fs_kind_name(r->filesystem));
+	put_id(&b, "fs_uuid", r->fs_uuid);
+	put_text(&b, "format_state", format_state_name(r->format_state));
+	put_id(&b, "owner", r->owner);
+	put_u64(&b, "epoch", r->epoch);
+	put_text(&b, "grant", grant_kind_name(r->grant));
+	put_u64(&b, "incarnation", r->incarnation);
+	return finish(&b, r->extra);
+}
+
+char *node_record_to_json(const struct node_record *r)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+	struct builder b = { .o = o };
+
+	if (!o)
+		return NULL;
+	put_u64(&b, "version", RECORD_VERSION);
+	put_id(&b, "uuid", r->uuid);
+	put_id(&b, "host", r->host);
+	return finish(&b, r->extra);
+}
+
+/* ---- reading: each known key is taken out of the map, and what remains is kept as it is ---- */
+
+struct reader {
+	struct json_object *o;
+	bool bad;
+};
+
+/* A counted reference, or NULL when absent or of another type. */
+static struct json_object *take(struct reader *in, const char *key, enum json_type type)
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(in->o, key, &v))
+		return NULL;
+	if (json_object_get_type(v) != type) {
+		in->bad = true;
+		return NULL;
+	}
+	json_object_get(v);
+	json_object_object_del(in->o, key);
+	return v;
+}
+
+static struct json_object *need(struct reader *in, const char *key, enum json_type type)
+{
+	struct json_object *v = take(in, key, type);
+
+	if (!v)
+		in->bad = true;
+	return v;
+}
+
+static uint64_t take_u64(struct reader *in, const char *key)
+{
+	_cleanup_json_ struct json_object *v = need(in, key, json_type_int);
+
+	if (!v)
+		return 0;
+	if (json_object_get_int64(v) < 0) {
+		in->bad = true;
+		return 0;
+	}
+	return json_object_get_uint64(v);
+}
+
+static bool take_bool(struct reader *in, const char *key)
+{
+	_cleanup_json_ struct json_object *v = need(in, key, json_type_boolean);
+
+	return v && json_object_get_boolean(v);
+}
+
+static void take_id(struct reader *in, const char *key, struct id128 *ret)
+{
+	_cleanup_json_ struct json_object *v = take(in, key, json_type_string);
+
+	if (v && id128_parse(json_object_get_string(v), ret) < 0)
+		in->bad = true;
+}
+
+static int take_word(struct reader *in, const char *key, int (*parse)(const char *))
+{
+	_cleanup_json_ struct json_object *v = need(in, key, json_type_string);
+	int r = v ? parse(json_object_get_string(v)) : -EINVAL;
+
+	if (r < 0)
+		in->bad = true;
+	return MAX(r, 0);
+}
+
+static void take_backend(struct reader *in, char buf[RECORD_BACKEND_MAX])
+{
+	_cleanup_json_ struct json_object *v = need(in, "backend", json_type_string);
+
+	if (!v)
+		return;
+	if (json_object_get_string_len(v) >= RECORD_BACKEND_MAX)
+		in->bad = true;
+	else
+		strcpy(buf, json_object_get_string(v));
+}
+
+static struct json_object *take_metadata(struct reader *in)
+{
+	struct json_object *v = need(in, "metadata", json_type_object);
+
+	if (v) {
+		json_object_object_foreach(v, key, value) {
+			(void)key;
+			if (!json_object_is_type(value, json_type_string))
+				in->bad = true;
+		}
+	}
+	return v;
+}
+
+static int64_t take_time(struct reader *in, const char *key)
+{
+	_cleanup_json_ struct json_object *v = need(in, key, json_type_int);
+
+	return v ? json_object_get_int64(v) : 0;
+}
+
+/* Parses the map and checks its version. */
+static int reader_open(const char *text, struct json_object **ret, struct reader *in)
+{
+	char error[JSONIN_ERROR_MAX];
+	int r;
+
+	r = jsonin_parse(text, strlen(text), ret, error);
+	if (r < 0)
+		return r;
+	if (!json_object_is_type(*ret, json_type_object))
+		return -EBADMSG;
+	*in = (struct reader){ .o = *ret };
+	if (take_u64(in, "version") != RECORD_VERSION)
+		return -EBADMSG;
+	return 0;
+}
+
+static struct json_object *leftovers(struct reader *in)
+{
+	return json_object_object_length(in->o) > 0 ? json_object_get(in->o) : NULL;
+}
+
+int ds_record_from_json(const char *text, struct ds_record *ret)
+{
+	_cleanup_json_ struct json_object *o = NULL;
+	struct ds_record d = { 0 };
+	struct reader in;
+	int r;
+
+	r = reader_open(text, &o, &in);
+	if (r < 0)
+		return r;
+	take_id(&in, "dataset_id", &d.dataset_id);
+	d.metadata = take_metadata(&in);
+	d.maximum_size = take_u64(&in, "maximum_size");
+	d.size_bytes = take_u64(&in, "size");
+	d.created_at = take_time(&in, "created_at");
+	take_id(&in, "primary", &d.primary);
+	d.deleted = take_bool(&in, "deleted");
+	take_backend(&in, d.backend);
+	take_id(&in, "volume_id", &d.volume_id);
+	d.filesystem = (enum fs_kind)take_word(&in, "filesystem", fs_kind_parse);
+	take_id(&in, "fs_uuid", &d.fs_uuid);
+	d.format_state = (enum format_state)take_word(&in, "format_state", format_state_parse);
+	take_id(&in, "owner", &d.owner);
+	d.epoch = take_u64(&in, "epoch");
+	d.grant = (enum grant_kind)take_word(&in, "grant", grant_kind_parse);
+	d.incarnation = take_u64(&in, "incarnation");
+	if (in.bad || id128_is_nil(d.dataset_id)) {
+		ds_record_done(&d);
+		return -EBADMSG;
+	}
+	d.extra = leftovers(&in);
+	*ret = d;
+	return 0;
+}
+
+int node_record_from_json(const char *text, struct node_record *ret)
+{
+	_cleanup_json_ struct json_object *o = NULL;
+	struct node_record n = { 0 };
+	struct reader in;
+	int r;
+
+	r = reader_open(text, &o, &in);
+	if (r < 0)
+		return r;
+	take_id(&in, "uuid", &n.uuid);
+	take_id(&in, "host", &n.host);
+	if (in.bad || id128_is_nil(n.uuid))
+		return -EBADMSG;
+	n.extra = leftovers(&in);
+	*ret = n;
+	return 0;
+}
