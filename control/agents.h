@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * agents.h - the port that nodes dial: sessions in, messages out.
+ *
+ *   accept -> TLS as node-<uuid> -> hello -> frames ... -> gone
+ *
+ * Refusals and lost nodes are logged here, one line each. A session that is silent for
+ * AGENTS_SILENCE_S is ended. On the loop's thread only.
+ */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "cluster.h"
+
+#define AGENTS_PREFIX "node-"
+#define AGENTS_PING_S 10
+#define AGENTS_SILENCE_S 30
+
+struct agents;
+
+/**
+ * agents_new() - serve a listening socket
+ * @fd: bound, not yet listening; taken over in every case
+ * @ctx: of tls_server_new() with AGENTS_PREFIX; borrowed
+ *
+ * Becomes the outlet of @cluster. Returns: 0, -EADDRINUSE or another errno of listen(2), -ENOMEM.
+ */
+int agents_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
+	struct agents **ret);
+
+/* Takes no more nodes, and tells those that are here that control stops. */
+void agents_stop(struct agents *a);
+
+/* No session is left, or at least none that still has something to write. */
+bool agents_idle(const struct agents *a);
+
+struct agents *agents_free(struct agents *a);

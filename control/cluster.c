@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "cluster.h"
+#include "log.h"
+
+#define KEY_MAX 64
+#define KEY_DATASET "dataset/"
+#define KEY_NODE "node/"
+
+/* Somebody who waits for the outcome of a transaction. */
+struct waiter {
+	struct waiter *next;
+	int status;
+	void (*done)(int status, int err, void *userdata);
+	void *userdata;
+};
+
+/* A transaction on its way to the disk. */
+struct flight {
+	struct flight *next;
+	uint64_t txn, changes; /* assign_changes() with it */
+	struct assign_change *records;
+	size_t n_records;
+	struct waiter *first, **last;
+};
+
+struct cluster {
+	struct event_base *base;
+	struct store *store;
+	struct assign *assign;
+	struct history *history;
+	const struct cluster_outlet *outlet;
+	void *outlet_userdata;
+	struct event *tick;
+	struct flight *flights, **last_flight; /* oldest first */
+	uint64_t durable_txn, durable_changes;
+	struct id128 salt; /* tags of two runs never match */
+	uint64_t incarnation;
+	int store_error; /* of the last commit */
+};
+
+uint64_t cluster_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static int64_t wall_clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+const struct assign *cluster_assign(const struct cluster *c)
+{
+	return c->assign;
+}
+
+const struct history *cluster_history(const struct cluster *c)
+{
+	return c->history;
+}
+
+uint64_t cluster_revision(const struct cluster *c)
+{
+	return store_revision(c->store);
+}
+
+bool cluster_idle(const struct cluster *c)
+{
+	return !c->flights;
+}
+
+static uint64_t scramble(uint64_t x)
+{
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
+char *cluster_tag(const struct cluster *c, bool newest, char buf[CLUSTER_TAG_SIZE])
+{
+	uint64_t changes = newest || !c->flights ? assign_changes(c->assign) : c->durable_changes;
+
+	snprintf(buf, CLUSTER_TAG_SIZE, "%016llx%016llx",
+		(unsigned long long)scramble(c->salt.hi + c->incarnation),
+		(unsigned long long)scramble(c->salt.lo + changes));
+	return buf;
+}
+
+/* ---- what people are told ---- */
+
+static void tell(struct cluster *c, struct id128 dataset, struct id128 node, const char *state,
+	const char *what)
+{
+	struct history_step s = { wall_clock_ms(), node, state, what };
+
+	if (!history_add(c->history, dataset, &s))
+		return;
+	if (id128_is_nil(node))
+		log_dataset(dataset, LOG_INFO, 0, "%s", what);
+	else
+		log_dataset(dataset, LOG_INFO, 0, "%s on node %s%s%s", state, ID128_STR(node),
+			*what ? ": " : "", what);
+}
+
+static void tell_status(struct cluster *c, struct id128 node, const struct wire_status *s)
+{
+	struct assign_view v;
+
+	if (assign_dataset(c->assign, cluster_now_ms(), s->dataset_id, &v) == 0)
+		tell(c, s->dataset_id, node, ds_state_name(s->state), s->why);
+}
+
+static void _printf_(3, 4) tell_control(struct cluster *c, struct id128 dataset, const char *fmt, ...)
+{
+	char what[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	tell(c, dataset, ID128_NIL, "control", what);
+}
+
+/* A record has become durable: say what that changed. @old: NULL for a new dataset. */
+static void tell_record(struct cluster *c, const struct ds_record *old, const struct ds_record *new)
+{
+	struct id128 id = new->dataset_id;
+
+	if (!old)
+		tell_control(c, id, "created, wanted on node %s", ID128_STR(new->primary));
+	else if (!id128_equal(old->primary, new->primary))
+		tell_control(c, id, "wanted on node %s", ID128_STR(new->primary));
+	if (new->deleted && !(old && old->deleted))
+		tell_control(c, id, "deletion wanted");
+	if (old && !id128_is_nil(old->owner) && (old->epoch != new->epoch || id128_is_nil(new->owner)))
+		tell_control(c, id, "node %s gave epoch %llu back", ID128_STR(old->owner),
+			(unsigned long long)old->epoch);
+	if (!id128_is_nil(new->owner) && !(old && old->epoch == new->epoch))
+		tell_control(c, id, "granted to node %s under epoch %llu%s", ID128_STR(new->owner),
+			(unsigned long long)new->epoch,
+			new->grant == GRANT_DESTROY ? ", to be destroyed" : "");
+	if (old && old->format_state != new->format_state)
+		tell_control(c, id, "formatting %s: %s", format_state_name(new->format_state),
+			fs_kind_name(new->filesystem));
+	if (old && !id128_is_nil(old->volume_id) && id128_is_nil(new->volume_id))
+		tell_control(c, id, "destroyed");
+}
+
+static void tell_flight(struct cluster *c, const struct flight *f)
+{
+	struct assign_view v;
+
+	for (size_t i = 0; i < f->n_records; i++) {
+		const struct ds_record *new = &f->records[i].ds;
+		bool known;
+
+		if (f->records[i].is_node)
+			continue;
+		known = assign_dataset(c->assign, cluster_now_ms(), new->dataset_id, &v) == 0;
+		tell_record(c, known ? v.record : NULL, new);
+	}
+}
+
+static void tell_store(struct cluster *c, int r)
+{
+	if (r < 0 && c->store_error == 0)
+		log_error(r, "the store cannot be written; changes are refused until it works again");
+	else if (r == 0 && c->store_error < 0)
+		log_notice("the store works again");
+	c->store_error = r;
+}
+
+/* ---- transactions ---- */
+
+static void flight_finish(struct flight *f, int err)
+{
+	for (struct waiter *w = f->first, *next; w; w = next) {
+		next = w->next;
+		w->done(w->status, err, w->userdata);
+		free(w);
+	}
+	for (size_t i = 0; i < f->n_records; i++) {
+		if (f->records[i].is_node)
+			node_record_done(&f->records[i].node);
+		else
+			ds_record_done(&f->records[i].ds);
+	}
+	free(f->records);
+	free(f);
+}
+
+static void cluster_arm(struct cluster *c)
+{
+	uint64_t wake = assign_next_wake(c->assign), now = cluster_now_ms();
+	uint64_t wait = wake > now ? wake - now : 0;
+	struct timeval tv = { (time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000) };
+
+	if (wake == UINT64_MAX)
+		(void)event_del(c->tick);
+	else
+		(void)event_add(c->tick, &tv);
+}
+
+static void flights_pop(struct cluster *c)
+{
+	c->flights = c->flights->next;
+	if (!c->flights)
+		c->last_flight = &c->flights;
+}
+
+static void flight_durable(struct cluster *c, struct flight *f)
+{
+	flights_pop(c);
+	tell_flight(c, f);
+	assign_committed(c->assign, f->txn);
+	c->durable_txn = f->txn;
+	c->durable_changes = f->changes;
+	if (c->outlet)
+		c->outlet->durable(c->outlet_userdata, f->txn);
+	flight_finish(f, 0);
+}
+
+/* What came after the failed one is void as well; the store fails it by itself, unheard. */
+static void flights_failed(struct cluster *c, int err)
+{
+	struct flight *f = c->flights;
+	uint64_t txn = f->txn;
+
+	c->flights = NULL;
+	c->last_flight = &c->flights;
+	assign_failed(c->assign, cluster_now_ms(), txn);
+	if (c->outlet)
+		c->outlet->failed(c->outlet_userdata, txn);
+	while (f) {
+		struct flight *next = f->next;
+
+		flight_finish(f, err);
+		f = next;
+	}
+}
+
+struct ticket {
+	struct cluster *cluster;
+	uint64_t txn;
+};
+
+static void on_commit(int r, void *userdata)
+{
+	struct ticket t = *(struct ticket *)userdata;
+	struct cluster *c = t.cluster;
+
+	free(userdata);
+	tell_store(c, r);
+	if (!c->flights || c->flights->txn != t.txn)
+		return; /* went down with an earlier one */
+	if (r < 0)
+		flights_failed(c, r);
+	else
+		flight_durable(c, c->flights);
+	cluster_arm(c);
+}
+
+static void out_of_memory(void)
+{
+	log_error(ENOMEM, "cannot go on");
+	abort(); /* a half-made decision is worse than a restart, which finds everything again */
+}
+
+static void add_record(struct store_batch *b, const struct assign_change *change)
+{
+	_cleanup_free_ char *text = NULL;
+	char key[KEY_MAX];
+
+	if (change->is_node) {
+		snprintf(key, sizeof(key), KEY_NODE "%s", ID128_STR(change->node.uuid));
+		text = node_record_to_json(&change->node);
+	} else {
+		snprintf(key, sizeof(key), KEY_DATASET "%s", ID128_STR(change->ds.dataset_id));
+		text = ds_record_to_json(&change->ds);
+	}
+	if (!text || store_batch_put(b, key, text) < 0)
+		out_of_memory();
+}
+
+static void commit(struct cluster *c, struct assign_result *result)
+{
+	struct flight *f = calloc(1, sizeof(*f));
+	struct ticket *ticket = malloc(sizeof(*ticket));
+	struct store_batch *b = store_batch_new();
+
+	if (!f || !b || !ticket)
+		out_of_memory();
+	for (size_t i = 0; i < result->n_changes; i++)
+		add_record(b, &result->changes[i]);
+	*f = (struct flight){ .txn = result->txn, .changes = assign_changes(c->assign),
+		.records = TAKE_PTR(result->changes), .n_records = result->n_changes };
+	f->last = &f->first;
+	result->n_changes = 0;
+	*c->last_flight = f;
+	c->last_flight = &f->next;
+	*ticket = (struct ticket){ c, f->txn };
+	store_commit(c->store, b, on_commit, ticket);
+}
+
+static void answer(struct cluster *c, uint64_t txn, int status,
+	void (*done)(int status, int err, void *userdata), void *userdata)
+{
+	struct waiter *w;
+
+	for (struct flight *f = c->flights; f && txn > c->durable_txn; f = f->next) {
+		if (f->txn != txn)
+			continue;
+		w = calloc(1, sizeof(*w));
+		if (!w)
+			out_of_memory();
+		*w = (struct waiter){ .status = status, .done = done, .userdata = userdata };
+		*f->last = w;
+		f->last = &w->next;
+		return;
+	}
+	done(status, txn > c->durable_txn ? -EIO : 0, userdata);
+}
+
+static void tell_event(struct cluster *c, const struct assign_event *ev)
+{
+	struct assign_node_view n;
+
+	if (ev->type == ASSIGN_REPORT) {
+		tell_status(c, ev->node, &ev->report->status);
+	} else if (ev->type == ASSIGN_HELLO) {
+		if (assign_node(c->assign, cluster_now_ms(), ev->node, &n) < 0 ||
+			n.session != ev->session)
+			return; /* refused */
+		for (size_t i = 0; i < ev->hello->n_holds; i++)
+			tell_status(c, ev->node, &ev->hello->holds[i]);
+	}
+}
+
+void cluster_decide(struct cluster *c, struct assign_event *ev,
+	void (*done)(int status, int err, void *userdata), void *userdata)
+{
+	struct assign_result result;
+	uint64_t txn;
+	int status;
+
+	if (getrandom(ev->random, sizeof(ev->random), 0) != sizeof(ev->random))
+		abort(); /* cannot happen after boot: getrandom(2) */
+	assign_decide(c->assign, cluster_now_ms(), ev, &result);
+	txn = result.txn;
+	status = result.status;
+	if (result.n_changes > 0)
+		commit(c, &result);
+	for (size_t i = 0; c->outlet && i < result.n_sends; i++)
+		c->outlet->send(c->outlet_userdata, &result.sends[i]);
+	assign_result_done(&result);
+	tell_event(c, ev);
+	if (done)
+		answer(c, txn, status, done, userdata);
+	cluster_arm(c);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *userdata)
+{
+	struct assign_event ev = { .type = ASSIGN_TICK };
+
+	cluster_decide(userdata, &ev, NULL, NULL);
+}
+
+/* ---- beginning and end ---- */
+
+struct loading {
+	struct cluster *cluster;
+	char *error;
+};
+
+static int on_record(const char *key, const char *value, void *userdata)
+{
+	struct loading *l = userdata;
+	struct ds_record ds;
+	struct node_record node;
+	int r = -EBADMSG;
+
+	if (strncmp(key, KEY_DATASET, strlen(KEY_DATASET)) == 0) {
+		r = ds_record_from_json(value, &ds);
+		if (r == 0) {
+			assign_load_dataset(l->cluster->assign, &ds);
+			ds_record_done(&ds);
+		}
+	} else if (strncmp(key, KEY_NODE, strlen(KEY_NODE)) == 0) {
+		r = node_record_from_json(value, &node);
+		if (r == 0) {
+			assign_load_node(l->cluster->assign, &node);
+			node_record_done(&node);
+		}
+	}
+	if (r == -EBADMSG && asprintf(&l->error,
+				     "the store's record '%s' cannot be read: it is damaged or of a newer "
+				     "version; restore a backup and start once with --new-incarnation",
+				     key) < 0)
+		l->error = NULL;
+	return r == -EBADMSG ? -EUCLEAN : r;
+}
+
+void cluster_set_outlet(struct cluster *c, const struct cluster_outlet *outlet, void *userdata)
+{
+	c->outlet = outlet;
+	c->outlet_userdata = userdata;
+}
+
+struct cluster *cluster_free(struct cluster *c)
+{
+	if (!c)
+		return NULL;
+	for (struct flight *f = c->flights, *next; f; f = next) {
+		next = f->next;
+		for (struct waiter *w = f->first, *after; w; w = after) {
+			after = w->next;
+			free(w);
+		}
+		f->first = NULL;
+		flight_finish(f, 0);
+	}
+	if (c->tick)
+		event_free(c->tick);
+	assign_free(c->assign);
+	history_free(c->history);
+	free(c);
+	return NULL;
+}
+DEFINE_CLEANUP(struct cluster *, cluster_free);
+
+int cluster_new(struct event_base *base, struct store *store, uint64_t incarnation,
+	struct cluster **ret, char **ret_error)
+{
+	_cleanup_(cluster_freep) struct cluster *c = calloc(1, sizeof(*c));
+	struct loading l = { .cluster = c };
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	c->base = base;
+	c->store = store;
+	c->incarnation = incarnation;
+	c->last_flight = &c->flights;
+	c->history = history_new();
+	c->tick = evtimer_new(base, on_tick, c);
+	if (!c->history || !c->tick)
+		return -ENOMEM;
+	r = id128_random(&c->salt);
+	if (r < 0)
+		return r;
+	r = assign_new(incarnation, &c->assign);
+	if (r < 0)
+		return r;
+	r = store_load(store, on_record, &l);
+	if (r < 0) {
+		*ret_error = l.error ?: strdup("the store cannot be read");
+		return r;
+	}
+	cluster_arm(c);
+	*ret = TAKE_PTR(c);
+	return 0;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cluster.h - the one place that owns the decisions (assign.h) and the store.
+ *
+ *   event -> assign_decide() -> changes -> store ... durable -> messages leave, answers leave
+ *
+ * Whatever a decision returns waits here for its transaction. A failed commit is told to assign, its
+ * messages are dropped and its callers hear of it; the daemon goes on. On the loop's thread only.
+ */
+#pragma once
+
+#include <event2/event.h>
+
+#include "assign.h"
+#include "history.h"
+#include "store.h"
+
+#define CLUSTER_TAG_SIZE 33
+
+struct cluster;
+
+/* Who carries messages to the nodes. */
+struct cluster_outlet {
+	/* @s->msg may be taken over (zero it then); it leaves once @s->after_txn is durable. */
+	void (*send)(void *userdata, struct assign_send *s);
+	void (*durable)(void *userdata, uint64_t txn);
+	/* All transactions from @txn on are void: what waits for them is dropped. */
+	void (*failed)(void *userdata, uint64_t txn);
+};
+
+/**
+ * cluster_new() - load what the store holds
+ * @store: borrowed
+ * @ret_error: set on failure: allocated, one line
+ *
+ * Blocks: belongs to the start. Returns: 0, -EUCLEAN for a record that cannot be read, -EIO, -ENOMEM.
+ */
+int cluster_new(struct event_base *base, struct store *store, uint64_t incarnation,
+	struct cluster **ret, char **ret_error);
+struct cluster *cluster_free(struct cluster *c); /* calls nobody back */
+
+void cluster_set_outlet(struct cluster *c, const struct cluster_outlet *outlet, void *userdata);
+
+/**
+ * cluster_decide() - feed one event
+ * @ev: the random bits are filled in here
+ * @done: NULL, or called once, maybe before this returns: when everything that the answer rests on is
+ *   durable, or its commit failed. @status: of struct assign_result; @err: 0 or negative errno of
+ *   the commit, and then nothing was done.
+ */
+void cluster_decide(struct cluster *c, struct assign_event *ev,
+	void (*done)(int status, int err, void *userdata), void *userdata);
+
+/* For looking, not for deciding. */
+const struct assign *cluster_assign(const struct cluster *c);
+const struct history *cluster_history(const struct cluster *c);
+uint64_t cluster_now_ms(void); /* the clock that assign is given */
+
+/*
+ * The configuration tag, 32 hexadecimal digits: of what readers see, which is durable, or of the
+ * newest decision, which a conditional write is compared with.
+ */
+char *cluster_tag(const struct cluster *c, bool newest, char buf[CLUSTER_TAG_SIZE]);
+
+/* Of the store: what nodes are told, so that they recognise an older state. */
+uint64_t cluster_revision(const struct cluster *c);
+
+/* No commit is under way. */
+bool cluster_idle(const struct cluster *c);

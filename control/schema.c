@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdarg.h>
+
+#include "jsonin.h"
+#include "schema.h"
+
+void schema_errors_done(struct schema_errors *e)
+{
+	for (size_t i = 0; i < e->n; i++)
+		free(e->list[i]);
+	e->n = 0;
+}
+
+void dataset_create_done(struct dataset_create *d)
+{
+	json_object_put(d->metadata);
+	d->metadata = NULL;
+}
+
+static void _printf_(2, 3) violation(struct schema_errors *e, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	if (e->n == SCHEMA_ERRORS_MAX)
+		return;
+	va_start(ap, fmt);
+	n = vasprintf(&e->list[e->n], fmt, ap);
+	va_end(ap);
+	if (n >= 0)
+		e->n++;
+}
+
+static bool is_object(struct json_object *v, const char *pointer, struct schema_errors *e)
+{
+	if (json_object_is_type(v, json_type_object))
+		return true;
+	violation(e, "%s: must be an object", *pointer ? pointer : "/");
+	return false;
+}
+
+/* The part of a JSON pointer that a key makes. @buf is cut when too small; it is for people. */
+static const char *pointer_of(const char *base, const char *key, char *buf, size_t size)
+{
+	size_t n = (size_t)snprintf(buf, size, "%s/", base);
+
+	for (const char *p = key; *p && n + 3 < size; p++) {
+		if (*p == '~' || *p == '/') {
+			buf[n++] = '~';
+			buf[n++] = *p == '~' ? '0' : '1';
+		} else {
+			buf[n++] = *p;
+		}
+	}
+	buf[n] = '\0';
+	return buf;
+}
+
+static void read_uuid(struct json_object *v, const char *pointer, struct id128 *ret,
+	struct schema_errors *e)
+{
+	if (!json_object_is_type(v, json_type_string))
+		violation(e, "%s: must be a string holding a version-4 UUID", pointer);
+	else if (id128_parse_v4(json_object_get_string(v), ret) < 0)
+		violation(e, "%s: must be a version-4 UUID of 36 characters such as "
+			"12345678-90ab-4cde-8f01-234567890abc", pointer);
+}
+
+static void read_size(struct json_object *v, uint64_t *ret, struct schema_errors *e)
+{
+	bool negative = v && json_object_get_int64(v) < 0;
+
+	if (!v) /* null: as if it were not there */
+		return;
+	if (json_object_is_type(v, json_type_double) &&
+		!strpbrk(json_object_get_string(v), ".eE")) {
+		violation(e, "/maximum_size: must be below 2^63");
+		return;
+	}
+	if (!json_object_is_type(v, json_type_int)) {
+		violation(e, "/maximum_size: must be an integer number of bytes, written without fraction "
+			"or exponent, or null");
+		return;
+	}
+	*ret = negative ? 0 : json_object_get_uint64(v);
+	if (negative || *ret < DATASET_MINIMUM_SIZE)
+		violation(e, "/maximum_size: must be at least %" PRIu64, DATASET_MINIMUM_SIZE);
+	if (*ret > INT64_MAX)
+		violation(e, "/maximum_size: must be below 2^63");
+	if (json_object_get_int64(v) % (int64_t)DATASET_SIZE_UNIT != 0)
+		violation(e, "/maximum_size: must be a multiple of %" PRIu64, DATASET_SIZE_UNIT);
+}
+
+static void check_metadata_key(const char *key, struct schema_errors *e)
+{
+	size_t size = strlen(key), n = utf8_count(key, size);
+	const char *newline = strchr(key, '\n');
+
+	/* Python's "$" let one line feed at the end pass in the original, and clients may rely on it. */
+	if (n == 0 || n - (newline && newline[1] == '\0') > SCHEMA_TEXT_MAX ||
+		(newline && newline[1]))
+		violation(e, "/metadata: a key must have 1 to %d characters and no line feed",
+			SCHEMA_TEXT_MAX);
+}
+
+static void check_metadata(struct json_object *map, struct schema_errors *e)
+{
+	char pointer[160];
+
+	if (json_object_object_length(map) > SCHEMA_METADATA_MAX)
+		violation(e, "/metadata: must have at most %d keys", SCHEMA_METADATA_MAX);
+	json_object_object_foreach(map, key, value) {
+		check_metadata_key(key, e);
+		pointer_of("/metadata", key, pointer, sizeof(pointer));
+		if (!json_object_is_type(value, json_type_string))
+			violation(e, "%s: must be a string", pointer);
+		else if (utf8_count(json_object_get_string(value),
+				 (size_t)json_object_get_string_len(value)) > SCHEMA_TEXT_MAX)
+			violation(e, "%s: must have at most %d characters", pointer, SCHEMA_TEXT_MAX);
+	}
+}
+
+static void read_filesystem(struct json_object *map, enum fs_kind *ret, struct schema_errors *e)
+{
+	struct json_object *v;
+	int kind;
+
+	if (!json_object_object_get_ex(map, SCHEMA_FILESYSTEM_KEY, &v) ||
+		!json_object_is_type(v, json_type_string))
+		return;
+	kind = fs_kind_parse(json_object_get_string(v));
+	if (kind < 0)
+		violation(e, "/metadata/%s: must be ext4, xfs or btrfs", SCHEMA_FILESYSTEM_KEY);
+	else
+		*ret = (enum fs_kind)kind;
+}
+
+static void read_metadata(struct json_object *v, struct dataset_create *d, struct schema_errors *e)
+{
+	if (!is_object(v, "/metadata", e))
+		return;
+	check_metadata(v, e);
+	read_filesystem(v, &d->filesystem, e);
+	d->metadata = json_object_get(v);
+}
+
+static void check_room(const struct dataset_create *d, struct schema_errors *e)
+{
+	uint64_t least = fs_minimum_size(d->filesystem);
+
+	if (e->n == 0 && d->maximum_size && d->maximum_size < least)
+		violation(e, "/maximum_size: must be at least %" PRIu64 " for a filesystem of kind %s",
+			least, fs_kind_name(d->filesystem));
+}
+
+static void unknown_key(const char *key, struct schema_errors *e)
+{
+	char pointer[160];
+
+	violation(e, "%s: is not allowed here", pointer_of("", key, pointer, sizeof(pointer)));
+}
+
+int schema_dataset_create(struct json_object *body, enum fs_kind filesystem,
+	struct dataset_create *ret, struct schema_errors *e)
+{
+	struct dataset_create d = { .filesystem = filesystem };
+
+	if (!is_object(body, "", e))
+		return -EINVAL;
+	json_object_object_foreach(body, key, value) {
+		if (STREQ(key, "primary"))
+			read_uuid(value, "/primary", &d.primary, e);
+		else if (STREQ(key, "dataset_id"))
+			read_uuid(value, "/dataset_id", &d.dataset_id, e);
+		else if (STREQ(key, "maximum_size"))
+			read_size(value, &d.maximum_size, e);
+		else if (STREQ(key, "metadata"))
+			read_metadata(value, &d, e);
+		else
+			unknown_key(key, e);
+	}
+	if (!json_object_object_get_ex(body, "primary", NULL))
+		violation(e, "/primary: is required: the UUID of the node that shall hold the dataset");
+	check_room(&d, e);
+	if (!d.metadata)
+		d.metadata = json_object_new_object();
+	if (e->n > 0 || !d.metadata) {
+		dataset_create_done(&d);
+		return e->n > 0 ? -EINVAL : -ENOMEM;
+	}
+	*ret = d;
+	return 0;
+}
+
+int schema_dataset_update(struct json_object *body, struct id128 *ret_primary,
+	struct schema_errors *e)
+{
+	struct id128 primary = ID128_NIL;
+
+	if (!is_object(body, "", e))
+		return -EINVAL;
+	json_object_object_foreach(body, key, value) {
+		if (STREQ(key, "primary"))
+			read_uuid(value, "/primary", &primary, e);
+		else
+			unknown_key(key, e);
+	}
+	if (e->n > 0)
+		return -EINVAL;
+	*ret_primary = primary;
+	return 0;
+}
