@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * loopback.c - the calls of the contract, each one story told with the words of loopback_volume.h,
+ * loopback_claim.h and loopback_device.h. The options are read in loopback_open.c.
+ */
+#include "loopback.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "loopback_device.h"
+#include "loopback_io.h"
+#include "loopback_private.h"
+#include "loopback_volume.h"
+
+DEFINE_CLEANUP(DIR *, closedir);
+
+static struct loopback *loopback(struct driver *d)
+{
+	return (struct loopback *)d;
+}
+
+/* ---- where a volume's device was last seen: a hint that spares a scan, checked at each use ---- */
+
+static _Atomic uint32_t *hint_of(struct loopback *lo, struct id128 volume_id)
+{
+	return &lo->hints[id128_hash(volume_id) % LOOPBACK_HINTS];
+}
+
+static int device_find_quickly(struct loopback *lo, const struct loopback_image *image,
+	struct loopback_device *ret)
+{
+	_Atomic uint32_t *hint = hint_of(lo, image->volume_id);
+	uint32_t h = *hint;
+	int r;
+
+	if (h > 0 && loopback_device_check(image, h - 1, ret) == 0 && ret->ours)
+		return 0;
+	r = loopback_device_find(image, ret);
+	if (r == 0)
+		*hint = ret->number + 1;
+	return r;
+}
+
+/* ---- reading ---- */
+
+static int image_stat(const struct loopback_volume *v, struct loopback_image *ret, uint64_t *ret_size)
+{
+	struct loopback_image image = {
+		.volume_id = v->volume_id,
+		.dataset_id = v->meta.dataset_id,
+	};
+	struct stat st = { .st_size = 0 };
+
+	if (fstatat(v->dir_fd, "image", &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (errno != ENOENT)
+			return loopback_errno();
+		image.missing = true;
+	} else if (!S_ISREG(st.st_mode)) {
+		return -EIO;
+	}
+	image.dev = st.st_dev;
+	image.ino = st.st_ino;
+	*ret = image;
+	*ret_size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static struct driver_volume volume_describe(const struct loopback *lo,
+	const struct loopback_volume *v)
+{
+	struct driver_volume out = {
+		.volume_id = v->volume_id,
+		.dataset_id = v->meta.dataset_id,
+		.size_bytes = v->meta.size_bytes,
+		.place = loopback_claim_place(&v->claim, &lo->self),
+		.epoch = v->claim.epoch,
+	};
+
+	if (out.place != DRIVER_FREE)
+		out.holder = v->claim.by.node;
+	return out;
+}
+
+static int loopback_lookup(struct driver *d, struct id128 volume_id, struct driver_volume *ret)
+{
+	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
+	struct loopback *lo = loopback(d);
+	struct loopback_device device;
+	struct loopback_image image;
+	struct driver_volume out;
+	uint64_t size;
+	int r;
+
+	r = loopback_volume_open(lo->root, volume_id, false, &v);
+	if (r < 0)
+		return r;
+	out = volume_describe(lo, &v);
+	if (out.place == DRIVER_HERE) {
+		r = image_stat(&v, &image, &size);
+		if (r < 0)
+			return r;
+		r = device_find_quickly(lo, &image, &device);
+		if (r < 0 && r != -ENODEV && r != -EBUSY)
+			return r;
+		out.attached = r == 0;
+	}
+	*ret = out;
+	return 0;
+}
+
+/* All candidates of one look through sysfs, so that a list costs one look and not one a volume. */
+struct candidates {
+	struct candidate {
+		struct id128 volume_id;
+		unsigned number;
+	} *v;
+	size_t n, size;
+};
+
+static int on_candidate(unsigned number, struct id128 volume_id, void *userdata)
+{
+	struct candidates *c = userdata;
+
+	if (c->n == c->size) {
+		size_t size = MAX(c->size * 2, (size_t)64);
+		struct candidate *v = reallocarray(c->v, size, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		c->v = v;
+		c->size = size;
+	}
+	c->v[c->n++] = (struct candidate){ volume_id, number };
+	return 0;
+}
+
+static int candidate_compare(const void *a, const void *b)
+{
+	return id128_compare(((const struct candidate *)a)->volume_id,
+		((const struct candidate *)b)->volume_id);
+}
+
+/* Any of our devices on this volume? */
+static bool is_attached(struct loopback *lo, const struct loopback_volume *v,
+	const struct candidates *c)
+{
+	struct loopback_device device;
+	struct loopback_image image;
+	size_t from = 0, to = c->n;
+	uint64_t size;
+
+	while (from < to) {
+		size_t mid = from + (to - from) / 2;
+
+		if (id128_compare(c->v[mid].volume_id, v->volume_id) < 0)
+			from = mid + 1;
+		else
+			to = mid;
+	}
+	if (image_stat(v, &image, &size) < 0)
+		return false;
+	for (; from < c->n && id128_equal(c->v[from].volume_id, v->volume_id); from++)
+		if (loopback_device_check(&image, c->v[from].number, &device) == 0 && device.ours) {
+			*hint_of(lo, v->volume_id) = device.number + 1;
+			return true;
+		}
+	return false;
+}
+
+/* Volume directories have the id's one canonical spelling; anything else is not ours. */
+static bool volume_name(const char *name, struct id128 *ret)
+{
+	return id128_parse(name, ret) == 0 && STREQ(name, ID128_STR(*ret));
+}
+
+static int list_add(struct driver_volume **v, size_t *n, size_t *size, struct driver_volume add)
+{
+	if (*n == *size) {
+		size_t want = MAX(*size * 2, (size_t)64);
+		struct driver_volume *p = reallocarray(*v, want, sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		*v = p;
+		*size = want;
+	}
+	(*v)[(*n)++] = add;
+	return 0;
+}
+
+static int list_entry(struct loopback *lo, struct id128 volume_id, const struct candidates *c,
+	struct driver_volume *ret)
+{
+	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
+	int r;
+
+	r = loopback_volume_open(lo->root, volume_id, false, &v);
+	if (r < 0)
+		return r;
+	*ret = volume_describe(lo, &v);
+	if (ret->place == DRIVER_HERE)
+		ret->attached = is_attached(lo, &v, c);
+	return 0;
+}
+
+static int list_read(struct loopback *lo, DIR *dir, const struct candidates *c,
+	struct driver_volume **v, size_t *n)
+{
+	struct driver_volume entry;
+	struct id128 volume_id;
+	struct dirent *de;
+	size_t size = 0;
+	int r;
+
+	for (errno = 0; (de = readdir(dir)); errno = 0) {
+		if (!volume_name(de->d_name, &volume_id))
+			continue;
+		r = list_entry(lo, volume_id, c, &entry);
+		if (r == -ENOENT || r == -EIO || r == -ENOTSUP)
+			continue; /* this one's own trouble; lookup() tells */
+		if (r == 0)
+			r = list_add(v, n, &size, entry);
+		if (r < 0)
+			return r;
+	}
+	return errno ? loopback_errno() : 0;
+}
+
+static int loopback_list(struct driver *d, struct driver_volume **ret, size_t *ret_n)
+{
+	_cleanup_(closedirp) DIR *dir = NULL;
+	_cleanup_free_ struct driver_volume *v = NULL;
+	struct loopback *lo = loopback(d);
+	struct candidates c = { .n = 0 };
+	size_t n = 0;
+	int fd, r;
+
+	fd = loopback_volumes_open(lo->root);
+	if (fd < 0)
+		return fd;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	r = loopback_device_each(on_candidate, &c);
+	if (r == 0) {
+		if (c.n > 0)
+			qsort(c.v, c.n, sizeof(*c.v), candidate_compare);
+		r = list_read(lo, dir, &c, &v, &n);
+	}
+	free(c.v);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(v);
+	*ret_n = n;
+	return 0;
+}
+
+static int loopback_describe(struct driver *d, struct driver_desc *ret)
+{
+	struct loopback *lo = loopback(d);
+	struct statvfs fs;
+
+	if (statvfs(lo->root, &fs) < 0)
+		return loopback_errno();
+	*ret = (struct driver_desc){
+		.name = loopback_ops.name,
+		.shared = true,
+		.allocation_unit = lo->allocation_unit,
+		.capacity_bytes = (uint64_t)fs.f_blocks * fs.f_frsize,
+		.free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize,
+	};
+	return 0;
+}
+
+static int loopback_device(struct driver *d, struct id128 volume_id, struct driver_device *ret)
+{
+	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
+	struct loopback *lo = loopback(d);
+	struct loopback_device device;
+	struct loopback_image image;
+	uint64_t size;
+	int r;
+
+	r = loopback_volume_open(lo->root, volume_id, false, &v);
+	if (r < 0)
+		return r;
+	if (loopback_claim_place(&v.claim, &lo->self) != DRIVER_HERE)
+		return -ENODEV;
+	r = image_stat(&v, &image, &size);
+	if (r < 0)
+		return r;
+	r = device_find_quickly(lo, &image, &device);
+	if (r < 0)
+		return r;
+	return loopback_device_describe(&image, device.number, ret);
+}
+
+/* ---- changing ---- */
+
+static bool epoch_is_valid(uint64_t epoch)
+{
+	return epoch > 0 && epoch <= DRIVER_EPOCH_MAX;
+}
+
+static uint64_t round_up(uint64_t size, uint64_t unit)
+{
+	return (size + unit - 1) / unit * unit;
+}
+
+/* What stands there already: is it what was asked for? */
+static int create_compare(struct loopback *lo, struct id128 volume_id, struct id128 dataset_id,
+	uint64_t size_bytes, uint64_t epoch)
+{
+	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
+	int r;
+
+	r = loopback_volume_open(lo->root, volume_id, false, &v);
+	if (r < 0)
+		return r;
+	if (epoch < v.claim.epoch)
+		return -ESTALE;
+	if (!id128_equal(v.meta.dataset_id, dataset_id) ||
+		v.meta.size_bytes != round_up(size_bytes, v.meta.allocation_unit))
+		return -EEXIST;
+	return loopback_volumes_sync(lo->root); /* its maker may have died just before that */
+}
+
+static int loopback_create(struct driver *d, struct id128 volume_id, struct id128 dataset_id,
+	uint64_t size_bytes, uint64_t epoch)
+{
+	struct loopback *lo = loopback(d);
+	struct loopback_claim claim = {
+		.state = LOOPBACK_CLAIM_NEW,
+		.epoch = epoch,
+		.by = lo->self,
+	};
+	struct loopback_meta meta = {
+		.dataset_id = dataset_id,
+		.allocation_unit = lo->allocation_unit,
+	};
+	int r;
+
+	if (!epoch_is_valid(epoch) || size_bytes == 0 || size_bytes > INT64_MAX - GIB)
+		return -EINVAL;
+	meta.size_bytes = round_up(size_bytes, lo->allocation_unit);
+	r = create_compare(lo, volume_id, dataset_id, size_bytes, epoch);
+	if (r != -ENOENT)
+		return r;
+	r = loopback_volume_create(lo->root, volume_id, &meta, &claim);
+	if (r == -EEXIST) /* another node was faster */
+		return create_compare(lo, volume_id, dataset_id, size_bytes, epoch);
+	return r;
+}
+
+static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t epoch)
+{
+	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
+	struct loopback *lo = loopback(d);
+	struct loopback_device device;
+	struct loopback_image image;
+	uint64_t size;
+	int r;
+
+	if (!epoch_is_valid(epoch))
+		return -EINVAL;
+	r = loopback_volume_open(lo->root, volume_id, true, &v);
+	if (r == -ENOENT)
+		return loopback_volumes_sweep(lo->root, volume_id);
+	if (r < 0)
+		return r;
+	if (epoch < v.claim.epoch)
+		return -ESTALE;
+	if (epoch == v.claim.epoch && v.claim.state == LOOPBACK_CLAIM_FREE &&
+		!loopback_claim_is_by(&v.claim, &lo->self))
+		return -ESTALE;
+	if (loopback_claim_place(&v.claim, &lo->self) == DRIVER_ELSEWHERE)
+		return -EBUSY;
+	r = image_stat(&v, &image, &size);
+	if (r < 0)
+		return r;
+	r = loopback_device_find(&image, &device);
+	if (r != -ENODEV)
+		return r == 0 ? -EBUSY : r;
+	return loopback_volume_remove(lo->root, &v);
+}
+
+/* The claim becomes ours under @epoch, durably. */
+static int claim_hold(struct loopback *lo, struct loopback_volume *v, uint64_t epoch)
+{
+	v->claim.state = LOOPBACK_CLAIM_HELD;
+	v->claim.epoch = epoch;
+	v->claim.by = lo->self;
+	return loopback_claim_write(v->claim_fd, &v->claim);
+}
+
+/* A device is there: from an earlier attach, finished or not, by us. Make it this attach's. */
+static int attach_existing(struct loopback *lo, struct loopback_volume *v,
+	const struct loopback_image *image, const struct loopback_device *device, uint64_t epoch)
+{
+	int r;
+
+	if (loopback_claim_place(&v->claim, &lo->self) != DRIVER_HERE)
+		return -EBUSY; /* our name, but not made under this claim */
+	*hint_of(lo, v->volume_id) = device->number + 1;
+	if (v->claim.epoch == epoch && device->epoch == epoch && !device->autoclear &&
+		id128_equal(v->claim.by.boot, lo->self.boot))
+		return 0;
+	r = claim_hold(lo, v, epoch);
+	if (r < 0)
+		return r;
+	r = loopback_device_adopt(image, device->number, epoch);
+	return r == -ENODEV ? -EBUSY : r; /* an interrupted detach took it down right now */
+}
+
+static int attach_new(struct loopback *lo, struct loopback_volume *v,
+	const struct loopback_image *image, uint64_t epoch)
+{
+	_cleanup_close_ int image_fd = -EBADF;
+	unsigned number;
+	int r;
+
+	image_fd = loopback_image_open(v, O_RDWR);
+	if (image_fd < 0)
+		return image_fd == -ENODATA ? -EUCLEAN : image_fd;
+	/* Always written, also when the claim is ours: who wrote it may have died before it
+	 * was durable. */
+	r = claim_hold(lo, v, epoch);
+	if (r < 0)
+		return r;
+	r = loopback_device_make(image, image_fd, epoch, v->meta.block_size, &number);
+	if (r < 0)
+		return r;
+	*hint_of(lo, v->volume_id) = number + 1;
+	return 0;
+}
+
+static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t epoch,
+	uint64_t size_bytes)
+{
+	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
+	struct loopback *lo = loopback(d);
+	struct loopback_device device;
+	struct loopback_image image;
+	uint64_t size;
+	int r;
+
+	if (!epoch_is_valid(epoch) || size_bytes == 0 || size_bytes > INT64_MAX - GIB)
+		return -EINVAL;
+	r = loopback_volume_open(lo->root, volume_id, true, &v);
+	if (r < 0)
+		return r;
+	if (epoch < v.claim.epoch ||
+		(epoch == v.claim.epoch && v.claim.state == LOOPBACK_CLAIM_FREE))
+		return -ESTALE;
+	if (loopback_claim_place(&v.claim, &lo->self) == DRIVER_ELSEWHERE)
+		return -EBUSY;
+	r = image_stat(&v, &image, &size);
+	if (r < 0)
+		return r;
+	if (image.missing || size != v.meta.size_bytes ||
+		size != round_up(size_bytes, v.meta.allocation_unit))
+		return -EUCLEAN;
+	r = loopback_device_find(&image, &device);
+	if (r == 0)
+		return attach_existing(lo, &v, &image, &device, epoch);
+	if (r != -ENODEV)
+		return r;
+	return attach_new(lo, &v, &image, epoch);
+}
+
+/* No device has the image, and what was written through it is on stable storage. */
+static int image_settle(const struct loopback_volume *v)
+{
+	_cleanup_close_ int image_fd = loopback_image_open(v, O_RDWR);
+	int r;
+
+	if (image_fd == -ENODATA)
+		return 0; /* nothing left that could be in use */
+	if (image_fd < 0)
+		return image_fd;
+	r = loopback_device_wait_unused(image_fd);
+	if (r < 0)
+		return r;
+	return fsync(image_fd) < 0 ? loopback_errno() : 0;
+}
+
+static int loopback_detach(struct driver *d, struct id128 volume_id, uint64_t epoch)
+{
+	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
+	struct loopback *lo = loopback(d);
+	struct loopback_device device;
+	struct loopback_image image;
+	enum driver_place place;
+	uint64_t size;
+	int r;
+
+	if (!epoch_is_valid(epoch))
+		return -EINVAL;
+	r = loopback_volume_open(lo->root, volume_id, true, &v);
+	if (r < 0)
+		return r;
+	if (epoch < v.claim.epoch)
+		return -ESTALE;
+	place = loopback_claim_place(&v.claim, &lo->self);
+	if (place == DRIVER_ELSEWHERE)
+		return -EBUSY;
+	r = image_stat(&v, &image, &size);
+	if (r < 0)
+		return r;
+	r = loopback_device_find(&image, &device);
+	if (r == 0)
+		r = place == DRIVER_HERE ? loopback_device_release(&image, device.number) : -EBUSY;
+	if (r < 0 && r != -ENODEV)
+		return r;
+	r = image_settle(&v);
+	if (r < 0)
+		return r;
+
+	/* Written also when it says so already: it may not be durable. But who gave it back
+	 * first stays on record, see destroy(). */
+	if (v.claim.state != LOOPBACK_CLAIM_FREE || v.claim.epoch != epoch)
+		v.claim.by = lo->self;
+	v.claim.state = LOOPBACK_CLAIM_FREE;
+	v.claim.epoch = epoch;
+	return loopback_claim_write(v.claim_fd, &v.claim);
+}
+
+const struct driver_ops loopback_ops = {
+	.name = "loopback",
+	.open = loopback_open,
+	.close = loopback_close,
+	.describe = loopback_describe,
+	.list = loopback_list,
+	.lookup = loopback_lookup,
+	.create = loopback_create,
+	.destroy = loopback_destroy,
+	.attach = loopback_attach,
+	.detach = loopback_detach,
+	.device = loopback_device,
+};

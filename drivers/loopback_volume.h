@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * loopback_volume.h - the loopback driver's volumes on disk.
+ *
+ *	<root>/volumes/<volume_id>/image	the data, a sparse file
+ *	<root>/volumes/<volume_id>/meta		JSON: dataset_id, size_bytes, ...; never changed
+ *	<root>/volumes/<volume_id>/claim	who may attach; carries the volume's lock
+ *	<root>/volumes/.new-<volume_id>.<hex>	being created; its builder holds a lock on it
+ *	<root>/volumes/.gone-<volume_id>.<hex>	being destroyed
+ *
+ * A volume appears and disappears by one rename(). Anything else in there is somebody else's and
+ * left alone. Private to the loopback driver; calls block on the disk.
+ */
+#pragma once
+
+#include "driver.h"
+#include "loopback_claim.h"
+
+struct loopback_meta {
+	struct id128 dataset_id;
+	uint64_t size_bytes;	  /* of the image */
+	uint64_t allocation_unit; /* that the size was rounded up to */
+	uint32_t block_size;	  /* of the device, for life: filesystems depend on it */
+};
+
+struct loopback_volume {
+	struct id128 volume_id;
+	int dir_fd, claim_fd; /* the lock is on claim_fd */
+	struct loopback_meta meta;
+	struct loopback_claim claim;
+};
+
+#define LOOPBACK_VOLUME_INIT { .dir_fd = -EBADF, .claim_fd = -EBADF }
+
+void loopback_volume_done(struct loopback_volume *v);
+
+/* <root>/volumes; a descriptor or an errno of the contract, never -ENOENT. */
+int loopback_volumes_open(const char *root);
+
+/**
+ * loopback_volume_open() - one volume's bookkeeping
+ * @lock: keep others from changing it, on any node, until loopback_volume_done()
+ * @ret: set on success only
+ *
+ * Returns: 0, -ENOENT, -EIO, -ENOTSUP, -ETIMEDOUT (somebody has had the lock for ten seconds).
+ */
+int loopback_volume_open(const char *root, struct id128 volume_id, bool lock,
+	struct loopback_volume *ret);
+
+/**
+ * loopback_volume_create() - a whole new volume, durable when this returns
+ * @meta: block_size 0: what suits the filesystem; the chosen one is stored
+ *
+ * Returns: 0, -EEXIST when there is one already (which may not be durable), -ENOSPC, -EIO.
+ */
+int loopback_volume_create(const char *root, struct id128 volume_id,
+	const struct loopback_meta *meta, struct loopback_claim *claim);
+
+/* Makes everything in <root>/volumes durable that was renamed before. */
+int loopback_volumes_sync(const char *root);
+
+/* Ends a locked volume. Done when this returns 0; else it is gone, but its space may not be. */
+int loopback_volume_remove(const char *root, struct loopback_volume *v);
+
+/**
+ * loopback_volumes_sweep() - clear away what killed creates and destroys left
+ * @only: of this volume; nil: of all
+ */
+int loopback_volumes_sweep(const char *root, struct id128 only);
+
+/* Opens the image, @flags as of open(2). -ENODATA: there is no such file. */
+int loopback_image_open(const struct loopback_volume *v, int flags);
