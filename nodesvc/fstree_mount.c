@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fstree_mount.c - the tree in the file system, and its session on the loop.
+ *
+ * Mounts are judged by the mount table alone. A look at the place itself (even a stat) is a
+ * question to whoever serves it, and the one we want to clear away may be a killed daemon that a thread
+ * in a hung disk keeps from ending: it would never answer.
+ */
+#include <fcntl.h>
+#include <grp.h>
+#include <libgen.h>
+#include <libmount/libmount.h>
+#include <limits.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "fstree_private.h"
+
+#define FSTREE_TYPE "fuse.flocker"
+#define SERVE_MAX 64 /* requests at one turn of the loop */
+
+static _printf_(4, 5) int fail(int err, char *why, size_t size, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(why, size, fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < size)
+		snprintf(why + n, size - (size_t)n, ": %s", strerror(-err));
+	return err;
+}
+
+/* ---- places ---- */
+
+static gid_t group_id(const char *name, bool *ret_found)
+{
+	struct group g, *found = NULL;
+	char buf[4096];
+
+	*ret_found = getgrnam_r(name, &g, buf, sizeof(buf), &found) == 0 && found;
+	return *ret_found ? g.gr_gid : 0;
+}
+
+/* The directory above the bound tree decides who sees it. */
+static int guard_parent(const char *dir, const char *group, char *why, size_t size)
+{
+	bool found;
+	gid_t gid = group_id(group, &found);
+
+	if (chown(dir, 0, gid) < 0 || chmod(dir, found ? 0750 : 0700) < 0)
+		return fail(-errno, why, size, "cannot give %s to group %s", dir, group);
+	return 0;
+}
+
+/*
+ * The parent's real path and the last name below it: the mount table has real paths, and the place itself
+ * must not be looked at.
+ */
+static int place_new(const char *path, const char *group, char **ret, char *why, size_t size)
+{
+	_cleanup_free_ char *copy = strdup(path), *again = strdup(path), *real = NULL;
+	char *dir, *place;
+	int r;
+
+	if (!copy || !again)
+		return -ENOMEM;
+	dir = dirname(copy);
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return fail(-errno, why, size, "cannot make %s", dir);
+	if (group) {
+		r = guard_parent(dir, group, why, size);
+		if (r < 0)
+			return r;
+	}
+	real = realpath(dir, NULL);
+	if (!real)
+		return fail(-errno, why, size, "cannot find %s", dir);
+	if (asprintf(&place, "%s/%s", STREQ(real, "/") ? "" : real, basename(again)) < 0)
+		return -ENOMEM;
+	*ret = place;
+	return 0;
+}
+
+int fs_places_init(struct fstree *t, const struct fstree_config *c, char *why, size_t size)
+{
+	int r;
+
+	r = place_new(c->mountpoint, NULL, &t->mountpoint, why, size);
+	if (r < 0 || !c->bind_target)
+		return r;
+	return place_new(c->bind_target, c->group, &t->bind_target, why, size);
+}
+
+void fs_places_done(struct fstree *t)
+{
+	free(t->mountpoint);
+	free(t->bind_target);
+}
+
+enum standing {
+	STANDS_NOTHING,
+	STANDS_TREE, /* a status tree; which one, the device tells */
+	STANDS_OTHER,
+};
+
+/* What is on top at @place. */
+static int look(const char *place, enum standing *ret, dev_t *ret_dev)
+{
+	struct libmnt_table *tb = mnt_new_table();
+	struct libmnt_fs *fs;
+	int r;
+
+	if (!tb)
+		return -ENOMEM;
+	r = mnt_table_parse_file(tb, "/proc/self/mountinfo");
+	if (r < 0) {
+		mnt_unref_table(tb);
+		return r;
+	}
+	fs = mnt_table_find_target(tb, place, MNT_ITER_BACKWARD);
+	*ret = !fs ? STANDS_NOTHING :
+		STREQ(mnt_fs_get_fstype(fs), FSTREE_TYPE) ? STANDS_TREE : STANDS_OTHER;
+	*ret_dev = fs ? mnt_fs_get_devno(fs) : 0;
+	mnt_unref_table(tb);
+	return 0;
+}
+
+/* Ends the trees at @place. Force aborts the connection, so that readers of a hung one get free. */
+static int clear(const char *place, int flags, char *why, size_t size)
+{
+	enum standing standing;
+	dev_t dev;
+	int r;
+
+	for (;;) {
+		r = look(place, &standing, &dev);
+		if (r < 0)
+			return fail(r, why, size, "cannot read the mount table");
+		if (standing == STANDS_NOTHING)
+			return 0;
+		if (standing == STANDS_OTHER)
+			return fail(-EBUSY, why, size, "something else is mounted at %s", place);
+		if (umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW | flags) < 0)
+			return fail(-errno, why, size, "cannot detach the old status tree at %s", place);
+	}
+}
+
+static int make_directory(const char *place, char *why, size_t size)
+{
+	struct stat st;
+
+	if (mkdir(place, 0755) < 0 && errno != EEXIST)
+		return fail(-errno, why, size, "cannot make %s", place);
+	if (lstat(place, &st) < 0)
+		return fail(-errno, why, size, "cannot look at %s", place);
+	if (!S_ISDIR(st.st_mode))
+		return fail(-ENOTDIR, why, size, "cannot mount at %s", place);
+	return 0;
+}
+
+/* ---- session ---- */
+
+static int mount_tree(struct fstree *t, int fd, char *why, size_t size)
+{
+	char options[128];
+
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40555,user_id=0,group_id=0,allow_other", fd);
+	if (mount("flocker", t->mountpoint, FSTREE_TYPE, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		options) < 0)
+		return fail(-errno, why, size, "cannot mount the status tree at %s", t->mountpoint);
+	return 0;
+}
+
+/* The connection is in @fd already, which the session takes over when this returns 0. */
+static int session_new(struct fstree *t, int fd)
+{
+	char name[] = "flocker", *argv[] = { name, NULL }, path[32];
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	struct fuse_session *se;
+
+	se = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), t);
+	fuse_opt_free_args(&args);
+	if (!se)
+		return -ENOMEM;
+	snprintf(path, sizeof(path), "/dev/fd/%d", fd); /* libfuse's word for "mounted already" */
+	if (fuse_session_mount(se, path) < 0) {
+		fuse_session_destroy(se);
+		return -EINVAL;
+	}
+	t->session = se;
+	return 0;
+}
+
+static void session_free(struct fstree *t)
+{
+	bool left = true;
+
+	if (t->event)
+		event_free(t->event);
+	t->event = NULL;
+	if (t->notifier)
+		left = fs_notifier_free(t, TAKE_PTR(t->notifier));
+	fs_forget_kernel(t);
+	/* A thread that hangs in the kernel still uses it; it all ends with the process. */
+	if (t->session && left)
+		fuse_session_destroy(t->session);
+	t->session = NULL;
+	free(t->buf.mem);
+	t->buf = (struct fuse_buf){ 0 };
+}
+
+int fs_serve(struct fstree *t)
+{
+	int r = fuse_session_receive_buf(t->session, &t->buf);
+
+	if (r == -EINTR || r == -EAGAIN)
+		return -EAGAIN;
+	if (r <= 0)
+		return -ENODEV;
+	fuse_session_process_buf(t->session, &t->buf);
+	return 1;
+}
+
+static void on_request(evutil_socket_t fd, short what, void *userdata)
+{
+	struct fstree *t = userdata;
+	int r = 1;
+
+	for (int n = 0; r == 1 && n < SERVE_MAX; n++)
+		r = fs_serve(t);
+	if (r != -ENODEV)
+		return;
+	session_free(t);
+	t->on_gone(t->userdata); /* may have ended t */
+}
+
+static int start_session(struct fstree *t)
+{
+	int r;
+
+	t->event = event_new(t->base, fuse_session_fd(t->session), EV_READ | EV_PERSIST, on_request, t);
+	if (!t->event || event_priority_set(t->event, t->priority) < 0 || event_add(t->event, NULL) < 0)
+		return -ENOMEM;
+	r = fs_notifier_new(t, &t->notifier);
+	return r < 0 ? r : 0;
+}
+
+static int open_session(struct fstree *t, char *why, size_t size)
+{
+	_cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	int r;
+
+	if (fd < 0)
+		return fail(-errno, why, size, "cannot open /dev/fuse (is the kernel module fuse loaded?)");
+	r = mount_tree(t, fd, why, size);
+	if (r < 0)
+		return r;
+	r = session_new(t, fd);
+	if (r < 0)
+		return fail(r, why, size, "cannot start the status tree");
+	TAKE_FD(fd);
+	r = start_session(t);
+	if (r < 0)
+		return fail(r, why, size, "cannot start the status tree");
+	return 0;
+}
+
+static int bind_tree(struct fstree *t, char *why, size_t size)
+{
+	if (!t->bind_target)
+		return 0;
+	if (mount(t->mountpoint, t->bind_target, NULL, MS_BIND, NULL) < 0)
+		return fail(-errno, why, size, "cannot bind the status tree to %s", t->bind_target);
+	return 0;
+}
+
+/* Served, and seen at both places? */
+static bool stands(struct fstree *t)
+{
+	enum standing first, second;
+	dev_t dev, copy;
+
+	if (!t->session || look(t->mountpoint, &first, &dev) < 0 || first != STANDS_TREE)
+		return false;
+	if (!t->bind_target)
+		return true;
+	return look(t->bind_target, &second, &copy) == 0 && second == STANDS_TREE && copy == dev;
+}
+
+static int clear_places(struct fstree *t, int flags, char *why, size_t size)
+{
+	int r = 0;
+
+	if (t->bind_target)
+		r = clear(t->bind_target, flags, why, size);
+	if (r < 0)
+		return r;
+	return t->mountpoint ? clear(t->mountpoint, flags, why, size) : 0;
+}
+
+static int prepare_places(struct fstree *t, char *why, size_t size)
+{
+	int r;
+
+	r = clear_places(t, MNT_FORCE, why, size);
+	if (r < 0)
+		return r;
+	r = make_directory(t->mountpoint, why, size);
+	if (r < 0 || !t->bind_target)
+		return r;
+	return make_directory(t->bind_target, why, size);
+}
+
+void fs_unmount(struct fstree *t)
+{
+	char why[8];
+
+	clear_places(t, 0, why, sizeof(why)); /* what is not ours stays */
+	session_free(t);
+}
+
+int fstree_mount(struct fstree *t, char *why, size_t size)
+{
+	int r;
+
+	if (stands(t))
+		return 0;
+	session_free(t);
+	r = prepare_places(t, why, size);
+	if (r < 0)
+		return r;
+	r = open_session(t, why, size);
+	if (r == 0)
+		r = bind_tree(t, why, size);
+	if (r < 0)
+		fs_unmount(t);
+	return r;
+}
