@@ -140,6 +140,7 @@ static void status_to_json(struct builder *b, const struct wire_status *s)
 	put_u64(b, "epoch", s->epoch);
 	put_text(b, "state", ds_state_name(s->state));
 	put_bool(b, "mounted", s->mounted);
+	put_bool(b, "releasing", s->releasing);
 	put_u64(b, "size", s->size_bytes);
 	put_u64(b, "used", s->used_bytes);
 	put_u64(b, "available", s->available_bytes);
@@ -390,6 +391,7 @@ static void read_status(struct reader *r, struct wire_status *s)
 	s->epoch = read_u64(r, "epoch");
 	s->state = (enum ds_state)read_word(r, "state", ds_state_parse, DS_WAITING);
 	s->mounted = read_bool(r, "mounted");
+	s->releasing = read_bool(r, "releasing");
 	s->size_bytes = read_u64(r, "size");
 	s->used_bytes = read_u64(r, "used");
 	s->available_bytes = read_u64(r, "available");

@@ -38,6 +38,7 @@ struct wire_status {
 	uint64_t epoch;		  /* of the claim or the accepted grant; 0: none */
 	enum ds_state state;
 	bool mounted;		  /* at its mountpoint, verified */
+	bool releasing;		  /* a release of @epoch was ordered, and is not recalled */
 	uint64_t size_bytes;	  /* of the device or volume; 0: not known */
 	uint64_t used_bytes, available_bytes; /* of the mounted filesystem; both 0: not known */
 	struct id128 fs_uuid;	  /* seen on the device; nil: not known */

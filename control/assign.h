@@ -62,11 +62,13 @@ struct assign_send {
 
 struct assign_result {
 	/*
-	 * Of CREATE, MOVE, DELETE, REPLACE: 0, -EEXIST (id in use), -ENOENT, -EOWNERDEAD (deleted),
-	 * -EINVAL. Of the others: 0.
+	 * Of CREATE: 0, -EEXIST (id in use). Of MOVE: 0, -ENOENT, -EOWNERDEAD (deleted). Of DELETE:
+	 * 0, -ENOENT. Of REPLACE: 0, -ENOENT, -EBUSY (the machine that has it answers). Else 0.
 	 */
 	int status;
-	uint64_t txn; /* 0: nothing to commit. An answer to the client waits for it. */
+	/* The answer waits until this transaction is durable; 0: it waits for nothing. With changes
+	 * it is theirs, without any it is an earlier one that the answer depends on. */
+	uint64_t txn;
 	struct assign_change *changes;
 	size_t n_changes;
 	struct assign_send *sends;

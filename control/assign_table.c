@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables and lists of assign, and the way of a change to the disk and back. */
+#include "assign_private.h"
+
+void *assign_alloc(size_t size)
+{
+	void *p = calloc(1, size);
+
+	if (!p)
+		abort(); /* half a decision is worse than a restart, which finds everything again */
+	return p;
+}
+
+char *assign_strdup(const char *text)
+{
+	char *copy = text ? strdup(text) : NULL;
+
+	if (text && !copy)
+		abort();
+	return copy;
+}
+
+/* ---- lists ---- */
+
+void link_init(struct link *l)
+{
+	l->prev = l->next = l;
+}
+
+bool link_empty(const struct link *l)
+{
+	return l->next == l;
+}
+
+void link_append(struct link *head, struct link *l)
+{
+	l->prev = head->prev;
+	l->next = head;
+	head->prev->next = l;
+	head->prev = l;
+}
+
+void link_remove(struct link *l)
+{
+	l->prev->next = l->next;
+	l->next->prev = l->prev;
+	link_init(l);
+}
+
+/* ---- tables: chained through the first member of what they hold ---- */
+
+struct chained {
+	struct chained *next;
+};
+
+static void table_grow(struct table *t, size_t (*slot_of)(const struct table *, const void *))
+{
+	struct table bigger = { .n_slots = t->n_slots ? t->n_slots * 2 : 64, .n = t->n };
+
+	bigger.slots = assign_alloc(bigger.n_slots * sizeof(void *));
+	for (size_t i = 0; i < t->n_slots; i++)
+		for (struct chained *c = t->slots[i], *next; c; c = next) {
+			size_t slot = slot_of(&bigger, c);
+
+			next = c->next;
+			c->next = bigger.slots[slot];
+			bigger.slots[slot] = c;
+		}
+	free(t->slots);
+	*t = bigger;
+}
+
+static void table_add(struct table *t, void *item,
+	size_t (*slot_of)(const struct table *, const void *))
+{
+	struct chained *c = item;
+	size_t slot;
+
+	if (t->n >= t->n_slots)
+		table_grow(t, slot_of);
+	slot = slot_of(t, item);
+	c->next = t->slots[slot];
+	t->slots[slot] = c;
+	t->n++;
+}
+
+static size_t ads_slot(const struct table *t, const void *item)
+{
+	const struct ads *ds = item;
+
+	return id128_hash(ds->now.dataset_id) & (t->n_slots - 1);
+}
+
+static size_t node_slot(const struct table *t, const void *item)
+{
+	const struct node *n = item;
+
+	return id128_hash(n->now.uuid) & (t->n_slots - 1);
+}
+
+struct ads *assign_find(const struct assign *a, struct id128 id)
+{
+	struct ads *ds;
+
+	if (!a->datasets.n)
+		return NULL;
+	ds = a->datasets.slots[id128_hash(id) & (a->datasets.n_slots - 1)];
+	while (ds && !id128_equal(ds->now.dataset_id, id))
+		ds = ds->hash_next;
+	return ds;
+}
+
+struct node *assign_find_node(const struct assign *a, struct id128 uuid)
+{
+	struct node *n;
+
+	if (!a->nodes.n)
+		return NULL;
+	n = a->nodes.slots[id128_hash(uuid) & (a->nodes.n_slots - 1)];
+	while (n && !id128_equal(n->now.uuid, uuid))
+		n = n->hash_next;
+	return n;
+}
+
+struct node *assign_get_node(struct assign *a, struct id128 uuid)
+{
+	struct node *n = assign_find_node(a, uuid);
+
+	if (n)
+		return n;
+	n = assign_alloc(sizeof(*n));
+	n->now.uuid = uuid;
+	link_init(&n->owned);
+	link_init(&n->wished);
+	table_add(&a->nodes, n, node_slot);
+	n->list_next = a->first_node;
+	a->first_node = n;
+	return n;
+}
+
+static void relink(struct assign *a, struct ads *ds)
+{
+	const struct ds_record *r = &ds->now;
+
+	link_remove(&ds->owned);
+	link_remove(&ds->wished);
+	link_remove(&ds->undestroyed);
+	if (!id128_is_nil(r->owner))
+		link_append(&assign_get_node(a, r->owner)->owned, &ds->owned);
+	if (!id128_is_nil(r->primary))
+		link_append(&assign_get_node(a, r->primary)->wished, &ds->wished);
+	if (r->deleted && !id128_is_nil(r->volume_id) && id128_is_nil(r->owner))
+		link_append(&a->undestroyed, &ds->undestroyed);
+}
+
+struct ads *assign_add(struct assign *a, const struct ds_record *r)
+{
+	struct ads *ds = assign_alloc(sizeof(*ds));
+
+	ds_record_copy(r, &ds->now);
+	link_init(&ds->all);
+	link_init(&ds->owned);
+	link_init(&ds->wished);
+	link_init(&ds->retry);
+	link_init(&ds->undestroyed);
+	table_add(&a->datasets, ds, ads_slot);
+	link_append(&a->all, &ds->all);
+	relink(a, ds);
+	return ds;
+}
+
+void assign_drop(struct assign *a, struct ads *ds)
+{
+	struct ads **p = (struct ads **)&a->datasets.slots[ads_slot(&a->datasets, ds)];
+
+	while (*p != ds)
+		p = &(*p)->hash_next;
+	*p = ds->hash_next;
+	a->datasets.n--;
+	link_remove(&ds->all);
+	link_remove(&ds->owned);
+	link_remove(&ds->wished);
+	link_remove(&ds->retry);
+	link_remove(&ds->undestroyed);
+	wire_status_done(&ds->status);
+	ds_record_done(&ds->now);
+	if (ds->durable)
+		ds_record_done(&ds->kept);
+	free(ds);
+}
+
+void assign_set_now(struct assign *a, struct ads *ds, const struct ds_record *r)
+{
+	struct ds_record copy;
+
+	ds_record_copy(r, &copy);
+	ds_record_done(&ds->now);
+	ds->now = copy;
+	relink(a, ds);
+}
+
+/* ---- changes ---- */
+
+static void add_pending(struct assign *a, struct pending *p)
+{
+	*a->last_pending = p;
+	a->last_pending = &p->next;
+}
+
+static struct assign_change *add_change(struct decision *d)
+{
+	struct assign_result *r = d->result;
+
+	if (!r->n_changes)
+		r->txn = ++d->a->last_txn;
+	d->a->n_changes++;
+	r->changes = realloc(r->changes, (r->n_changes + 1) * sizeof(*r->changes));
+	if (!r->changes)
+		abort();
+	memset(&r->changes[r->n_changes], 0, sizeof(*r->changes));
+	return &r->changes[r->n_changes++];
+}
+
+void decision_change_ds(struct decision *d, struct ads *ds, const struct ds_record *next)
+{
+	struct assign_change *change = add_change(d);
+	struct pending *p = assign_alloc(sizeof(*p));
+
+	ds_record_copy(next, &change->ds);
+	ds_record_copy(next, &p->ds_record);
+	p->txn = ds->txn = d->result->txn;
+	p->ds = ds;
+	add_pending(d->a, p);
+	assign_set_now(d->a, ds, next);
+}
+
+static void copy_node_record(const struct node_record *r, struct node_record *ret)
+{
+	*ret = *r;
+	json_object_get(ret->extra);
+}
+
+void decision_change_node(struct decision *d, struct node *n, const struct node_record *next)
+{
+	struct assign_change *change = add_change(d);
+	struct pending *p = assign_alloc(sizeof(*p));
+
+	change->is_node = true;
+	copy_node_record(next, &change->node);
+	copy_node_record(next, &p->node_record);
+	p->txn = n->txn = d->result->txn;
+	p->node = n;
+	add_pending(d->a, p);
+	n->now.host = next->host;
+}
+
+static void pending_free(struct pending *p)
+{
+	if (p->ds)
+		ds_record_done(&p->ds_record);
+	else
+		node_record_done(&p->node_record);
+	free(p);
+}
+
+static struct pending *pop_pending(struct assign *a)
+{
+	struct pending *p = a->first_pending;
+
+	a->first_pending = p->next;
+	if (!a->first_pending)
+		a->last_pending = &a->first_pending;
+	return p;
+}
+
+void assign_committed(struct assign *a, uint64_t txn)
+{
+	while (a->first_pending && a->first_pending->txn <= txn) {
+		struct pending *p = pop_pending(a);
+
+		if (p->ds) {
+			if (p->ds->durable)
+				ds_record_done(&p->ds->kept);
+			ds_record_copy(&p->ds_record, &p->ds->kept);
+			p->ds->durable = true;
+		} else {
+			p->node->kept.host = p->node_record.host;
+			p->node->durable = true;
+		}
+		pending_free(p);
+	}
+}
+
+/* Back to what is durable. What nodes said stays known as facts, so a retry finds it again. */
+static void roll_back_ds(struct assign *a, struct ads *ds)
+{
+	if (!ds->durable) {
+		assign_drop(a, ds);
+		return;
+	}
+	assign_set_now(a, ds, &ds->kept);
+	ds->txn = 0;
+	ds->told.session = 0;
+	ds->waiter.session = 0;
+	ds->releasing = false;
+	if (link_empty(&ds->retry))
+		link_append(&a->retry, &ds->retry);
+}
+
+void assign_failed(struct assign *a, uint64_t now_ms, uint64_t txn)
+{
+	struct pending *voided = a->first_pending;
+
+	assert(!voided || voided->txn >= txn);
+	a->first_pending = NULL;
+	a->last_pending = &a->first_pending;
+	a->retry_at_ms = now_ms + RETRY_MS;
+	a->n_changes++;
+	while (voided) {
+		struct pending *p = voided;
+
+		voided = p->next;
+		/* A dataset may stand in several: the first turn rolls it back, or drops it. */
+		for (struct pending *q = voided; q && p->ds && !p->ds->durable; q = q->next)
+			if (q->ds == p->ds)
+				q->ds = NULL, q->node = NULL;
+		if (p->ds)
+			roll_back_ds(a, p->ds);
+		else if (p->node)
+			p->node->now.host = p->node->kept.host, p->node->txn = 0;
+		ds_record_done(&p->ds_record);
+		node_record_done(&p->node_record);
+		free(p);
+	}
+}

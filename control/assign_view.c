@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The beginning and end of a cluster in memory, and what others may know of it. */
+#include <inttypes.h>
+
+#include "assign_private.h"
+
+int assign_new(uint64_t incarnation, struct assign **ret)
+{
+	struct assign *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return -ENOMEM;
+	a->incarnation = incarnation;
+	a->retry_at_ms = UINT64_MAX;
+	a->last_pending = &a->first_pending;
+	link_init(&a->all);
+	link_init(&a->retry);
+	link_init(&a->undestroyed);
+	*ret = a;
+	return 0;
+}
+
+struct assign *assign_free(struct assign *a)
+{
+	if (!a)
+		return NULL;
+	assign_failed(a, 0, 0); /* what was on its way is not needed any more */
+	list_for_each(l, &a->all)
+		assign_drop(a, LINK_ITEM(l, struct ads, all));
+	while (a->first_node) {
+		struct node *n = a->first_node;
+
+		a->first_node = n->list_next;
+		node_record_done(&n->now);
+		free(n->address);
+		free(n->backend);
+		free(n->version);
+		free(n);
+	}
+	free(a->datasets.slots);
+	free(a->nodes.slots);
+	free(a);
+	return NULL;
+}
+
+void assign_load_dataset(struct assign *a, const struct ds_record *r)
+{
+	struct ads *ds = assign_add(a, r);
+
+	ds_record_copy(r, &ds->kept);
+	ds->durable = true;
+}
+
+void assign_load_node(struct assign *a, const struct node_record *r)
+{
+	struct node *n = assign_get_node(a, r->uuid);
+
+	n->now = n->kept = *r;
+	json_object_get(n->now.extra);
+	n->kept.extra = NULL;
+	n->durable = true;
+	if (!id128_is_nil(r->host))
+		a->n_unheard++;
+}
+
+void assign_result_done(struct assign_result *r)
+{
+	for (size_t i = 0; i < r->n_changes; i++) {
+		if (r->changes[i].is_node)
+			node_record_done(&r->changes[i].node);
+		else
+			ds_record_done(&r->changes[i].ds);
+	}
+	for (size_t i = 0; i < r->n_sends; i++)
+		wire_msg_done(&r->sends[i].msg);
+	free(r->changes);
+	free(r->sends);
+	*r = (struct assign_result){ 0 };
+}
+
+uint64_t assign_next_wake(const struct assign *a)
+{
+	return a->retry_at_ms;
+}
+
+uint64_t assign_changes(const struct assign *a)
+{
+	return a->n_changes;
+}
+
+/* ---- words for people ---- */
+
+static void name_node(const struct assign *a, struct id128 uuid, char *buf, size_t size)
+{
+	const struct node *n = assign_find_node(a, uuid);
+
+	snprintf(buf, size, "node %.8s%s%s%s", ID128_STR(uuid), n && n->address ? " (" : "",
+		n && n->address ? n->address : "", n && n->address ? ")" : "");
+}
+
+char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *ds, char *buf,
+	size_t size)
+{
+	const struct ds_record *r = &ds->now;
+	const struct node *owner = assign_find_node(a, r->owner);
+	const struct node *primary = assign_find_node(a, r->primary);
+	char name[128];
+
+	if (id128_is_nil(r->owner)) {
+		name_node(a, r->primary, name, sizeof(name));
+		if (!r->deleted && (!primary || !primary->session))
+			snprintf(buf, size, "%s is not connected; it waits for it", name);
+		else if (r->incarnation != a->incarnation)
+			snprintf(buf, size,
+				"control was restored; %zu known node%s did not say yet what they hold",
+				a->n_unheard, a->n_unheard == 1 ? "" : "s");
+		else
+			snprintf(buf, size, r->deleted ? "no node that could destroy it is connected" :
+							 "it is about to be granted");
+		return buf;
+	}
+	name_node(a, r->owner, name, sizeof(name));
+	if (!owner || !owner->session)
+		snprintf(buf, size, "%s has it and is not connected; it is safe to wait, and nobody else "
+				    "may take it", name);
+	else if (ds->has_status && id128_equal(ds->status_node, r->owner))
+		snprintf(buf, size, "%s has it: %s, %s", name, ds_state_name(ds->status.state),
+			ds->status.why);
+	else
+		snprintf(buf, size, "%s has it", name);
+	return buf;
+}
+
+static bool at_rest(const struct ads *ds)
+{
+	return ds->kept.deleted && id128_is_nil(ds->kept.volume_id);
+}
+
+char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char *buf, size_t size)
+{
+	const struct ads *ds = assign_find(a, id);
+	const struct node *owner;
+
+	if (!ds || !ds->durable) {
+		snprintf(buf, size, "no such dataset");
+		return buf;
+	}
+	if (at_rest(ds)) {
+		snprintf(buf, size, "deleted, and its volume is destroyed");
+		return buf;
+	}
+	owner = assign_find_node(a, ds->now.owner);
+	if (owner && owner->session && id128_equal(ds->now.owner, ds->now.primary) && ds->has_status &&
+		id128_equal(ds->status_node, ds->now.owner)) {
+		snprintf(buf, size, "%s", ds->status.why);
+		return buf;
+	}
+	return assign_explain(a, now_ms, ds, buf, size);
+}
+
+/* ---- views ---- */
+
+static void view_of(const struct assign *a, uint64_t now_ms, const struct ads *ds,
+	struct assign_view *ret)
+{
+	const struct node *n = assign_find_node(a, ds->status_node);
+
+	*ret = (struct assign_view){
+		.record = &ds->kept,
+		.status = ds->has_status ? &ds->status : NULL,
+		.status_node = ds->status_node,
+		.status_age_ms = ds->has_status ? now_ms - ds->status_at_ms : 0,
+		.status_live = n && n->session,
+		.wanted = ds->kept.deleted ? "deleted" : "mounted",
+	};
+}
+
+int assign_dataset(const struct assign *a, uint64_t now_ms, struct id128 id, struct assign_view *ret)
+{
+	const struct ads *ds = assign_find(a, id);
+
+	if (!ds || !ds->durable)
+		return -ENOENT;
+	view_of(a, now_ms, ds, ret);
+	return 0;
+}
+
+int assign_datasets(const struct assign *a, uint64_t now_ms,
+	int (*fn)(const struct assign_view *v, void *userdata), void *userdata)
+{
+	list_for_each(l, &a->all) {
+		const struct ads *ds = LINK_ITEM(l, struct ads, all);
+		struct assign_view v;
+		int r;
+
+		if (!ds->durable)
+			continue;
+		view_of(a, now_ms, ds, &v);
+		r = fn(&v, userdata);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static void node_view_of(const struct node *n, uint64_t now_ms, struct assign_node_view *ret)
+{
+	*ret = (struct assign_node_view){
+		.uuid = n->now.uuid,
+		.host = n->kept.host,
+		.boot = n->boot,
+		.address = n->address,
+		.backend = n->backend,
+		.version = n->version,
+		.live = n->session != 0,
+		.session = n->session,
+		.silent_ms = n->heard ? now_ms - n->heard_ms : 0,
+		.heard = n->heard,
+		.n_unknown = n->n_unknown,
+	};
+}
+
+int assign_node(const struct assign *a, uint64_t now_ms, struct id128 uuid,
+	struct assign_node_view *ret)
+{
+	const struct node *n = assign_find_node(a, uuid);
+
+	if (!n)
+		return -ENOENT;
+	node_view_of(n, now_ms, ret);
+	return 0;
+}
+
+int assign_nodes(const struct assign *a, uint64_t now_ms,
+	int (*fn)(const struct assign_node_view *v, void *userdata), void *userdata)
+{
+	for (const struct node *n = a->first_node; n; n = n->list_next) {
+		struct assign_node_view v;
+		int r;
+
+		if (!n->heard && !n->durable)
+			continue; /* only ever named as a primary */
+		node_view_of(n, now_ms, &v);
+		r = fn(&v, userdata);
+		if (r)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdarg.h>
+
+#include "converge.h"
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS 10000
+#define BUSY_MAX_MS 500	      /* a holder's end is no event, and a busy umount(2) costs microseconds */
+#define BLOCKED_MS 60000      /* what needs a person is looked at again at this pace */
+#define RECHECK_MS 60000      /* the net below the events */
+
+/* What a step is while it runs, and how long it may: a worker beyond it is reported and written off. */
+static const struct {
+	enum ds_state state;
+	uint32_t limit_s;
+} steps[] = {
+	/* clang-format off */
+	[STEP_NONE]	= { DS_WAITING,	   0 },
+	[STEP_OBSERVE]	= { DS_WAITING,	   20 },
+	[STEP_CREATE]	= { DS_CREATING,   60 },
+	[STEP_ATTACH]	= { DS_ATTACHING,  60 },
+	[STEP_PROBE]	= { DS_ATTACHED,   60 },
+	[STEP_FORMAT]	= { DS_FORMATTING, 600 },
+	[STEP_VERIFY]	= { DS_FORMATTING, 120 },
+	[STEP_DISCARD]	= { DS_FORMATTING, 120 },
+	[STEP_MOUNT]	= { DS_MOUNTING,   600 }, /* journal replay and fsck -p may be long */
+	[STEP_UNMOUNT]	= { DS_UNMOUNTING, 600 }, /* writes every dirty page */
+	[STEP_DETACH]	= { DS_DETACHING,  120 },
+	[STEP_DESTROY]	= { DS_DESTROYING, 120 },
+	/* clang-format on */
+};
+static_assert(ARRAY_SIZE(steps) == DS_STEP_MAX, "the last step has no row");
+
+uint64_t converge_limit_ms(enum ds_step step)
+{
+	return steps[step].limit_s * UINT64_C(1000);
+}
+
+/* ---- orders ---- */
+
+static bool has_authority(enum wish_kind kind)
+{
+	return kind == WISH_HOLD || kind == WISH_RELEASE || kind == WISH_DESTROY;
+}
+
+/* A grant that has not been given back yet: words without authority do not end it. */
+static bool grant_open(const struct converge_wish *w)
+{
+	return w->confirmed && has_authority(w->kind) && w->given_back < w->epoch;
+}
+
+static int check_same_epoch(const struct converge_wish *w, const struct wire_assign *o)
+{
+	if (!w->confirmed)
+		return 0; /* a claim found at start: this is control's first word on it */
+	if (has_authority(w->kind) && w->kind != o->wish &&
+		!(w->kind == WISH_HOLD && o->wish == WISH_RELEASE))
+		return -ESTALE; /* a release is not recalled, and a grant keeps its kind */
+	if (o->wish == WISH_HOLD && id128_equal(w->volume_id, o->volume_id) &&
+		o->format_state < w->format_state)
+		return -EPROTO;
+	return 0;
+}
+
+int converge_accept(struct converge_wish *w, struct converge_seen *seen, const struct wire_assign *o)
+{
+	int r;
+
+	if (!has_authority(o->wish)) {
+		if (grant_open(w) && o->wish != WISH_KEEP)
+			return -ESTALE;
+		w->kind = o->wish;
+		w->confirmed = true;
+		snprintf(w->why, sizeof(w->why), "%s", o->why);
+		return 0;
+	}
+	if (o->epoch < w->highest || o->epoch <= w->given_back)
+		return -ESTALE;
+	if (o->epoch == w->highest) {
+		r = check_same_epoch(w, o);
+		if (r < 0)
+			return r;
+	}
+
+	if (!id128_equal(w->volume_id, o->volume_id)) {
+		w->permit = ID128_NIL;
+		*seen = (struct converge_seen){ 0 };
+	} else if (w->epoch != o->epoch) {
+		/* Proofs of another epoch; and others may have had the volume in between. */
+		seen->known = seen->detached = seen->destroyed = false;
+	}
+	w->kind = o->wish;
+	w->confirmed = true;
+	w->epoch = w->highest = o->epoch;
+	w->volume_id = o->volume_id;
+	w->size_bytes = o->size_bytes;
+	w->filesystem = o->filesystem;
+	w->fs_uuid = o->fs_uuid;
+	w->format_state = o->format_state;
+	w->why[0] = '\0';
+	return 0;
+}
+
+void converge_adopt(struct converge_wish *w, uint64_t claim_epoch, struct id128 volume_id)
+{
+	*w = (struct converge_wish){
+		.kind = WISH_KEEP,
+		.epoch = claim_epoch,
+		.highest = claim_epoch,
+		.volume_id = volume_id,
+	};
+}
+
+void converge_reported(struct converge_wish *w, enum report_kind kind)
+{
+	if (kind == REPORT_READY)
+		w->permit = w->volume_id;
+	if (kind == REPORT_RELEASED || kind == REPORT_DESTROYED)
+		w->given_back = w->epoch;
+}
+
+bool converge_holds(const struct converge_wish *w, const struct converge_seen *seen,
+	enum ds_step running)
+{
+	if (grant_open(w) || (running != STEP_NONE && running != STEP_OBSERVE))
+		return true;
+	return seen->place == PLACE_HERE || seen->attached || seen->mounted;
+}
+
+/* ---- results ---- */
+
+/* Knowledge that looking does not bring, kept while the same device stays. */
+static void keep_knowledge(struct converge_seen *seen, const struct converge_seen *old)
+{
+	/* A listing may lag; a device that is here proves its volume. */
+	seen->volume |= seen->attached;
+	seen->destroyed = old->destroyed;
+	seen->detached = old->detached && !seen->attached;
+	seen->whole = seen->volume && old->whole;
+	seen->spoiled = seen->volume && old->spoiled;
+	seen->proven_empty = seen->attached && old->attached && old->proven_empty;
+}
+
+static void book_success(struct converge_seen *seen, struct converge_last *last, enum ds_step step)
+{
+	switch (step) {
+	case STEP_PROBE:
+		seen->proven_empty = true;
+		break;
+	case STEP_FORMAT:
+	case STEP_VERIFY:
+		seen->whole = true;
+		last->format_failures = 0;
+		break;
+	case STEP_DISCARD:
+		seen->whole = seen->spoiled = false;
+		break;
+	case STEP_ATTACH:
+		seen->detached = false;
+		break;
+	case STEP_DETACH:
+		seen->detached = true;
+		break;
+	case STEP_DESTROY:
+		seen->destroyed = true;
+		break;
+	default:
+		break;
+	}
+}
+
+void converge_book(struct converge_wish *w, struct converge_seen *seen, struct converge_last *last,
+	enum ds_step step, int error, const char *why, const struct converge_seen *observed,
+	uint64_t now_ms)
+{
+	struct converge_seen old = *seen;
+
+	if (observed) {
+		*seen = *observed;
+		seen->at_ms = now_ms;
+		keep_knowledge(seen, &old);
+	} else {
+		seen->known = false;
+	}
+
+	if (step == STEP_FORMAT) {
+		w->permit = ID128_NIL;
+		seen->proven_empty = false;
+		if (error)
+			last->format_failures++;
+	}
+	if (step == STEP_VERIFY && error == EUCLEAN) {
+		/* Not a failure to be tried again: it is the answer. */
+		seen->spoiled = true;
+		error = 0;
+	} else if (!error) {
+		book_success(seen, last, step);
+	}
+
+	/* Looking does not end the row of failures of what it looks at. */
+	if (step == STEP_OBSERVE && !error && observed)
+		return;
+	last->step = step;
+	last->error = error;
+	last->attempts = error ? last->attempts + 1 : 0;
+	last->ended_ms = now_ms;
+	snprintf(last->why, sizeof(last->why), "%s", error && why ? why : "");
+}
+
+/* ---- planning ---- */
+
+static void say(struct converge_out *out, enum ds_state state, const char *fmt, ...) _printf_(3, 4);
+static void say(struct converge_out *out, enum ds_state state, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(out->why, sizeof(out->why), fmt, ap);
+	va_end(ap);
+	out->state = state;
+}
+
+/* What is here, in one word, when nothing is being done. */
+static enum ds_state resting_state(const struct converge_seen *seen)
+{
+	if (seen->mounted)
+		return seen->read_only ? DS_FAULTY : DS_MOUNTED;
+	if (seen->attached)
+		return DS_ATTACHED;
+	return seen->volume ? DS_DETACHED : DS_WAITING;
+}
+
+/* 80 to 120 % of @ms, the same for the same dataset and attempt: a herd spreads, a replay does not. */
+static uint64_t spread(struct id128 id, unsigned int attempt, uint64_t ms)
+{
+	uint64_t h = id128_hash((struct id128){ id.hi + attempt, id.lo });
+
+	return ms * (80 + h % 41) / 100;
+}
+
+static uint64_t backoff(struct id128 id, unsigned int attempts, uint64_t limit_ms)
+{
+	uint64_t ms = BACKOFF_FIRST_MS;
+
+	if (!attempts)
+		return 0;
+	ms = attempts > 10 ? limit_ms : MIN(ms << (attempts - 1), limit_ms);
+	return spread(id, attempts, ms);
+}
+
+static uint64_t retry_after(const struct converge_in *in, enum ds_step step)
+{
+	const struct converge_last *l = in->last;
+
+	if (l->error == EBUSY && (step == STEP_UNMOUNT || step == STEP_DETACH))
+		return backoff(in->dataset_id, l->attempts, BUSY_MAX_MS);
+	/* What a person has to mend: foreign data, the wrong filesystem, a missing program. */
+	if (l->error == EEXIST || l->error == EUCLEAN || l->error == ENOTEMPTY)
+		return spread(in->dataset_id, l->attempts, BLOCKED_MS);
+	return backoff(in->dataset_id, l->attempts, BACKOFF_MAX_MS);
+}
+
+static bool is_blocked(const struct converge_last *l)
+{
+	return l->error == EEXIST || l->error == EUCLEAN || l->error == ENOTEMPTY ||
+	       l->error == ESTALE;
+}
+
+/* Take @step now, or when its back-off has passed; the reason of the failure stays in sight. */
+static void take(const struct converge_in *in, struct converge_out *out, enum ds_step step)
+{
+	const struct converge_last *l = in->last;
+	uint64_t due;
+
+	if (!l->error || l->step != step) {
+		out->step = step;
+		say(out, steps[step].state, "%s is next", ds_step_name(step));
+		return;
+	}
+	due = l->ended_ms + retry_after(in, l->step);
+	if (l->error == EBUSY && (l->step == STEP_UNMOUNT || l->step == STEP_DETACH))
+		say(out, steps[l->step].state, "%s", l->why);
+	else
+		say(out, is_blocked(l) ? DS_BLOCKED : DS_FAILED, "%s failed %u time%s: %s",
+			ds_step_name(l->step), l->attempts, l->attempts == 1 ? "" : "s",
+			*l->why ? l->why : strerror(l->error));
+	if (due <= in->now_ms)
+		out->step = step;
+	else
+		out->again_ms = MIN(out->again_ms, due);
+}
+
+static void plan_format(const struct converge_in *in, struct converge_out *out)
+{
+	const struct converge_wish *w = in->wish;
+	const struct converge_seen *s = in->seen;
+
+	if (s->whole) {
+		say(out, DS_FORMATTING, "formatted; control is asked to make that durable");
+		out->report = REPORT_FORMATTED;
+	} else if (s->spoiled) {
+		take(in, out, STEP_DISCARD);
+	} else if (id128_equal(w->permit, w->volume_id)) {
+		take(in, out, STEP_FORMAT);
+	} else {
+		/* Started by a process that is gone, or a failed mkfs: only the disk knows. */
+		take(in, out, STEP_VERIFY);
+	}
+}
+
+static void plan_never_formatted(const struct converge_in *in, struct converge_out *out)
+{
+	const struct converge_last *l = in->last;
+	uint64_t due = l->ended_ms + backoff(in->dataset_id, l->format_failures, BACKOFF_MAX_MS * 6);
+
+	if (!in->seen->proven_empty) {
+		take(in, out, STEP_PROBE);
+	} else if (l->format_failures && due > in->now_ms) {
+		say(out, DS_FAILED, "mkfs failed %u times; the next attempt follows",
+			l->format_failures);
+		out->again_ms = due;
+	} else {
+		say(out, DS_ATTACHED, "empty; control is asked for leave to format");
+		out->report = REPORT_READY;
+	}
+}
+
+/* Only looking can change what stands in the way. */
+static void look_again(const struct converge_in *in, struct converge_out *out, uint64_t after_ms)
+{
+	uint64_t due = in->seen->at_ms + spread(in->dataset_id, 0, after_ms);
+
+	if (due <= in->now_ms)
+		out->step = STEP_OBSERVE;
+	else
+		out->again_ms = due;
+}
+
+static void plan_missing_volume(const struct converge_in *in, struct converge_out *out)
+{
+	switch (in->wish->format_state) {
+	case FORMAT_NEVER:
+		if (in->connected)
+			take(in, out, STEP_CREATE);
+		else
+			say(out, DS_WAITING, "control is away; nothing new is taken until it is back");
+		break;
+	case FORMAT_STARTED:
+		say(out, DS_FORMATTING, "the volume of an interrupted format is gone; a new one is asked for");
+		out->report = REPORT_DISCARDED;
+		break;
+	case FORMAT_DONE:
+	case FORMAT_STATE_MAX:
+		/* Said loudly, and never created anew: its data may come back with its backend. */
+		say(out, DS_LOST, "volume %s held data and is missing from the backend",
+			ID128_STR(in->wish->volume_id));
+		look_again(in, out, RECHECK_MS);
+		break;
+	}
+}
+
+static bool plan_foreign_claim(const struct converge_in *in, struct converge_out *out)
+{
+	const struct converge_seen *s = in->seen;
+
+	if (!s->volume || s->attached)
+		return false;
+	if (s->place == PLACE_ELSEWHERE)
+		say(out, DS_BLOCKED, "the backend says that node %s still claims the volume (epoch %" PRIu64 ")",
+			ID128_STR(s->holder), s->claim_epoch);
+	else if (s->claim_epoch > in->wish->epoch)
+		say(out, DS_BLOCKED, "the backend has seen epoch %" PRIu64 ", newer than ours (%" PRIu64 ")",
+			s->claim_epoch, in->wish->epoch);
+	else
+		return false;
+	look_again(in, out, BACKOFF_MAX_MS);
+	return true;
+}
+
+static void plan_hold(const struct converge_in *in, struct converge_out *out)
+{
+	const struct converge_wish *w = in->wish;
+	const struct converge_seen *s = in->seen;
+
+	if (s->mounted) {
+		if (s->read_only)
+			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error");
+		else
+			say(out, DS_MOUNTED, "as wished");
+	} else if (!s->volume) {
+		plan_missing_volume(in, out);
+	} else if (plan_foreign_claim(in, out)) {
+		return;
+	} else if (!s->attached) {
+		if (in->connected)
+			take(in, out, STEP_ATTACH);
+		else
+			say(out, DS_DETACHED, "control is away; nothing new is taken until it is back");
+	} else if (w->format_state == FORMAT_NEVER) {
+		plan_never_formatted(in, out);
+	} else if (w->format_state == FORMAT_STARTED) {
+		plan_format(in, out);
+	} else {
+		take(in, out, STEP_MOUNT);
+	}
+}
+
+/* Everything of ours goes, whatever the claim says: a mount without a claim is a mount too many. */
+static bool plan_letting_go(const struct converge_in *in, struct converge_out *out, bool let_go)
+{
+	if (in->seen->mounted)
+		take(in, out, STEP_UNMOUNT);
+	else if (!let_go)
+		take(in, out, STEP_DETACH);
+	else
+		return false;
+	return true;
+}
+
+static void plan_release(const struct converge_in *in, struct converge_out *out)
+{
+	/* What was not seen is no proof: a detach that succeeded under this epoch is. */
+	if (plan_letting_go(in, out, in->seen->detached))
+		return;
+	say(out, DS_RELEASED, "nothing of it is left here");
+	out->report = REPORT_RELEASED;
+}
+
+static void plan_destroy(const struct converge_in *in, struct converge_out *out)
+{
+	const struct converge_seen *s = in->seen;
+
+	if (plan_letting_go(in, out, !s->attached && !(s->volume && s->place == PLACE_HERE)))
+		return;
+	if (!s->destroyed) {
+		take(in, out, STEP_DESTROY);
+		return;
+	}
+	say(out, DS_DESTROYED, "the volume is gone");
+	out->report = REPORT_DESTROYED;
+}
+
+static void plan_running(const struct converge_in *in, struct converge_out *out)
+{
+	enum ds_step step = in->running.step;
+	uint64_t age = in->now_ms - in->running.since_ms, limit = converge_limit_ms(step);
+
+	/* Looking is no state of its own. */
+	enum ds_state state = step == STEP_OBSERVE ? resting_state(in->seen) : steps[step].state;
+
+	if (age < limit) {
+		say(out, state, "%s since %" PRIu64 " s", ds_step_name(step), age / 1000);
+		out->again_ms = in->running.since_ms + limit;
+		return;
+	}
+	say(out, DS_FAILED, "%s has not returned for %" PRIu64 " s: the storage hangs", ds_step_name(step),
+		age / 1000);
+	out->stuck = true;
+	out->again_ms = in->now_ms + RECHECK_MS;
+}
+
+void converge_plan(const struct converge_in *in, struct converge_out *out)
+{
+	const struct converge_wish *w = in->wish;
+
+	*out = (struct converge_out){ .again_ms = CONVERGE_NEVER };
+	if (in->running.step != STEP_NONE) {
+		plan_running(in, out);
+		return;
+	}
+	if (!in->seen->known) {
+		take(in, out, STEP_OBSERVE);
+		return;
+	}
+	if (w->kind == WISH_KEEP || !w->confirmed) {
+		say(out, resting_state(in->seen), w->confirmed ?
+			"control does not know it; it is kept as it is" :
+			"control has not confirmed it yet; it is kept as it is");
+		return;
+	}
+	if (has_authority(w->kind) && !grant_open(w)) {
+		say(out, w->kind == WISH_DESTROY ? DS_DESTROYED : DS_RELEASED, "given back to control");
+		return;
+	}
+
+	switch (w->kind) {
+	case WISH_HOLD:
+		plan_hold(in, out);
+		break;
+	case WISH_RELEASE:
+		plan_release(in, out);
+		break;
+	case WISH_DESTROY:
+		plan_destroy(in, out);
+		break;
+	case WISH_WAIT:
+		say(out, DS_WAITING, "%s", *w->why ? w->why : "another node has to release it first");
+		break;
+	case WISH_FORGET:
+	case WISH_KEEP:
+	case WISH_KIND_MAX:
+		say(out, resting_state(in->seen), "nothing is wished of this node");
+		break;
+	}
+}

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "roster.h"
+
+#define RECHECK_MS 60000 /* +-20 %: the net below the events */
+
+/* One dataset. It stays, small, after its end: the highest epoch seen must not be forgotten. */
+struct entry {
+	struct id128 id;
+	struct converge_wish wish;
+	struct converge_seen seen;
+	struct converge_last last;
+	struct converge_running running;
+	uint64_t ticket;	  /* of the running step */
+	bool stuck_said;
+	bool look;		  /* something happened: what is known is doubtful */
+	uint64_t due_ms;	  /* plan then; CONVERGE_NEVER */
+	uint64_t recheck_ms;
+	/* shown */
+	enum ds_state state;
+	uint64_t since_ms, again_ms;
+	char why[WIRE_WHY_MAX];
+	struct roster_extra extra;
+	struct id128 owner, primary;
+	struct json_object *metadata;
+	/* said in the present session */
+	bool said;
+	uint64_t said_hash;
+	enum report_kind said_kind;
+	uint64_t said_epoch;
+	struct id128 said_volume;
+};
+
+struct roster {
+	struct entry **entries;
+	size_t n, n_slots;
+	size_t *slots; /* open addressing: index + 1 into entries; 0: free */
+	bool connected;
+	uint64_t next_ticket;
+};
+
+static void *grow(void *p, size_t n, size_t size)
+{
+	/* In powers of two, so that appending costs little. */
+	if (n & (n - 1))
+		return p;
+	p = realloc(p, (n ? n * 2 : 1) * size);
+	if (!p)
+		abort();
+	return p;
+}
+
+void roster_extra_done(struct roster_extra *x)
+{
+	free(x->device);
+	free(x->mountpoint);
+	free(x->holders);
+	*x = (struct roster_extra){ 0 };
+}
+
+int roster_new(struct roster **ret)
+{
+	struct roster *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	*ret = r;
+	return 0;
+}
+
+struct roster *roster_free(struct roster *r)
+{
+	if (!r)
+		return NULL;
+	for (size_t i = 0; i < r->n; i++) {
+		roster_extra_done(&r->entries[i]->extra);
+		json_object_put(r->entries[i]->metadata);
+		free(r->entries[i]);
+	}
+	free(r->entries);
+	free(r->slots);
+	free(r);
+	return NULL;
+}
+
+static void place(struct roster *r, size_t index)
+{
+	size_t slot = id128_hash(r->entries[index]->id) & (r->n_slots - 1);
+
+	while (r->slots[slot])
+		slot = (slot + 1) & (r->n_slots - 1);
+	r->slots[slot] = index + 1;
+}
+
+static struct entry *find(const struct roster *r, struct id128 id)
+{
+	size_t slot;
+
+	if (!r->n)
+		return NULL;
+	slot = id128_hash(id) & (r->n_slots - 1);
+	for (; r->slots[slot]; slot = (slot + 1) & (r->n_slots - 1))
+		if (id128_equal(r->entries[r->slots[slot] - 1]->id, id))
+			return r->entries[r->slots[slot] - 1];
+	return NULL;
+}
+
+static struct entry *add(struct roster *r, uint64_t now_ms, struct id128 id)
+{
+	struct entry *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		abort();
+	e->id = id;
+	e->since_ms = now_ms;
+	e->recheck_ms = CONVERGE_NEVER;
+	r->entries = grow(r->entries, r->n, sizeof(*r->entries));
+	r->entries[r->n++] = e;
+	if (r->n * 2 <= r->n_slots) {
+		place(r, r->n - 1);
+		return e;
+	}
+	r->n_slots = r->n_slots ? r->n_slots * 2 : 64;
+	free(r->slots);
+	r->slots = calloc(r->n_slots, sizeof(*r->slots));
+	if (!r->slots)
+		abort();
+	for (size_t i = 0; i < r->n; i++)
+		place(r, i);
+	return e;
+}
+
+void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, struct id128 volume_id,
+	uint64_t epoch)
+{
+	struct entry *e = find(r, dataset_id);
+
+	if (e && (converge_holds(&e->wish, &e->seen, e->running.step) || e->wish.highest >= epoch))
+		return;
+	if (!e)
+		e = add(r, now_ms, dataset_id);
+	converge_adopt(&e->wish, epoch, volume_id);
+	e->seen = (struct converge_seen){ .place = PLACE_HERE, .claim_epoch = epoch, .volume = true };
+	e->due_ms = now_ms;
+}
+
+/* ---- the session ---- */
+
+static uint64_t hold_epoch(const struct entry *e)
+{
+	return e->wish.epoch ? e->wish.epoch : e->seen.claim_epoch;
+}
+
+static void fill_status(const struct entry *e, struct wire_status *s)
+{
+	*s = (struct wire_status){
+		.dataset_id = e->id,
+		.volume_id = e->wish.volume_id,
+		.epoch = hold_epoch(e),
+		.state = e->state,
+		.mounted = e->seen.mounted,
+		.releasing = e->wish.kind == WISH_RELEASE && e->wish.given_back < e->wish.epoch,
+		.size_bytes = e->seen.size_bytes,
+		.used_bytes = e->extra.used_bytes,
+		.available_bytes = e->extra.available_bytes,
+		.fs_uuid = e->extra.fs_uuid,
+		.step = e->last.step,
+		.error = e->last.error,
+		.attempts = e->last.attempts,
+		.mountpoint = e->extra.mountpoint,
+		.device = e->extra.device,
+		.holders = e->extra.holders,
+	};
+	snprintf(s->why, sizeof(s->why), "%s", e->why);
+}
+
+void roster_hello(struct roster *r, struct wire_hello *hello)
+{
+	for (size_t i = 0; i < r->n && hello->n_holds < WIRE_HOLDS_MAX; i++) {
+		const struct entry *e = r->entries[i];
+		struct wire_status s;
+
+		if (!converge_holds(&e->wish, &e->seen, e->running.step) || !hold_epoch(e))
+			continue;
+		fill_status(e, &s);
+		hello->holds = grow(hello->holds, hello->n_holds, sizeof(*hello->holds));
+		if (wire_status_copy(&s, &hello->holds[hello->n_holds]) < 0)
+			abort();
+		hello->n_holds++;
+	}
+}
+
+/* What waited for another node is control's word of an earlier session: it is said anew. */
+void roster_connected(struct roster *r, uint64_t now_ms)
+{
+	r->connected = true;
+	for (size_t i = 0; i < r->n; i++) {
+		struct entry *e = r->entries[i];
+
+		if (e->wish.kind == WISH_WAIT)
+			e->wish.kind = WISH_FORGET;
+		e->said = false;
+		e->due_ms = now_ms;
+	}
+}
+
+void roster_disconnected(struct roster *r, uint64_t now_ms)
+{
+	r->connected = false;
+	for (size_t i = 0; i < r->n; i++)
+		r->entries[i]->due_ms = now_ms;
+}
+
+int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *order)
+{
+	struct entry *e = find(r, order->dataset_id);
+	int res;
+
+	if (!e)
+		e = add(r, now_ms, order->dataset_id);
+	res = converge_accept(&e->wish, &e->seen, order);
+	e->due_ms = now_ms; /* also after a refusal: control then hears how things stand */
+	if (res < 0) {
+		e->said = false;
+		return res;
+	}
+	e->owner = order->owner;
+	e->primary = order->primary;
+	if (order->metadata) {
+		json_object_put(e->metadata);
+		e->metadata = json_object_get(order->metadata);
+	}
+	return 0;
+}
+
+/* ---- steps ---- */
+
+int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t ticket, int error,
+	const char *why, const struct converge_seen *observed, struct roster_extra *extra)
+{
+	struct entry *e = find(r, dataset_id);
+
+	if (!e || e->running.step == STEP_NONE || e->ticket != ticket) {
+		roster_extra_done(extra);
+		return -ENOENT;
+	}
+	converge_book(&e->wish, &e->seen, &e->last, e->running.step, error, why, observed, now_ms);
+	e->running.step = STEP_NONE;
+	e->stuck_said = false;
+	e->due_ms = now_ms;
+	e->recheck_ms = now_ms + RECHECK_MS * (80 + id128_hash(e->id) % 41) / 100;
+	if (observed) {
+		roster_extra_done(&e->extra);
+		e->extra = *extra;
+		*extra = (struct roster_extra){ 0 };
+	} else {
+		roster_extra_done(extra);
+	}
+	return 0;
+}
+
+static void touch(struct entry *e, uint64_t now_ms)
+{
+	e->look = true;
+	e->due_ms = now_ms;
+}
+
+void roster_touch(struct roster *r, uint64_t now_ms, struct id128 dataset_id)
+{
+	struct entry *e = find(r, dataset_id);
+
+	if (e)
+		touch(e, now_ms);
+}
+
+void roster_touch_all(struct roster *r, uint64_t now_ms)
+{
+	for (size_t i = 0; i < r->n; i++)
+		touch(r->entries[i], now_ms);
+}
+
+/* ---- the run ---- */
+
+static bool is_gone(const struct entry *e)
+{
+	const struct converge_wish *w = &e->wish;
+
+	if (w->kind == WISH_FORGET)
+		return !e->seen.mounted && !e->seen.attached && e->seen.place != PLACE_HERE;
+	return w->given_back && w->given_back == w->epoch && w->kind != WISH_WAIT &&
+	       w->kind != WISH_KEEP;
+}
+
+static void send_report(struct roster *r, struct entry *e, enum report_kind kind,
+	struct roster_out *out)
+{
+	struct wire_msg m = { .type = WIRE_REPORT, .report = { .kind = kind } };
+	struct wire_status s;
+
+	fill_status(e, &s);
+	if (kind == REPORT_FORMATTED)
+		s.fs_uuid = e->wish.fs_uuid; /* just made or compared */
+	if (wire_status_copy(&s, &m.report.status) < 0)
+		abort();
+	out->sends = grow(out->sends, out->n_sends, sizeof(*out->sends));
+	out->sends[out->n_sends++] = m;
+}
+
+/* FNV over what a report would say, so that a session hears each thing once. */
+static uint64_t status_hash(const struct entry *e)
+{
+	const char *texts[] = { e->why, e->extra.device, e->extra.mountpoint, e->extra.holders };
+	uint64_t words[] = { e->state, hold_epoch(e), e->seen.mounted, e->wish.kind,
+		e->seen.size_bytes, (uint64_t)e->last.error, e->wish.volume_id.lo };
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		for (const char *p = texts[i]; p && *p; p++)
+			h = (h ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		h = (h ^ words[i]) * UINT64_C(0x100000001b3);
+	return h;
+}
+
+static void report(struct roster *r, struct entry *e, enum report_kind kind, struct roster_out *out)
+{
+	uint64_t hash = status_hash(e);
+	bool asked = e->said && e->said_kind == kind && e->said_epoch == e->wish.epoch &&
+		     id128_equal(e->said_volume, e->wish.volume_id);
+
+	if (!r->connected || !hold_epoch(e) || e->wish.kind == WISH_WAIT ||
+		e->wish.kind == WISH_FORGET || is_gone(e))
+		return;
+	if (e->said && e->said_hash == hash && (kind == REPORT_STATUS || asked))
+		return;
+	if (kind != REPORT_STATUS && asked)
+		kind = REPORT_STATUS;
+	send_report(r, e, kind, out);
+	e->said = true;
+	e->said_hash = hash;
+	if (kind != REPORT_STATUS) {
+		e->said_kind = kind;
+		e->said_epoch = e->wish.epoch;
+		e->said_volume = e->wish.volume_id;
+	}
+	converge_reported(&e->wish, kind);
+}
+
+static void show(struct entry *e, const struct converge_out *plan, uint64_t now_ms,
+	struct roster_out *out)
+{
+	bool looking = (plan->step == STEP_OBSERVE || e->running.step == STEP_OBSERVE) && !plan->stuck;
+
+	e->again_ms = plan->again_ms;
+	/* Looking again is no news; what was known stays in sight until it is over. */
+	if (looking && e->since_ms && *e->why)
+		return;
+	if (e->state == plan->state && STREQ(e->why, plan->why))
+		return;
+	if (e->state != plan->state)
+		e->since_ms = now_ms;
+	e->state = plan->state;
+	snprintf(e->why, sizeof(e->why), "%s", plan->why);
+	out->changed = grow(out->changed, out->n_changed, sizeof(*out->changed));
+	out->changed[out->n_changed++] = e->id;
+}
+
+static void start(struct roster *r, struct entry *e, enum ds_step step, uint64_t now_ms,
+	struct roster_out *out)
+{
+	e->running = (struct converge_running){ step, now_ms };
+	e->ticket = ++r->next_ticket;
+	e->look = false;
+	out->starts = grow(out->starts, out->n_starts, sizeof(*out->starts));
+	out->starts[out->n_starts++] = (struct roster_start){ e->id, step, e->ticket, e->wish };
+}
+
+static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struct roster_out *out)
+{
+	struct converge_in in = { e->id, now_ms, r->connected, &e->wish, &e->seen, &e->last,
+		e->running };
+	struct converge_out plan;
+
+	if (e->running.step == STEP_NONE && (e->look || e->recheck_ms <= now_ms) && !is_gone(e))
+		e->seen.known = false;
+	if (is_gone(e) && e->running.step == STEP_NONE) {
+		plan = (struct converge_out){ .again_ms = CONVERGE_NEVER, .state = DS_RELEASED };
+		e->recheck_ms = CONVERGE_NEVER;
+		e->look = false;
+	} else {
+		converge_plan(&in, &plan);
+	}
+
+	show(e, &plan, now_ms, out);
+	if (plan.step != STEP_NONE)
+		start(r, e, plan.step, now_ms, out);
+	e->due_ms = MIN(plan.again_ms, e->running.step == STEP_NONE ? e->recheck_ms : CONVERGE_NEVER);
+	if (e->running.step != STEP_NONE)
+		e->due_ms = MIN(e->due_ms, e->running.since_ms + converge_limit_ms(e->running.step));
+	if (plan.stuck) {
+		e->due_ms = plan.again_ms;
+		if (!e->stuck_said) {
+			out->stuck = grow(out->stuck, out->n_stuck, sizeof(*out->stuck));
+			out->stuck[out->n_stuck++] = e->id;
+		}
+		e->stuck_said = true;
+	}
+	report(r, e, plan.report, out);
+}
+
+void roster_run(struct roster *r, uint64_t now_ms, struct roster_out *ret)
+{
+	*ret = (struct roster_out){ 0 };
+	for (size_t i = 0; i < r->n; i++)
+		if (r->entries[i]->due_ms <= now_ms)
+			plan_entry(r, r->entries[i], now_ms, ret);
+}
+
+void roster_out_done(struct roster_out *o)
+{
+	for (size_t i = 0; i < o->n_sends; i++)
+		wire_msg_done(&o->sends[i]);
+	free(o->sends);
+	free(o->starts);
+	free(o->changed);
+	free(o->stuck);
+	*o = (struct roster_out){ 0 };
+}
+
+uint64_t roster_next_wake(const struct roster *r)
+{
+	uint64_t next = CONVERGE_NEVER;
+
+	for (size_t i = 0; i < r->n; i++)
+		next = MIN(next, r->entries[i]->due_ms);
+	return next;
+}
+
+int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_view *ret)
+{
+	const struct entry *e = find(r, dataset_id);
+
+	if (!e)
+		return -ENOENT;
+	*ret = (struct roster_view){
+		.wish = &e->wish,
+		.last = &e->last,
+		.owner = e->owner,
+		.primary = e->primary,
+		.metadata = e->metadata,
+		.since_ms = e->since_ms,
+		.next_retry_ms = e->again_ms,
+		.gone = is_gone(e),
+	};
+	fill_status(e, &ret->status);
+	return 0;
+}
+
+void roster_each(const struct roster *r, void (*fn)(struct id128 dataset_id, void *userdata),
+	void *userdata)
+{
+	for (size_t i = 0; i < r->n; i++)
+		fn(r->entries[i]->id, userdata);
+}

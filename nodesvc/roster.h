@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * roster.h - all datasets of one node: who is to be looked at, what is to be started, said, shown.
+ *
+ * Pure like converge.h, which it asks about each dataset: no I/O, no clock, no thread. The daemon
+ * and the simulator feed it what happened, call roster_run(), and carry out what comes back.
+ */
+#pragma once
+
+#include "converge.h"
+
+struct roster;
+
+/* What looking at a dataset brings for people; decisions do not depend on it. All may be NULL. */
+struct roster_extra {
+	char *device, *mountpoint, *holders;
+	uint64_t used_bytes, available_bytes;
+	struct id128 fs_uuid; /* seen on the device; nil: not known */
+};
+
+void roster_extra_done(struct roster_extra *x);
+
+/* A step to be carried out. @wish is a copy: later orders do not change it. */
+struct roster_start {
+	struct id128 dataset_id;
+	enum ds_step step;
+	uint64_t ticket; /* to be handed to roster_done() */
+	struct converge_wish wish;
+};
+
+struct roster_out {
+	struct roster_start *starts;
+	size_t n_starts;
+	struct wire_msg *sends; /* reports, for the open session */
+	size_t n_sends;
+	struct id128 *changed;	/* whose view is new; look with roster_view() */
+	size_t n_changed;
+	struct id128 *stuck;	/* whose running step is beyond its limit, said once each */
+	size_t n_stuck;
+};
+
+/* What people see of one dataset; pointers are borrowed until the next call. */
+struct roster_view {
+	struct wire_status status;	/* holders, device, mountpoint borrowed */
+	const struct converge_wish *wish;
+	const struct converge_last *last;
+	struct id128 owner, primary;
+	struct json_object *metadata;	/* or NULL */
+	uint64_t since_ms;		/* of the present state */
+	uint64_t next_retry_ms;		/* CONVERGE_NEVER: none planned */
+	bool gone;			/* nothing to show any more */
+};
+
+/* Returns 0 or -ENOMEM. Later allocation failures end the process, as in assign.h. */
+int roster_new(struct roster **ret);
+struct roster *roster_free(struct roster *r);
+
+/**
+ * roster_adopt() - a volume that is claimed here was found
+ * Nothing is done to it until control confirms. A dataset that is known already is left alone.
+ */
+void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, struct id128 volume_id,
+	uint64_t epoch);
+
+/* Fills holds of @hello, allocated; the rest is the caller's. */
+void roster_hello(struct roster *r, struct wire_hello *hello);
+
+/* The session was welcomed; all is to be said anew. */
+void roster_connected(struct roster *r, uint64_t now_ms);
+void roster_disconnected(struct roster *r, uint64_t now_ms);
+
+/* Returns what converge_accept() says. */
+int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *order);
+
+/**
+ * roster_done() - a started step ended
+ * @observed: looked at after the step, or NULL when looking failed; then @extra is ignored
+ * @extra: taken over
+ * Returns: 0, or -ENOENT when @ticket is not that dataset's running step.
+ */
+int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t ticket, int error,
+	const char *why, const struct converge_seen *observed, struct roster_extra *extra);
+
+/* Something happened to its device or mount: look again. Unknown ids are nothing. */
+void roster_touch(struct roster *r, uint64_t now_ms, struct id128 dataset_id);
+void roster_touch_all(struct roster *r, uint64_t now_ms);
+
+/* Plans what is due. End @ret with roster_out_done(). */
+void roster_run(struct roster *r, uint64_t now_ms, struct roster_out *ret);
+void roster_out_done(struct roster_out *o);
+
+/* When roster_run() is wanted again at the latest; CONVERGE_NEVER. */
+uint64_t roster_next_wake(const struct roster *r);
+
+/* -ENOENT when it is not known. */
+int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_view *ret);
+void roster_each(const struct roster *r, void (*fn)(struct id128 dataset_id, void *userdata),
+	void *userdata);

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control server and its store, around the real assign; and the clients. */
+#include <inttypes.h>
+
+#include "sim.h"
+
+#define SILENCE_MS 30000
+#define HEARTBEAT_MS 10000
+
+static void pump(struct sim *s);
+
+static struct sim_session *session_of(struct sim *s, uint64_t id)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(s->control.sessions); i++)
+		if (s->control.sessions[i].open && s->control.sessions[i].id == id)
+			return &s->control.sessions[i];
+	return NULL;
+}
+
+static struct sim_session *new_session(struct sim *s, uint64_t id, int node)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(s->control.sessions); i++) {
+		struct sim_session *c = &s->control.sessions[i];
+
+		if (c->open)
+			continue;
+		*c = (struct sim_session){ .id = id, .node = node, .open = true, .heard_at = s->now };
+		return c;
+	}
+	abort();
+}
+
+/* ---- sending ---- */
+
+static void put_on_wire(struct sim *s, struct sim_session *c, struct wire_msg *m)
+{
+	struct sim_node *n = &s->nodes[c->node];
+	struct event *ev;
+
+	m->seq = ++c->sent_seq;
+	if (n->cut_in || (!s->calm && sim_chance(s, s->faults.lose))) {
+		sim_log(s, "control: %s to node %d lost", wire_type_name(m->type), c->node);
+		wire_msg_done(m);
+		return;
+	}
+	if (!s->calm && m->type == WIRE_ASSIGN && sim_chance(s, s->faults.repeat)) {
+		ev = sim_after(s, sim_wire_delay(s, &n->in_at), EV_TO_NODE);
+		ev->node = c->node;
+		ev->session = c->id;
+		ev->msg = *m;
+		json_object_get(m->assign.metadata);
+	}
+	ev = sim_after(s, sim_wire_delay(s, &n->in_at), EV_TO_NODE);
+	ev->node = c->node;
+	ev->session = c->id;
+	ev->msg = *m;
+}
+
+static void send_now(struct sim *s, struct assign_send *send)
+{
+	struct sim_session *c = session_of(s, send->session);
+	struct event *ev;
+
+	if (!c) {
+		wire_msg_done(&send->msg);
+		return;
+	}
+	put_on_wire(s, c, &send->msg);
+	if (!send->close)
+		return;
+	c->open = false;
+	ev = sim_after(s, 10 + sim_below(s, 20), EV_CLOSED_AT_NODE);
+	ev->node = c->node;
+	ev->session = c->id;
+}
+
+/* In order, each when what it depends on is durable. */
+static void flush_sends(struct sim *s)
+{
+	struct sim_control *c = &s->control;
+
+	for (struct queued_send **p = &c->sends; *p;) {
+		struct queued_send *q = *p;
+
+		if (q->send.after_txn > c->durable_txn) {
+			p = &q->next;
+			continue;
+		}
+		*p = q->next;
+		send_now(s, &q->send);
+		free(q);
+	}
+}
+
+/* ---- the store: one commit at a time, in order ---- */
+
+static void commit_next(struct sim *s)
+{
+	struct sim_control *c = &s->control;
+	struct event *ev;
+
+	if (c->committing || !c->commits)
+		return;
+	c->committing = true;
+	ev = sim_after(s, 1 + sim_below(s, !s->calm && sim_chance(s, s->faults.commit_slow) ? 4000 : 10),
+		EV_COMMIT);
+	ev->generation = c->generation;
+	ev->txn = c->commits->txn;
+	ev->failed = !s->calm && sim_chance(s, s->faults.commit_fails);
+}
+
+static void free_commit(struct queued_commit *q)
+{
+	struct assign_result r = { .changes = q->changes, .n_changes = q->n_changes };
+
+	assign_result_done(&r);
+	free(q);
+}
+
+static void check_record(struct sim *s, const struct ds_record *old, const struct ds_record *new)
+{
+	if (new->epoch < old->epoch)
+		sim_fail(s, "an epoch went back from %" PRIu64 " to %" PRIu64, old->epoch, new->epoch);
+	if (old->deleted && !new->deleted)
+		sim_fail(s, "a deleted dataset lives again");
+	if (new->format_state < old->format_state && (old->format_state == FORMAT_DONE ||
+			id128_equal(old->volume_id, new->volume_id)))
+		sim_fail(s, "format_state went back from %s to %s", format_state_name(old->format_state),
+			format_state_name(new->format_state));
+	if (!id128_is_nil(old->owner) && !id128_is_nil(new->owner) &&
+		!id128_equal(old->owner, new->owner) && new->epoch == old->epoch)
+		sim_fail(s, "the owner changed without a new epoch");
+}
+
+static void make_durable(struct sim *s, const struct queued_commit *q)
+{
+	struct sim_control *c = &s->control;
+
+	for (size_t k = 0; k < q->n_changes; k++) {
+		const struct assign_change *ch = &q->changes[k];
+		int i = ch->is_node ? sim_node_index(s, ch->node.uuid) :
+				      sim_dataset_index(s, ch->ds.dataset_id);
+
+		if (ch->is_node) {
+			c->nodes[i] = ch->node;
+			c->have_node[i] = true;
+			continue;
+		}
+		if (c->have[i]) {
+			check_record(s, &c->records[i], &ch->ds);
+			ds_record_done(&c->records[i]);
+		}
+		ds_record_copy(&ch->ds, &c->records[i]);
+		c->have[i] = true;
+	}
+}
+
+static void ack_ops(struct sim *s)
+{
+	struct sim_control *c = &s->control;
+
+	for (int i = 0; i < s->n_ops; i++)
+		if (!s->ops[i].acked && s->ops[i].generation == c->generation &&
+			s->ops[i].txn && s->ops[i].txn <= c->durable_txn)
+			s->ops[i].acked = true;
+}
+
+static void drop_queues(struct sim *s)
+{
+	struct sim_control *c = &s->control;
+
+	while (c->commits) {
+		struct queued_commit *q = c->commits;
+
+		c->commits = q->next;
+		free_commit(q);
+	}
+	c->last_commit = &c->commits;
+	c->committing = false;
+}
+
+static void fail_commits(struct sim *s, uint64_t txn)
+{
+	struct sim_control *c = &s->control;
+
+	sim_log(s, "control: commit %" PRIu64 " fails", txn);
+	drop_queues(s);
+	for (struct queued_send **p = &c->sends; *p;) {
+		struct queued_send *q = *p;
+
+		if (q->send.after_txn < txn) {
+			p = &q->next;
+			continue;
+		}
+		*p = q->next;
+		wire_msg_done(&q->send.msg);
+		free(q);
+	}
+	for (int i = 0; i < s->n_ops; i++)
+		if (s->ops[i].generation == c->generation && s->ops[i].txn >= txn)
+			s->ops[i].generation = 0; /* answered with an error: it did not happen */
+	assign_failed(c->assign, s->now, txn);
+	c->durable_txn = MAX(c->durable_txn, txn - 1);
+}
+
+static void commit_done(struct sim *s, struct event *ev)
+{
+	struct sim_control *c = &s->control;
+	struct queued_commit *q = c->commits;
+
+	if (ev->generation != c->generation || !q || q->txn != ev->txn)
+		return;
+	if (ev->failed) {
+		fail_commits(s, ev->txn);
+	} else {
+		c->commits = q->next;
+		if (!c->commits)
+			c->last_commit = &c->commits;
+		c->committing = false;
+		make_durable(s, q);
+		c->durable_txn = q->txn;
+		assign_committed(c->assign, q->txn);
+		free_commit(q);
+		ack_ops(s);
+	}
+	pump(s);
+}
+
+/* ---- deciding ---- */
+
+static int decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
+{
+	struct sim_control *c = &s->control;
+	struct assign_result r;
+	int status;
+
+	ev->random[0] = sim_random(s);
+	ev->random[1] = sim_random(s);
+	assign_decide(c->assign, s->now, ev, &r);
+	status = r.status;
+	if (ret_txn)
+		*ret_txn = r.txn;
+	for (size_t i = 0; i < r.n_sends; i++) {
+		struct queued_send *q = calloc(1, sizeof(*q)), **p = &c->sends;
+
+		q->send = r.sends[i];
+		while (*p)
+			p = &(*p)->next;
+		*p = q;
+	}
+	r.n_sends = 0;
+	if (r.n_changes) {
+		struct queued_commit *q = calloc(1, sizeof(*q));
+
+		*q = (struct queued_commit){ r.txn, r.changes, r.n_changes, NULL };
+		*c->last_commit = q;
+		c->last_commit = &q->next;
+		r.changes = NULL;
+		r.n_changes = 0;
+	}
+	assign_result_done(&r);
+	pump(s);
+	return status;
+}
+
+static void pump(struct sim *s)
+{
+	struct sim_control *c = &s->control;
+	uint64_t wake = assign_next_wake(c->assign);
+
+	flush_sends(s);
+	commit_next(s);
+	if (wake != UINT64_MAX && wake != c->wake_at) {
+		struct event *ev = sim_after(s, wake > s->now ? wake - s->now : 1, EV_CONTROL_WAKE);
+
+		ev->generation = c->generation;
+		c->wake_at = wake;
+	}
+}
+
+static void gone(struct sim *s, struct sim_session *c, bool tell_node)
+{
+	struct assign_event ev = { .type = ASSIGN_GONE, .node = s->nodes[c->node].uuid,
+		.session = c->id };
+	struct event *e;
+
+	c->open = false;
+	if (tell_node && !s->nodes[c->node].cut_in) {
+		e = sim_after(s, 1 + sim_below(s, 20), EV_CLOSED_AT_NODE);
+		e->node = c->node;
+		e->session = c->id;
+	}
+	decide(s, &ev, NULL);
+}
+
+/* ---- life and death ---- */
+
+void control_start(struct sim *s)
+{
+	struct sim_control *c = &s->control;
+
+	if (c->up)
+		return;
+	c->up = true;
+	c->generation++;
+	c->durable_txn = 0;
+	c->wake_at = 0;
+	c->last_commit = &c->commits;
+	if (assign_new(c->incarnation, &c->assign) < 0)
+		abort();
+	for (int i = 0; i < SIM_DATASETS; i++)
+		if (c->have[i])
+			assign_load_dataset(c->assign, &c->records[i]);
+	for (int i = 0; i < SIM_NODES; i++)
+		if (c->have_node[i])
+			assign_load_node(c->assign, &c->nodes[i]);
+	sim_log(s, "control: starts");
+}
+
+void control_done(struct sim *s)
+{
+	struct sim_control *c = &s->control;
+
+	drop_queues(s);
+	while (c->sends) {
+		struct queued_send *q = c->sends;
+
+		c->sends = q->next;
+		wire_msg_done(&q->send.msg);
+		free(q);
+	}
+	c->assign = assign_free(c->assign);
+}
+
+void control_kill(struct sim *s)
+{
+	struct sim_control *c = &s->control;
+
+	if (!c->up)
+		return;
+	sim_log(s, "control: is killed");
+	/* What was being written may have reached the disk, though nobody heard of it. */
+	if (c->committing && sim_chance(s, 500))
+		make_durable(s, c->commits);
+	control_done(s);
+	c->up = false;
+	c->generation++;
+	for (size_t i = 0; i < ARRAY_SIZE(c->sessions); i++) {
+		struct sim_session *x = &c->sessions[i];
+		struct event *e;
+
+		if (!x->open)
+			continue;
+		x->open = false;
+		if (s->nodes[x->node].cut_in)
+			continue;
+		e = sim_after(s, 1 + sim_below(s, 20), EV_CLOSED_AT_NODE);
+		e->node = x->node;
+		e->session = x->id;
+	}
+}
+
+/* ---- messages ---- */
+
+static void heartbeat_later(struct sim *s, const struct sim_session *c)
+{
+	struct event *ev = sim_after(s, HEARTBEAT_MS, EV_CONTROL_WAKE);
+
+	ev->generation = s->control.generation;
+	ev->session = c->id;
+}
+
+static void hear(struct sim *s, struct sim_session *c, struct wire_msg *m)
+{
+	struct assign_event ev = { .node = s->nodes[c->node].uuid, .session = c->id };
+
+	ev.type = ASSIGN_HEARD;
+	if (m->type == WIRE_HELLO) {
+		ev.type = ASSIGN_HELLO;
+		ev.hello = &m->hello;
+		ev.address = "127.0.0.1";
+		heartbeat_later(s, c);
+	} else if (m->type == WIRE_REPORT) {
+		ev.type = ASSIGN_REPORT;
+		ev.report = &m->report;
+	} else if (m->type == WIRE_PING) {
+		put_on_wire(s, c, &(struct wire_msg){ .type = WIRE_PONG });
+	}
+	decide(s, &ev, NULL);
+}
+
+static void got_message(struct sim *s, struct event *ev)
+{
+	struct sim_session *c = session_of(s, ev->session);
+
+	if (!s->control.up)
+		return;
+	if (!c && ev->msg.type == WIRE_HELLO && ev->session == s->nodes[ev->node].session)
+		c = new_session(s, ev->session, ev->node);
+	if (!c || ev->msg.seq <= c->got_seq)
+		return;
+	if (ev->msg.seq != c->got_seq + 1) {
+		sim_log(s, "control: a gap from node %d", ev->node);
+		gone(s, c, true);
+		return;
+	}
+	c->got_seq = ev->msg.seq;
+	c->heard_at = s->now;
+	hear(s, c, &ev->msg);
+}
+
+static void wake(struct sim *s, struct event *ev)
+{
+	struct assign_event tick = { .type = ASSIGN_TICK };
+	struct sim_session *c;
+
+	if (!s->control.up || ev->generation != s->control.generation)
+		return;
+	if (!ev->session) {
+		s->control.wake_at = 0;
+		decide(s, &tick, NULL);
+		return;
+	}
+	c = session_of(s, ev->session);
+	if (!c)
+		return;
+	if (s->now - c->heard_at >= SILENCE_MS) {
+		gone(s, c, true);
+		return;
+	}
+	put_on_wire(s, c, &(struct wire_msg){ .type = WIRE_PING });
+	heartbeat_later(s, c);
+}
+
+void control_event(struct sim *s, struct event *ev)
+{
+	struct sim_session *c;
+
+	switch (ev->type) {
+	case EV_CONTROL_START:
+		control_start(s);
+		break;
+	case EV_CONTROL_KILL:
+		control_kill(s);
+		break;
+	case EV_CONTROL_WAKE:
+		wake(s, ev);
+		break;
+	case EV_COMMIT:
+		if (s->control.up)
+			commit_done(s, ev);
+		break;
+	case EV_TO_CONTROL:
+		got_message(s, ev);
+		break;
+	case EV_CLOSED_AT_CONTROL:
+		c = s->control.up ? session_of(s, ev->session) : NULL;
+		if (c)
+			gone(s, c, false);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- clients ---- */
+
+void control_client(struct sim *s)
+{
+	struct sim_control *c = &s->control;
+	int dataset = (int)sim_below(s, (uint64_t)s->n_datasets);
+	int node = (int)sim_below(s, (uint64_t)s->n_nodes);
+	uint64_t dice = sim_below(s, 100);
+	struct ds_record r = { .dataset_id = s->dataset_ids[dataset], .backend = "default",
+		.size_bytes = DATASET_MINIMUM_SIZE, .primary = s->nodes[node].uuid };
+	struct assign_event ev = { .dataset_id = r.dataset_id, .primary = r.primary, .record = &r };
+	struct op op = { .dataset = dataset, .primary = node, .generation = c->generation };
+	uint64_t txn = 0;
+
+	if (!c->up || s->n_ops == SIM_OPS)
+		return;
+	op.kind = dice < 35 ? OP_CREATE : dice < 92 ? OP_MOVE : OP_DELETE;
+	ev.type = op.kind == OP_CREATE ? ASSIGN_CREATE :
+		  op.kind == OP_MOVE ? ASSIGN_MOVE : ASSIGN_DELETE;
+	if (decide(s, &ev, &txn) != 0)
+		return;
+	sim_log(s, "client: %s dataset %d, node %d (txn %" PRIu64 ")",
+		op.kind == OP_CREATE ? "create" : op.kind == OP_MOVE ? "move" : "delete", dataset, node,
+		txn);
+	op.txn = txn;
+	op.acked = txn <= c->durable_txn;
+	s->ops[s->n_ops++] = op;
+}
+
+/* The durable record is what some request asked for, at or after the last that was acknowledged. */
+void control_check_acked(struct sim *s)
+{
+	for (int d = 0; d < s->n_datasets; d++) {
+		const struct ds_record *r = &s->control.records[d];
+		bool created = false, deleted = false, fits = true;
+
+		for (int i = 0; i < s->n_ops; i++) {
+			const struct op *op = &s->ops[i];
+
+			if (op->dataset != d)
+				continue;
+			if (op->acked) {
+				created = true;
+				fits = false;
+				deleted |= op->kind == OP_DELETE;
+			}
+			if (op->kind == OP_DELETE || (s->control.have[d] &&
+					id128_equal(r->primary, s->nodes[op->primary].uuid)))
+				fits = true;
+		}
+		if (created && !s->control.have[d])
+			sim_fail(s, "an acknowledged create of dataset %d is forgotten", d);
+		else if (deleted && !r->deleted)
+			sim_fail(s, "an acknowledged delete of dataset %d is forgotten", d);
+		else if (!fits)
+			sim_fail(s, "an acknowledged move of dataset %d is forgotten", d);
+	}
+}

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A node's daemon and its machine, around the real roster. */
+#include <inttypes.h>
+
+#include "sim.h"
+
+#define SILENCE_MS 30000
+#define HEARTBEAT_MS 10000
+
+static struct sim_node *node_of(struct sim *s, const struct event *ev)
+{
+	return &s->nodes[ev->node];
+}
+
+/* ---- the wire, from this side ---- */
+
+
+static void put_on_wire(struct sim *s, int node, uint64_t session, struct wire_msg *m)
+{
+	bool lost = s->nodes[node].cut_out || (!s->calm && sim_chance(s, s->faults.lose));
+	struct event *ev;
+
+	if (lost) {
+		sim_log(s, "node %d: %s lost", node, wire_type_name(m->type));
+		wire_msg_done(m);
+		return;
+	}
+	if (!s->calm && m->type != WIRE_HELLO && sim_chance(s, s->faults.repeat)) {
+		struct wire_msg copy = *m;
+
+		if (m->type == WIRE_REPORT && wire_status_copy(&m->report.status, &copy.report.status) < 0)
+			abort();
+		if (m->type == WIRE_REPORT || m->type == WIRE_PING || m->type == WIRE_PONG) {
+			ev = sim_after(s, sim_wire_delay(s, &s->nodes[node].out_at), EV_TO_CONTROL);
+			ev->node = node;
+			ev->session = session;
+			ev->msg = copy;
+		}
+	}
+	ev = sim_after(s, sim_wire_delay(s, &s->nodes[node].out_at), EV_TO_CONTROL);
+	ev->node = node;
+	ev->session = session;
+	ev->msg = *m;
+}
+
+static void node_send(struct sim *s, int node, struct wire_msg *m)
+{
+	struct sim_node *n = &s->nodes[node];
+
+	m->seq = ++n->sent_seq;
+	put_on_wire(s, node, n->session, m);
+}
+
+static void dial_later(struct sim *s, int node)
+{
+	struct event *ev = sim_after(s, 100 + sim_below(s, 4900), EV_NODE_DIAL);
+
+	ev->node = node;
+	ev->generation = s->nodes[node].generation;
+}
+
+/* ---- the roster's outputs ---- */
+
+static struct job *new_job(struct sim *s)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(s->jobs); i++)
+		if (!s->jobs[i].used) {
+			s->jobs[i] = (struct job){ .used = true };
+			return &s->jobs[i];
+		}
+	abort();
+}
+
+static uint64_t step_delay(struct sim *s)
+{
+	if (!s->calm && sim_chance(s, 30))
+		return 1 + sim_below(s, 20000); /* lags */
+	return 1 + sim_below(s, 30);
+}
+
+static void run_roster(struct sim *s, int node)
+{
+	struct sim_node *n = &s->nodes[node];
+	struct roster_out out;
+	uint64_t wake;
+
+	roster_run(n->roster, s->now, &out);
+	for (size_t i = 0; i < out.n_starts; i++) {
+		struct job *j = new_job(s);
+
+		j->node = node;
+		j->generation = n->generation;
+		j->start = out.starts[i];
+		sim_after(s, step_delay(s), EV_JOB)->job = (int)(j - s->jobs);
+		sim_log(s, "node %d: dataset %d: %s begins (epoch %" PRIu64 ")", node,
+			sim_dataset_index(s, j->start.dataset_id), ds_step_name(j->start.step),
+			j->start.wish.epoch);
+	}
+	for (size_t i = 0; i < out.n_sends; i++) {
+		struct wire_msg m = out.sends[i];
+
+		sim_log(s, "node %d: dataset %d: reports %s, %s: %s", node,
+			sim_dataset_index(s, m.report.status.dataset_id),
+			report_kind_name(m.report.kind), ds_state_name(m.report.status.state),
+			m.report.status.why);
+		node_send(s, node, &m);
+	}
+	out.n_sends = 0;
+	roster_out_done(&out);
+
+	wake = roster_next_wake(n->roster);
+	if (wake != CONVERGE_NEVER && wake != n->wake_at) {
+		struct event *ev = sim_after(s, wake > s->now ? wake - s->now : 1, EV_NODE_WAKE);
+
+		ev->node = node;
+		ev->generation = n->generation;
+		n->wake_at = ev->at;
+	}
+}
+
+/* ---- life and death ---- */
+
+void node_start(struct sim *s, int node)
+{
+	struct sim_node *n = &s->nodes[node];
+
+	if (n->up)
+		return;
+	n->up = true;
+	n->generation++;
+	n->session = 0;
+	n->welcomed = false;
+	n->wake_at = 0;
+	if (roster_new(&n->roster) < 0)
+		abort();
+	for (int i = 0; i < s->n_volumes; i++) {
+		const struct volume *v = &s->volumes[i];
+
+		if (v->exists && v->claimed && v->claim_node == node)
+			roster_adopt(n->roster, s->now, v->dataset_id, v->id, v->claim_epoch);
+	}
+	sim_log(s, "node %d: starts", node);
+	run_roster(s, node);
+	dial_later(s, node);
+}
+
+static void orphan_jobs(struct sim *s, int node, bool reboot)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(s->jobs); i++) {
+		struct job *j = &s->jobs[i];
+
+		if (!j->used || j->node != node || j->generation != s->nodes[node].generation)
+			continue;
+		/* The system call that a killed thread is in may still have its effect. */
+		if (!reboot && sim_chance(s, 400))
+			(void)world_step(s, j);
+		j->generation = 0;
+	}
+	for (int i = 0; i < s->n_volumes && !reboot; i++)
+		if (s->volumes[i].mkfs_runs_now && s->volumes[i].attached & 1u << node)
+			sim_after(s, sim_below(s, 5000), EV_MKFS_ORPHAN)->volume = i;
+}
+
+void node_kill(struct sim *s, int node, bool reboot)
+{
+	struct sim_node *n = &s->nodes[node];
+	struct event *ev;
+
+	if (reboot) {
+		world_reboot(s, node);
+		n->boot = id128_make_v4(sim_random(s), sim_random(s));
+	}
+	if (!n->up)
+		return;
+	sim_log(s, "node %d: %s", node, reboot ? "reboots" : "is killed");
+	orphan_jobs(s, node, reboot);
+	n->roster = roster_free(n->roster);
+	n->up = false;
+	n->generation++;
+	if (n->session && !n->cut_out && !reboot) {
+		ev = sim_after(s, 1 + sim_below(s, 20), EV_CLOSED_AT_CONTROL);
+		ev->node = node;
+		ev->session = n->session;
+	}
+	n->session = 0;
+}
+
+static void close_session(struct sim *s, int node, const char *why)
+{
+	struct sim_node *n = &s->nodes[node];
+	struct event *ev;
+
+	if (!n->session)
+		return;
+	sim_log(s, "node %d: session %" PRIu64 " ends: %s", node, n->session, why);
+	if (!n->cut_out) {
+		ev = sim_after(s, 1 + sim_below(s, 20), EV_CLOSED_AT_CONTROL);
+		ev->node = node;
+		ev->session = n->session;
+	}
+	n->session = 0;
+	n->welcomed = false;
+	roster_disconnected(n->roster, s->now);
+	dial_later(s, node);
+	run_roster(s, node);
+}
+
+static void heartbeat_later(struct sim *s, int node, uint64_t session)
+{
+	struct event *ev = sim_after(s, HEARTBEAT_MS, EV_HEARTBEAT);
+
+	ev->node = node;
+	ev->session = session;
+}
+
+static void dial(struct sim *s, int node)
+{
+	struct sim_node *n = &s->nodes[node];
+	struct wire_msg m = { .type = WIRE_HELLO };
+
+	if (n->session)
+		return;
+	if (!s->control.up || n->cut_in || n->cut_out) {
+		dial_later(s, node);
+		return;
+	}
+	n->session = ++s->next_session;
+	n->sent_seq = n->got_seq = 0;
+	n->heard_at = s->now;
+	m.hello.host = n->host;
+	m.hello.boot = n->boot;
+	m.hello.shared = true;
+	m.hello.incarnation = n->incarnation;
+	m.hello.backend = strdup("loopback");
+	roster_hello(n->roster, &m.hello);
+	sim_log(s, "node %d: session %" PRIu64 ": hello names %zu", node, n->session, m.hello.n_holds);
+	node_send(s, node, &m);
+	heartbeat_later(s, node, n->session);
+}
+
+/* ---- events ---- */
+
+static void got_message(struct sim *s, struct event *ev)
+{
+	struct sim_node *n = node_of(s, ev);
+	struct wire_msg *m = &ev->msg;
+	int r;
+
+	if (!n->up || n->session != ev->session || m->seq <= n->got_seq)
+		return;
+	if (m->seq > n->got_seq + 1) {
+		close_session(s, ev->node, "a gap");
+		return;
+	}
+	n->got_seq = m->seq;
+	n->heard_at = s->now;
+	switch (m->type) {
+	case WIRE_WELCOME:
+		if (m->welcome.incarnation < n->incarnation) {
+			close_session(s, ev->node, "an old incarnation");
+			return;
+		}
+		n->incarnation = m->welcome.incarnation;
+		n->welcomed = true;
+		roster_connected(n->roster, s->now);
+		break;
+	case WIRE_ASSIGN:
+		r = roster_order(n->roster, s->now, &m->assign);
+		sim_log(s, "node %d: dataset %d: order %s epoch %" PRIu64 " format %s: %s", ev->node,
+			sim_dataset_index(s, m->assign.dataset_id), wish_kind_name(m->assign.wish),
+			m->assign.epoch, format_state_name(m->assign.format_state),
+			r < 0 ? strerror(-r) : "taken");
+		break;
+	case WIRE_BYE:
+		close_session(s, ev->node, m->bye.reason ? m->bye.reason : "bye");
+		return;
+	case WIRE_PING:
+		node_send(s, ev->node, &(struct wire_msg){ .type = WIRE_PONG });
+		break;
+	default:
+		break;
+	}
+	run_roster(s, ev->node);
+}
+
+static void job_phase(struct sim *s, struct event *ev)
+{
+	struct job *j = &s->jobs[ev->job];
+	struct sim_node *n = &s->nodes[j->node];
+	struct converge_seen seen;
+	struct roster_extra extra = { 0 };
+	bool looked, fails;
+	int r;
+
+	if (j->generation != n->generation || !n->up) {
+		j->used = false;
+		return;
+	}
+	r = world_step(s, j);
+	if (r > 0) {
+		sim_after(s, step_delay(s), EV_JOB)->job = ev->job;
+		return;
+	}
+	fails = !s->calm && sim_chance(s, s->faults.step_fails);
+	looked = j->start.step == STEP_OBSERVE ? r == 0 : !fails;
+	world_observe(s, j->node, &j->start.wish, j->start.step == STEP_OBSERVE, &seen);
+	sim_log(s, "node %d: dataset %d: %s ends: %s", j->node,
+		sim_dataset_index(s, j->start.dataset_id), ds_step_name(j->start.step),
+		r < 0 ? strerror(-r) : "done");
+	j->used = false;
+	(void)roster_done(n->roster, s->now, j->start.dataset_id, j->start.ticket, -r,
+		r < 0 ? strerror(-r) : NULL, looked ? &seen : NULL, &extra);
+	run_roster(s, j->node);
+}
+
+static void heartbeat(struct sim *s, struct event *ev)
+{
+	struct sim_node *n = node_of(s, ev);
+
+	if (!n->up || n->session != ev->session)
+		return;
+	if (s->now - n->heard_at >= SILENCE_MS) {
+		close_session(s, ev->node, "silence");
+		return;
+	}
+	node_send(s, ev->node, &(struct wire_msg){ .type = WIRE_PING });
+	heartbeat_later(s, ev->node, ev->session);
+}
+
+void node_event(struct sim *s, struct event *ev)
+{
+	struct sim_node *n = &s->nodes[ev->node];
+
+	switch (ev->type) {
+	case EV_NODE_START:
+		node_start(s, ev->node);
+		break;
+	case EV_NODE_DIAL:
+		if (n->up && n->generation == ev->generation)
+			dial(s, ev->node);
+		break;
+	case EV_NODE_WAKE:
+		if (n->up && n->generation == ev->generation) {
+			n->wake_at = 0;
+			run_roster(s, ev->node);
+		}
+		break;
+	case EV_JOB:
+		job_phase(s, ev);
+		break;
+	case EV_TO_NODE:
+		got_message(s, ev);
+		break;
+	case EV_CLOSED_AT_NODE:
+		if (n->up && n->session == ev->session)
+			close_session(s, ev->node, "closed by control");
+		break;
+	case EV_HEARTBEAT:
+		heartbeat(s, ev);
+		break;
+	default:
+		break;
+	}
+}

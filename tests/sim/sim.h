@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sim.h - a whole cluster in one process under a seed: control, nodes, network, disks, clocks.
+ *
+ * Everything is an event at a virtual millisecond; the same seed gives the same history. The real
+ * decision modules (control/assign, nodesvc/roster, nodesvc/converge) are linked; what surrounds them
+ * is played here. world.c holds the truth of the disks and checks the invariants at each effect.
+ */
+#pragma once
+
+#include "assign.h"
+#include "roster.h"
+
+#define SIM_NODES 4
+#define SIM_DATASETS 6
+#define SIM_VOLUMES 64
+#define SIM_OPS 512
+
+struct sim;
+
+enum event_type {
+	EV_NODE_START,	 /* .node: its daemon starts */
+	EV_NODE_KILL,	 /* .node: its daemon is killed */
+	EV_NODE_REBOOT,	 /* .node: the machine reboots */
+	EV_NODE_DIAL,	 /* .node, .generation */
+	EV_NODE_WAKE,	 /* .node, .generation: roster's timer */
+	EV_JOB,		 /* .job: its next phase */
+	EV_MKFS_ORPHAN,	 /* .volume: an mkfs whose daemon was killed ends */
+	EV_TO_CONTROL,	 /* .node, .session, .msg */
+	EV_TO_NODE,	 /* .node, .session, .msg */
+	EV_CLOSED_AT_CONTROL, /* .node, .session: control's side learns that the connection ended */
+	EV_CLOSED_AT_NODE,
+	EV_HEARTBEAT,	 /* .node, .session: both sides */
+	EV_CONTROL_START,
+	EV_CONTROL_KILL,
+	EV_CONTROL_WAKE, /* .generation */
+	EV_COMMIT,	 /* .generation, .txn: the store is done */
+	EV_CLIENT,	 /* somebody asks for something */
+	EV_PARTITION,	 /* .node */
+	EV_HEAL_LINK,	 /* .node */
+};
+
+struct event {
+	uint64_t at, order;
+	enum event_type type;
+	int node, job, volume;
+	uint64_t session, generation, txn;
+	bool failed;
+	struct wire_msg msg;
+};
+
+/* A volume of the one shared backend. */
+struct volume {
+	bool exists, ever_whole, ever_mounted, mkfs_runs_now;
+	unsigned int mkfs_runs;
+	struct id128 id, dataset_id, fs_uuid;
+	bool claimed; /* by claim_node; else free, and claim_epoch is the last */
+	int claim_node;
+	uint64_t claim_epoch;
+	uint64_t created_at;
+	enum { BLANK, HALF, WHOLE } content;
+	unsigned int attached, mounted; /* a bit for each node */
+};
+
+enum op_kind { OP_CREATE, OP_MOVE, OP_DELETE };
+
+/* What was asked of one dataset, in the order in which control decided. */
+struct op {
+	int dataset;
+	enum op_kind kind;
+	int primary;
+	bool acked;
+	uint64_t txn, generation;
+};
+
+struct rng {
+	uint64_t s[2];
+};
+
+/* How wild it is; all are chances in 1000 unless told. */
+struct faults {
+	unsigned int lose, repeat, reorder, step_fails, step_acts_then_fails, list_lags, busy,
+		commit_fails, commit_slow;
+};
+
+struct job {
+	bool used;
+	int node, phase;
+	uint64_t generation; /* of the node's process; orphaned when it differs */
+	struct roster_start start;
+	int volume;
+};
+
+struct sim_node {
+	bool up, booted;
+	uint64_t generation;
+	struct id128 uuid, host, boot;
+	struct roster *roster;
+	uint64_t session;	 /* 0: none */
+	bool welcomed;
+	uint64_t sent_seq, got_seq, heard_at;
+	bool cut_in, cut_out;	 /* the link to this node, from this node */
+	uint64_t incarnation, wake_at;
+	uint64_t in_at, out_at;	 /* when the last message of each direction arrives */
+};
+
+struct sim_session { /* control's side */
+	uint64_t id;
+	int node;
+	uint64_t sent_seq, got_seq, heard_at;
+	bool open, helloed;
+};
+
+struct queued_send {
+	struct assign_send send;
+	struct queued_send *next;
+};
+
+struct queued_commit {
+	uint64_t txn;
+	struct assign_change *changes;
+	size_t n_changes;
+	struct queued_commit *next;
+};
+
+struct sim_control {
+	bool up;
+	uint64_t generation, durable_txn, wake_at;
+	struct assign *assign;
+	struct sim_session sessions[64];
+	struct queued_send *sends;
+	struct queued_commit *commits, **last_commit;
+	bool committing;
+	/* the disk: survives */
+	struct ds_record records[SIM_DATASETS];
+	bool have[SIM_DATASETS];
+	struct node_record nodes[SIM_NODES];
+	bool have_node[SIM_NODES];
+	uint64_t incarnation;
+};
+
+struct sim {
+	uint64_t seed, now, order, next_session;
+	struct rng rng;
+	struct faults faults;
+	struct event *heap;
+	size_t n_heap, heap_size;
+	int n_nodes, n_datasets;
+	struct id128 dataset_ids[SIM_DATASETS];
+	struct sim_node nodes[SIM_NODES];
+	struct sim_control control;
+	struct volume volumes[SIM_VOLUMES];
+	int n_volumes;
+	struct job jobs[128];
+	struct op ops[SIM_OPS];
+	int n_ops;
+	bool calm;		/* faults have ended */
+	bool verbose;
+	char failure[512];	/* empty: all is well */
+	uint64_t steps;
+};
+
+/* engine */
+uint64_t sim_random(struct sim *s);
+uint64_t sim_below(struct sim *s, uint64_t n);
+bool sim_chance(struct sim *s, unsigned int per_mille);
+struct event *sim_after(struct sim *s, uint64_t delay, enum event_type type);
+/* Messages of one direction arrive in order, but for those that the faults delay. */
+uint64_t sim_wire_delay(struct sim *s, uint64_t *last_at);
+void sim_fail(struct sim *s, const char *fmt, ...) _printf_(2, 3);
+void sim_log(struct sim *s, const char *fmt, ...) _printf_(2, 3);
+int sim_dataset_index(const struct sim *s, struct id128 id);
+int sim_node_index(const struct sim *s, struct id128 id);
+
+/* world: truth and invariants */
+struct volume *world_find(struct sim *s, struct id128 volume_id);
+bool world_lags(struct sim *s, const struct volume *v);
+void world_observe(struct sim *s, int node, const struct converge_wish *w, bool may_lag,
+	struct converge_seen *ret);
+/* One phase of a step: 1: more phases follow; 0: done; negative errno: failed. */
+int world_step(struct sim *s, struct job *j);
+void world_mkfs_orphan(struct sim *s, int volume);
+void world_reboot(struct sim *s, int node);
+void world_check(struct sim *s);
+bool world_converged(struct sim *s, char *why, size_t size);
+
+/* node */
+void node_start(struct sim *s, int node);
+void node_kill(struct sim *s, int node, bool reboot);
+void node_event(struct sim *s, struct event *ev);
+
+/* control */
+void control_start(struct sim *s);
+void control_kill(struct sim *s);
+void control_event(struct sim *s, struct event *ev);
+void control_client(struct sim *s);
+void control_done(struct sim *s);
+void control_check_acked(struct sim *s);

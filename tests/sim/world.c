@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The disks as they are, whatever anybody believes, and what must never happen to them. */
+#include <inttypes.h>
+
+#include "sim.h"
+
+struct volume *world_find(struct sim *s, struct id128 volume_id)
+{
+	for (int i = 0; i < s->n_volumes; i++)
+		if (s->volumes[i].exists && id128_equal(s->volumes[i].id, volume_id))
+			return &s->volumes[i];
+	return NULL;
+}
+
+static const struct ds_record *record_of(struct sim *s, struct id128 dataset_id)
+{
+	int i = sim_dataset_index(s, dataset_id);
+
+	return i >= 0 && s->control.have[i] ? &s->control.records[i] : NULL;
+}
+
+/* Only the owner under the present epoch may have an effect on a volume. */
+static void check_right(struct sim *s, const struct job *j, const char *what)
+{
+	const struct ds_record *r = record_of(s, j->start.dataset_id);
+
+	if (!r)
+		sim_fail(s, "%s of a dataset without a durable record", what);
+	else if (!id128_equal(r->owner, s->nodes[j->node].uuid) || r->epoch != j->start.wish.epoch)
+		sim_fail(s, "%s by node %d under epoch %" PRIu64 ", but epoch %" PRIu64 " of another grant is durable",
+			what, j->node, j->start.wish.epoch, r->epoch);
+}
+
+bool world_lags(struct sim *s, const struct volume *v)
+{
+	return !s->calm && s->now - v->created_at < 5000 && sim_chance(s, s->faults.list_lags);
+}
+
+void world_observe(struct sim *s, int node, const struct converge_wish *w, bool may_lag,
+	struct converge_seen *ret)
+{
+	struct volume *v = world_find(s, w->volume_id);
+	unsigned int bit = 1u << node;
+
+	*ret = (struct converge_seen){ .known = true };
+	if (!v)
+		return;
+	ret->attached = v->attached & bit;
+	ret->mounted = v->mounted & bit;
+	if (may_lag && world_lags(s, v))
+		return;
+	ret->volume = true;
+	ret->claim_epoch = v->claim_epoch;
+	ret->size_bytes = DATASET_MINIMUM_SIZE;
+	if (v->claimed)
+		ret->place = v->claim_node == node ? PLACE_HERE : PLACE_ELSEWHERE;
+	if (ret->place == PLACE_ELSEWHERE)
+		ret->holder = s->nodes[v->claim_node].uuid;
+}
+
+/* ---- steps, one atomic effect a phase ---- */
+
+static int do_create(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+
+	if (v)
+		return 0;
+	if (s->n_volumes == SIM_VOLUMES)
+		return -ENOSPC;
+	for (int i = 0; i < s->n_volumes; i++)
+		if (id128_equal(s->volumes[i].id, j->start.wish.volume_id) && s->volumes[i].ever_mounted)
+			sim_fail(s, "a published volume is created anew");
+	check_right(s, j, "create");
+	v = &s->volumes[s->n_volumes++];
+	*v = (struct volume){ .exists = true, .id = j->start.wish.volume_id,
+		.dataset_id = j->start.dataset_id, .created_at = s->now };
+	return 0;
+}
+
+static int do_attach(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+	uint64_t epoch = j->start.wish.epoch;
+
+	if (!v)
+		return -ENOENT;
+	if (v->claimed && v->claim_node != j->node)
+		return -EBUSY;
+	if (j->phase == 0) {
+		if (v->claim_epoch > epoch || (!v->claimed && v->claim_epoch == epoch))
+			return -ESTALE;
+		check_right(s, j, "claim");
+		v->claimed = true;
+		v->claim_node = j->node;
+		v->claim_epoch = epoch;
+		return 1;
+	}
+	if (!v->claimed || v->claim_epoch != epoch)
+		return -ESTALE;
+	check_right(s, j, "attach");
+	v->attached |= 1u << j->node;
+	return 0;
+}
+
+static int do_format(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+	const struct ds_record *r = record_of(s, j->start.dataset_id);
+
+	if (!v || !(v->attached & 1u << j->node))
+		return -ENODEV;
+	if (j->phase == 0) {
+		if (v->mkfs_runs_now)
+			return -EBUSY;
+		check_right(s, j, "mkfs");
+		if (v->content != BLANK)
+			return -EEXIST;
+		if (v->ever_whole || v->mkfs_runs)
+			sim_fail(s, "a second mkfs on volume %s", ID128_STR(v->id));
+		if (!r || r->format_state != FORMAT_STARTED || !id128_equal(r->volume_id, v->id))
+			sim_fail(s, "mkfs while format_state is not durably started");
+		v->mkfs_runs++;
+		v->mkfs_runs_now = true;
+		v->content = HALF;
+		v->fs_uuid = j->start.wish.fs_uuid;
+		return 1;
+	}
+	v->mkfs_runs_now = false;
+	v->content = WHOLE;
+	v->ever_whole = true;
+	return 0;
+}
+
+void world_mkfs_orphan(struct sim *s, int volume)
+{
+	struct volume *v = &s->volumes[volume];
+
+	if (!v->mkfs_runs_now)
+		return;
+	v->mkfs_runs_now = false;
+	if (sim_chance(s, 500)) {
+		v->content = WHOLE;
+		v->ever_whole = true;
+	}
+}
+
+static int do_probe(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+
+	if (!v || !(v->attached & 1u << j->node))
+		return -ENODEV;
+	return v->content == BLANK ? 0 : -EEXIST;
+}
+
+static int do_verify(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+
+	if (!v || !(v->attached & 1u << j->node))
+		return -ENODEV;
+	if (v->mkfs_runs_now)
+		return -EBUSY;
+	return v->content == WHOLE && id128_equal(v->fs_uuid, j->start.wish.fs_uuid) ? 0 : -EUCLEAN;
+}
+
+static int do_detach(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+	unsigned int bit = 1u << j->node;
+
+	if (!v)
+		return 0;
+	if (v->mounted & bit || v->mkfs_runs_now)
+		return -EBUSY;
+	if (v->attached & bit) {
+		v->attached &= ~bit;
+		return 1;
+	}
+	if (v->claimed && v->claim_node == j->node && v->claim_epoch <= j->start.wish.epoch)
+		v->claimed = false;
+	return 0;
+}
+
+static int do_destroy(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+	const struct ds_record *r = record_of(s, j->start.dataset_id);
+
+	if (!v)
+		return 0;
+	if (v->claimed && v->claim_node != j->node)
+		return -EBUSY;
+	if (v->attached || v->mkfs_runs_now)
+		return -EBUSY;
+	check_right(s, j, "destroy");
+	if (!r || !r->deleted || r->grant != GRANT_DESTROY)
+		sim_fail(s, "a volume of a dataset that nobody deleted is destroyed");
+	v->exists = false;
+	return 0;
+}
+
+static int do_discard(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+	const struct ds_record *r = record_of(s, j->start.dataset_id);
+	int res = do_detach(s, j);
+
+	if (res || !v)
+		return res;
+	check_right(s, j, "discard");
+	if (v->ever_mounted || (r && r->format_state == FORMAT_DONE && id128_equal(r->volume_id, v->id)))
+		sim_fail(s, "a published volume is discarded");
+	v->exists = false;
+	return 0;
+}
+
+static int do_mount(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+
+	if (!v || !(v->attached & 1u << j->node))
+		return -ENODEV;
+	if (v->content != WHOLE || !id128_equal(v->fs_uuid, j->start.wish.fs_uuid))
+		return -EUCLEAN;
+	check_right(s, j, "mount");
+	if (!id128_equal(v->dataset_id, j->start.dataset_id))
+		sim_fail(s, "a volume is mounted for another dataset");
+	v->mounted |= 1u << j->node;
+	v->ever_mounted = true;
+	return 0;
+}
+
+static int do_unmount(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+
+	if (!s->calm && sim_chance(s, s->faults.busy))
+		return -EBUSY;
+	if (v)
+		v->mounted &= ~(1u << j->node);
+	return 0;
+}
+
+static int do_nothing(struct sim *s, struct job *j)
+{
+	return 0;
+}
+
+int world_step(struct sim *s, struct job *j)
+{
+	static int (*const effects[])(struct sim *, struct job *) = {
+		[STEP_NONE] = do_nothing,
+		[STEP_OBSERVE] = do_nothing,
+		[STEP_CREATE] = do_create,
+		[STEP_ATTACH] = do_attach,
+		[STEP_PROBE] = do_probe,
+		[STEP_FORMAT] = do_format,
+		[STEP_VERIFY] = do_verify,
+		[STEP_DISCARD] = do_discard,
+		[STEP_MOUNT] = do_mount,
+		[STEP_UNMOUNT] = do_unmount,
+		[STEP_DETACH] = do_detach,
+		[STEP_DESTROY] = do_destroy,
+	};
+	static_assert(ARRAY_SIZE(effects) == DS_STEP_MAX, "a step has no effect");
+	int r;
+
+	if (!s->calm && sim_chance(s, s->faults.step_fails)) {
+		struct volume *v = world_find(s, j->start.wish.volume_id);
+
+		if (j->start.step == STEP_FORMAT && j->phase && v)
+			v->mkfs_runs_now = false;
+		return -EIO;
+	}
+	r = effects[j->start.step](s, j);
+	j->phase++;
+	if (r >= 0 && j->start.step != STEP_OBSERVE && !s->calm &&
+		sim_chance(s, s->faults.step_acts_then_fails)) {
+		struct volume *v = world_find(s, j->start.wish.volume_id);
+
+		if (j->start.step == STEP_FORMAT && v)
+			v->mkfs_runs_now = false;
+		return -EIO;
+	}
+	return r;
+}
+
+void world_reboot(struct sim *s, int node)
+{
+	for (int i = 0; i < s->n_volumes; i++) {
+		struct volume *v = &s->volumes[i];
+
+		if (v->mkfs_runs_now && v->attached & 1u << node)
+			v->mkfs_runs_now = false;
+		v->attached &= ~(1u << node);
+		v->mounted &= ~(1u << node);
+	}
+}
+
+/* ---- what must hold after every event ---- */
+
+void world_check(struct sim *s)
+{
+	for (int i = 0; i < s->n_volumes; i++) {
+		const struct volume *v = &s->volumes[i];
+
+		if (v->attached & (v->attached - 1))
+			sim_fail(s, "volume %s is attached to two nodes", ID128_STR(v->id));
+		if (v->mounted & ~v->attached)
+			sim_fail(s, "volume %s is mounted where it is not attached", ID128_STR(v->id));
+		if (v->exists && v->mkfs_runs > 1)
+			sim_fail(s, "volume %s saw mkfs %u times", ID128_STR(v->id), v->mkfs_runs);
+	}
+}
+
+bool world_converged(struct sim *s, char *why, size_t size)
+{
+	for (int i = 0; i < s->n_datasets; i++) {
+		const struct ds_record *r = &s->control.records[i];
+		const struct volume *v;
+		int primary;
+
+		if (!s->control.have[i])
+			continue;
+		if (r->deleted) {
+			if (!id128_is_nil(r->volume_id) || !id128_is_nil(r->owner)) {
+				snprintf(why, size, "dataset %d is deleted and not yet destroyed", i);
+				return false;
+			}
+			continue;
+		}
+		primary = sim_node_index(s, r->primary);
+		v = world_find(s, r->volume_id);
+		if (primary >= 0 && (!v || v->mounted != 1u << primary)) {
+			snprintf(why, size, "dataset %d is not mounted at its primary %d", i, primary);
+			return false;
+		}
+	}
+	return true;
+}
