@@ -1,32 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
+#include <wchar.h>
 
+#include "jsonin.h"
 #include "say.h"
 
-/*
- * The length in bytes of the character at @s, 0 where it is no UTF-8. Also 0 for C1 controls
- * (U+0080 to U+009F), which some terminals obey.
- */
-static size_t utf8_length(const unsigned char *s)
+/* As utf8_length() of jsonin.h, but 0 also for U+0080 to U+009F, which some terminals obey. */
+static size_t printable_length(const char *p, const char *end)
 {
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	uint32_t c;
-	size_t n;
+	bool c1 = (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] < 0xa0;
 
-	if (s[0] < 0x80)
-		return 1;
-	n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	c = s[0] & (0x7fu >> n);
-	for (size_t i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		c = (c << 6) | (s[i] & 0x3f);
-	}
-	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) || c < 0xa0)
-		return 0;
-	return n;
+	return c1 ? 0 : utf8_length(p, end);
 }
 
 static bool is_control(unsigned char c)
@@ -36,43 +20,53 @@ static bool is_control(unsigned char c)
 
 void say_text(FILE *out, const char *text)
 {
-	const unsigned char *p = (const unsigned char *)text;
+	const char *end = text ? text + strlen(text) : NULL;
 
-	while (p && *p) {
-		size_t n = utf8_length(p);
+	while (text != end) {
+		size_t n = printable_length(text, end);
 
-		if (n == 0 || is_control(*p)) {
+		if (n == 0 || is_control((unsigned char)*text)) {
 			fputc('?', out);
-			p++;
+			text++;
 			continue;
 		}
-		fwrite(p, 1, n, out);
-		p += n;
+		fwrite(text, 1, n, out);
+		text += n;
 	}
 }
 
 bool say_is_clean(const char *text)
 {
-	const unsigned char *p = (const unsigned char *)text;
+	const char *end = text + strlen(text);
 
-	while (*p) {
-		size_t n = utf8_length(p);
+	while (text != end) {
+		size_t n = printable_length(text, end);
 
-		if (n == 0 || is_control(*p))
+		if (n == 0 || is_control((unsigned char)*text))
 			return false;
-		p += n;
+		text += n;
 	}
 	return true;
 }
 
 int say_width(const char *text)
 {
-	const unsigned char *p = (const unsigned char *)text;
+	mbstate_t shift = { 0 };
 	int width = 0;
 
-	while (*p) {
-		p += MAX(utf8_length(p), (size_t)1);
-		width++;
+	while (*text) {
+		wchar_t c;
+		size_t n = mbrtowc(&c, text, MB_CUR_MAX, &shift);
+		int columns = n == (size_t)-1 || n == (size_t)-2 ? -1 : wcwidth(c);
+
+		/* What is no character here prints as one '?' a byte. */
+		if (columns < 0) {
+			shift = (mbstate_t){ 0 };
+			n = 1;
+			columns = 1;
+		}
+		text += n;
+		width += columns;
 	}
 	return width;
 }

@@ -16,5 +16,5 @@ void say_text(FILE *out, const char *text);
 /* Is @text valid UTF-8 without control characters? */
 bool say_is_clean(const char *text);
 
-/* Columns that @text takes on a terminal, one for each character of UTF-8. */
+/* Columns that @text takes on a terminal of the current locale. */
 int say_width(const char *text);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "args.h"
+#include "say.h"
+
+#define SIZE_MAXIMUM ((unsigned __int128)(INT64_MAX - 1023))
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* The power of 1024 that @text is, all of it: "", "K", "kb", "MiB"; -EINVAL. */
+static int unit_power(const char *text)
+{
+	static const char units[] = "KMGTP";
+	const char *at;
+
+	if (*text == '\0' || strcasecmp(text, "b") == 0)
+		return 0;
+	at = strchr(units, *text & ~0x20);
+	if (!at || *at == '\0')
+		return -EINVAL;
+	text++;
+	if (*text != '\0' && strcasecmp(text, "b") != 0 && strcasecmp(text, "ib") != 0)
+		return -EINVAL;
+	return (int)(at - units) + 1;
+}
+
+int args_size(const char *text, uint64_t *ret_bytes)
+{
+	unsigned __int128 whole = 0, fraction = 0, scale = 1, bytes;
+	const char *p = text;
+	bool point = false;
+	int power;
+
+	if (!is_digit(*p))
+		return -EINVAL;
+	for (; is_digit(*p); p++) {
+		whole = whole * 10 + (unsigned int)(*p - '0');
+		if (whole > SIZE_MAXIMUM)
+			return -ERANGE;
+	}
+	if (*p == '.') {
+		point = true;
+		if (!is_digit(*++p))
+			return -EINVAL;
+		for (; is_digit(*p); p++) {
+			if (scale > 1000000000000000ull)
+				return -EINVAL; /* more digits than any size needs */
+			fraction = fraction * 10 + (unsigned int)(*p - '0');
+			scale *= 10;
+		}
+	}
+	power = unit_power(p);
+	if (power < 0 || (point && power == 0))
+		return -EINVAL;
+
+	bytes = (whole << (10 * power)) + ((fraction << (10 * power)) + scale - 1) / scale;
+	if (bytes > SIZE_MAXIMUM)
+		return -ERANGE;
+	if (bytes == 0)
+		return -EINVAL;
+	*ret_bytes = ((uint64_t)bytes + 1023) / 1024 * 1024;
+	return 0;
+}
+
+static int add_pair(
+	struct json_object *object, const char *pair, size_t len, const char **ret_problem)
+{
+	const char *equals = memchr(pair, '=', len);
+	_cleanup_free_ char *key = NULL;
+	struct json_object *value;
+
+	if (!equals || equals == pair) {
+		*ret_problem = equals ? "a key is empty" : "a pair lacks its '='";
+		return -EINVAL;
+	}
+	key = strndup(pair, (size_t)(equals - pair));
+	if (!key)
+		return -ENOMEM;
+	if (json_object_object_get_ex(object, key, NULL)) {
+		*ret_problem = "a key is given a second time";
+		return -EEXIST;
+	}
+	value = json_object_new_string_len(equals + 1, (int)(pair + len - equals - 1));
+	if (!value || json_object_object_add(object, key, value) < 0) {
+		json_object_put(value);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+int args_metadata(const char *text, struct json_object *object, const char **ret_problem)
+{
+	if (!say_is_clean(text)) {
+		*ret_problem = "there is something else than UTF-8 without control characters";
+		return -EINVAL;
+	}
+	for (;;) {
+		size_t len = strcspn(text, ",");
+		int r = add_pair(object, text, len, ret_problem);
+
+		if (r < 0 || text[len] == '\0')
+			return r;
+		text += len + 1;
+	}
+}
+
+bool args_means(const char *text, const struct candidate *c)
+{
+	if (*text == '\0')
+		return false;
+	return strncasecmp(c->id, text, strlen(text)) == 0 || (c->name && STREQ(c->name, text));
+}
+
+int args_match(const char *text, const struct candidate *c, size_t n)
+{
+	int found = -ENOENT;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!args_means(text, &c[i]))
+			continue;
+		if (found >= 0)
+			return -ENOTUNIQ;
+		found = (int)i;
+	}
+	return found;
+}
+
+int args_seconds(const char *text, uint64_t *ret_ms)
+{
+	char *end;
+	double s;
+
+	if (!is_digit(*text))
+		return -EINVAL;
+	s = strtod(text, &end);
+	if (*end != '\0' || strpbrk(text, "xXeE"))
+		return -EINVAL;
+	if (s > 365.0 * 86400)
+		return -ERANGE;
+	*ret_ms = (uint64_t)(s * 1000);
+	return 0;
+}

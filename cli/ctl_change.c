@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* flockerctl create, move, destroy and node replace: the commands that wish for something. */
+#include "ctl.h"
+#include "say.h"
+
+/* After a request that may have arrived although no answer came back. */
+static int say_unknown_fate(const struct ctl *c, int r, const char *dataset_id)
+{
+	if (r == CTL_CONNECT && rest_was_sent(c->rest))
+		fprintf(stderr,
+			"Whether the request was recorded is not known; flockerctl show %s "
+			"tells.\n",
+			dataset_id);
+	return r;
+}
+
+/* After the change was accepted: waits if that was asked for, and prints the outcome. */
+static int finish(struct ctl *c, struct ctl_wait *w, struct json_object *answer)
+{
+	_cleanup_json_ struct json_object *d = NULL;
+	int r = CTL_OK;
+
+	if (c->args->wait)
+		r = ctl_wait_run(c, w, &d);
+	if (c->args->json)
+		ctl_print_json(d ? d : answer);
+	else if (!c->args->wait)
+		printf("flockerctl show %s tells how far it is.\n", w->dataset_id);
+	else if (r == CTL_OK && d && w->target)
+		printf("Mounted at %s.\n", ctl_text(d, "mountpoint") ?: "?");
+	else if (r == CTL_OK)
+		puts("Destroyed.");
+	return r;
+}
+
+static int add(struct json_object *o, const char *key, struct json_object *value)
+{
+	if (value && json_object_object_add(o, key, value) == 0)
+		return 0;
+	json_object_put(value);
+	return -ENOMEM;
+}
+
+static int create_body(const struct ctl_args *a, const char *dataset_id, const char *primary,
+	struct json_object **ret)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+
+	if (!o || add(o, "primary", json_object_new_string(primary)) < 0 ||
+		add(o, "dataset_id", json_object_new_string(dataset_id)) < 0 ||
+		(a->size && add(o, "maximum_size", json_object_new_uint64(a->size)) < 0) ||
+		(a->metadata && add(o, "metadata", json_object_get(a->metadata)) < 0))
+		return ctl_no_memory();
+	*ret = TAKE_PTR(o);
+	return CTL_OK;
+}
+
+int ctl_run_create(struct ctl *c)
+{
+	_cleanup_json_ struct json_object *node = NULL, *body = NULL, *answer = NULL;
+	_cleanup_(ctl_wait_done) struct ctl_wait w = { 0 };
+	char dataset_id[ID128_TEXT];
+	struct id128 id;
+	int r;
+
+	r = ctl_find_node(c, c->args->node, &node);
+	if (r != CTL_OK)
+		return r;
+	/* Chosen here, so that it is known even if the answer gets lost. */
+	r = id128_random(&id);
+	if (r < 0)
+		return say_error(CTL_USAGE, "cannot make a UUID: %s", strerror(-r));
+	w.dataset_id = id128_format(id, dataset_id);
+	w.target = ctl_text(node, "uuid");
+	r = create_body(c->args, dataset_id, w.target, &body);
+	if (r == CTL_OK)
+		r = ctl_call(
+			c, "POST", "/v1/configuration/datasets", body, json_type_object, &answer);
+	if (r != CTL_OK)
+		return say_unknown_fate(c, r, dataset_id);
+	if (!c->args->json) {
+		printf("Dataset %s is recorded for node %.36s.\n", dataset_id, w.target);
+		fflush(stdout);
+	}
+	return finish(c, &w, answer);
+}
+
+static void configuration_path(const char *dataset_id, char path[static 128])
+{
+	snprintf(path, 128, "/v1/configuration/datasets/%.36s", dataset_id);
+}
+
+int ctl_run_move(struct ctl *c)
+{
+	_cleanup_json_ struct json_object *dataset = NULL, *node = NULL, *body = NULL,
+					  *answer = NULL;
+	_cleanup_(ctl_wait_done) struct ctl_wait w = { 0 };
+	char path[128];
+	int r;
+
+	r = ctl_find_dataset(c, c->args->dataset, false, &dataset);
+	if (r == CTL_OK)
+		r = ctl_find_node(c, c->args->destination, &node);
+	if (r != CTL_OK)
+		return r;
+	w.dataset_id = ctl_text(dataset, "dataset_id");
+	w.target = ctl_text(node, "uuid");
+	if (c->args->wait)
+		r = ctl_wait_mark(c, &w);
+	body = json_object_new_object();
+	if (!body || add(body, "primary", json_object_new_string(w.target)) < 0)
+		return ctl_no_memory();
+	configuration_path(w.dataset_id, path);
+	if (r == CTL_OK)
+		r = ctl_call(c, "POST", path, body, json_type_object, &answer);
+	if (r != CTL_OK)
+		return say_unknown_fate(c, r, w.dataset_id);
+	if (!c->args->json) {
+		printf("Dataset %.36s is to move to node %.36s.\n", w.dataset_id, w.target);
+		fflush(stdout);
+	}
+	return finish(c, &w, answer);
+}
+
+int ctl_run_destroy(struct ctl *c)
+{
+	_cleanup_json_ struct json_object *dataset = NULL, *answer = NULL;
+	_cleanup_(ctl_wait_done) struct ctl_wait w = { 0 };
+	char path[128];
+	int r;
+
+	r = ctl_find_dataset(c, c->args->dataset, false, &dataset);
+	if (r != CTL_OK)
+		return r;
+	w.dataset_id = ctl_text(dataset, "dataset_id");
+	if (c->args->wait)
+		r = ctl_wait_mark(c, &w);
+	configuration_path(w.dataset_id, path);
+	if (r == CTL_OK)
+		r = ctl_call(c, "DELETE", path, NULL, json_type_object, &answer);
+	if (r != CTL_OK)
+		return say_unknown_fate(c, r, w.dataset_id);
+	if (!c->args->json) {
+		printf("Dataset %.36s is to be destroyed with all its data.\n", w.dataset_id);
+		fflush(stdout);
+	}
+	return finish(c, &w, answer);
+}
+
+int ctl_run_replace(struct ctl *c)
+{
+	_cleanup_json_ struct json_object *node = NULL, *body = NULL, *answer = NULL;
+	char path[96];
+	int r = ctl_find_node(c, c->args->argument, &node);
+
+	if (r != CTL_OK)
+		return r;
+	body = json_object_new_object();
+	if (!body)
+		return ctl_no_memory();
+	snprintf(path, sizeof(path), "/v2/nodes/%.36s/replace", ctl_text(node, "uuid"));
+	r = ctl_call(c, "POST", path, body, json_type_null, &answer);
+	if (r != CTL_OK)
+		return r;
+	if (c->args->json)
+		ctl_print_json(answer);
+	else
+		printf("Node %.36s may now be another machine: the next hello of that identity is "
+		       "accepted.\n",
+			ctl_text(node, "uuid"));
+	return CTL_OK;
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <time.h>
+
+#include "ctl.h"
+#include "say.h"
+
+#define CANDIDATES_SHOWN 10
+
+int ctl_no_memory(void)
+{
+	return say_error(CTL_USAGE, "out of memory");
+}
+
+struct json_object *ctl_member(struct json_object *o, const char *key, enum json_type type)
+{
+	struct json_object *v;
+
+	if (!json_object_is_type(o, json_type_object) || !json_object_object_get_ex(o, key, &v) ||
+		!json_object_is_type(v, type))
+		return NULL;
+	return v;
+}
+
+const char *ctl_text(struct json_object *o, const char *key)
+{
+	struct json_object *v = ctl_member(o, key, json_type_string);
+
+	return v ? json_object_get_string(v) : NULL;
+}
+
+bool ctl_flag(struct json_object *o, const char *key)
+{
+	struct json_object *v = ctl_member(o, key, json_type_boolean);
+
+	return v && json_object_get_boolean(v);
+}
+
+bool ctl_number(struct json_object *o, const char *key, int64_t *ret)
+{
+	struct json_object *v = ctl_member(o, key, json_type_int);
+
+	if (v)
+		*ret = json_object_get_int64(v);
+	return v != NULL;
+}
+
+const char *ctl_dataset_name(struct json_object *dataset)
+{
+	return ctl_text(ctl_member(dataset, "metadata", json_type_object), "name");
+}
+
+void ctl_print_json(struct json_object *o)
+{
+	const char *text = json_object_to_json_string_ext(o,
+		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	puts(text ? text : "null");
+}
+
+static const char *colour_code(const char *state)
+{
+	static const char *const good[] = { "mounted", "destroyed", "live" };
+	static const char *const bad[] = { "failed", "blocked", "lost", "faulty", "gone" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		if (STREQ(state, good[i]))
+			return "\033[32m";
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (STREQ(state, bad[i]))
+			return "\033[31m";
+	return "\033[33m";
+}
+
+const char *ctl_colour_of(const struct ctl *c, const char *state)
+{
+	return c->colour ? colour_code(state) : "";
+}
+
+const char *ctl_colour_off(const struct ctl *c)
+{
+	return c->colour ? "\033[0m" : "";
+}
+
+int ctl_time(struct json_object *value, int64_t *ret_s)
+{
+	struct tm tm = { 0 };
+	const char *end;
+
+	if (json_object_is_type(value, json_type_int) ||
+		json_object_is_type(value, json_type_double)) {
+		*ret_s = (int64_t)json_object_get_double(value);
+		return 0;
+	}
+	if (!json_object_is_type(value, json_type_string))
+		return -EINVAL;
+	end = strptime(json_object_get_string(value), "%Y-%m-%dT%H:%M:%S", &tm);
+	if (!end || (*end != '.' && *end != 'Z'))
+		return -EINVAL;
+	*ret_s = timegm(&tm);
+	return 0;
+}
+
+/* In the server's own words: {"description", "errors"}, or a bare string. */
+static void say_refusal(const struct rest_answer *a)
+{
+	struct json_object *errors = ctl_member(a->body, "errors", json_type_array);
+	const char *text = ctl_text(a->body, "description");
+
+	if (!text && json_object_is_type(a->body, json_type_string))
+		text = json_object_get_string(a->body);
+	say_error(0, "the control service %s (%d): %s", a->status < 500 ? "refused" : "failed",
+		a->status, text ? text : "it gave no reason");
+	for (size_t i = 0; errors && i < json_object_array_length(errors); i++) {
+		fputs("  ", stderr);
+		say_text(stderr, json_object_get_string(json_object_array_get_idx(errors, i)));
+		fputc('\n', stderr);
+	}
+}
+
+int ctl_call(struct ctl *c, const char *method, const char *path, struct json_object *body,
+	enum json_type type, struct json_object **ret)
+{
+	struct rest_answer a = { 0 };
+	int r = rest_call(c->rest, method, path, body, &a);
+
+	if (r == -ENOMEM)
+		return ctl_no_memory();
+	if (r < 0)
+		return say_error(CTL_CONNECT, "%s", rest_error(c->rest));
+	if (a.status >= 200 && a.status < 300 &&
+		(type == json_type_null || json_object_is_type(a.body, type))) {
+		*ret = a.body;
+		return CTL_OK;
+	}
+	if (a.status < 300)
+		r = say_error(CTL_CONNECT,
+			"the control service's answer to %s %s makes no sense; is it of this "
+			"version?",
+			method, path);
+	else
+		say_refusal(&a);
+	if (a.status >= 300)
+		r = a.status >= 500 ? CTL_SERVER : a.status == 404 ? CTL_NOT_FOUND : CTL_REFUSED;
+	rest_answer_done(&a);
+	return r;
+}
+
+/* What a list's objects are called when one is looked for. */
+struct kind {
+	const char *word, *path, *id_key;
+	const char *(*name)(struct json_object *o);
+	const char *meant; /* how one is named */
+};
+
+static const char *node_host(struct json_object *o)
+{
+	return ctl_text(o, "host");
+}
+
+static const struct kind node_kind = {
+	"node",
+	"/v2/nodes",
+	"uuid",
+	node_host,
+	"the beginning of its UUID, or its address",
+};
+static const struct kind dataset_kind = {
+	"dataset",
+	"/v2/datasets",
+	"dataset_id",
+	ctl_dataset_name,
+	"the beginning of its id, or its name",
+};
+
+/* All of them, or those that @text means, up to a screenful. */
+static void say_candidates(const char *text, const struct candidate *c, size_t n)
+{
+	size_t shown = 0, more = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (text && !args_means(text, &c[i]))
+			continue;
+		if (shown == CANDIDATES_SHOWN) {
+			more++;
+			continue;
+		}
+		fprintf(stderr, "  %.36s  ", c[i].id);
+		say_text(stderr, c[i].name);
+		fputc('\n', stderr);
+		shown++;
+	}
+	if (more)
+		fprintf(stderr, "  and %zu more\n", more);
+}
+
+static int say_no_match(
+	const struct kind *k, const char *text, const struct candidate *c, size_t n, int match)
+{
+	if (match == -ENOTUNIQ) {
+		say_error(0, "'%s' means more than one %s:", text, k->word);
+		say_candidates(text, c, n);
+	} else if (n == 0) {
+		say_error(0, "there is no %s '%s'; there are none at all", k->word, text);
+	} else {
+		say_error(0, "there is no %s '%s'; name %s:", k->word, text, k->meant);
+		say_candidates(NULL, c, n);
+	}
+	return CTL_NOT_FOUND;
+}
+
+static int find(struct ctl *c, const struct kind *k, const char *text, bool with_deleted,
+	struct json_object **ret)
+{
+	_cleanup_free_ struct candidate *candidates = NULL;
+	_cleanup_free_ struct json_object **objects = NULL;
+	_cleanup_json_ struct json_object *list = NULL;
+	size_t n = 0, length;
+	int r;
+
+	r = ctl_call(c, "GET", k->path, NULL, json_type_array, &list);
+	if (r != CTL_OK)
+		return r;
+	length = json_object_array_length(list);
+	candidates = calloc(length + 1, sizeof(*candidates));
+	objects = calloc(length + 1, sizeof(struct json_object *));
+	if (!candidates || !objects)
+		return ctl_no_memory();
+	for (size_t i = 0; i < length; i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+		const char *id = ctl_text(o, k->id_key);
+		struct id128 uuid;
+
+		if (!id || id128_parse(id, &uuid) < 0 || (ctl_flag(o, "deleted") && !with_deleted))
+			continue;
+		objects[n] = o;
+		candidates[n++] = (struct candidate){ id, k->name(o) };
+	}
+	r = args_match(text, candidates, n);
+	if (r < 0)
+		return say_no_match(k, text, candidates, n, r);
+	*ret = json_object_get(objects[r]);
+	return CTL_OK;
+}
+
+int ctl_find_node(struct ctl *c, const char *text, struct json_object **ret)
+{
+	return find(c, &node_kind, text, false, ret);
+}
+
+/* A whole id needs no list of all. */
+static int get_dataset(struct ctl *c, struct id128 id, bool with_deleted, struct json_object **ret)
+{
+	_cleanup_json_ struct json_object *d = NULL;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(id));
+	r = ctl_call(c, "GET", path, NULL, json_type_object, &d);
+	if (r != CTL_OK)
+		return r;
+	if (ctl_flag(d, "deleted") && !with_deleted)
+		return say_error(CTL_NOT_FOUND, "dataset %s has been deleted", ID128_STR(id));
+	*ret = TAKE_PTR(d);
+	return CTL_OK;
+}
+
+int ctl_find_dataset(struct ctl *c, const char *text, bool with_deleted, struct json_object **ret)
+{
+	struct id128 id;
+
+	if (id128_parse(text, &id) == 0)
+		return get_dataset(c, id, with_deleted, ret);
+	return find(c, &dataset_kind, text, with_deleted, ret);
+}
