@@ -220,7 +220,7 @@ int vformat_verify(const struct vformat_request *rq, char *why_buf, size_t size)
 	struct vwhy why = { why_buf, size };
 	_cleanup_close_ int lock = -EBADF;
 	struct vprobe_result found;
-	int r;
+	int settled, r;
 
 	r = check_request(rq, &why);
 	if (r < 0)
@@ -235,12 +235,13 @@ int vformat_verify(const struct vformat_request *rq, char *why_buf, size_t size)
 		return vwhy_set(&why, -EUCLEAN, "the format was interrupted: %s holds %s", rq->device,
 			found.what);
 
-	r = vsettle(rq->device, rq->fs, &why);
-	if (means_damaged(r))
+	settled = vsettle(rq->device, rq->fs, &why);
+	if (means_damaged(settled))
 		return -EUCLEAN;
-	if (r < 0)
-		return r;
-	/* The kernel mounts much that is not whole. After a power cut the superblock may be on the
-	 * disk and what it speaks of not. */
-	return check(rq, &why);
+	if (settled < 0 && settled != -EIO)
+		return settled;
+	/* The kernel mounts much that is not whole: after a power cut the superblock may be on the
+	 * disk and what it speaks of not. And btrfs says EIO when it reads well, but nonsense. */
+	r = check(rq, &why);
+	return r < 0 ? r : settled;
 }
