@@ -374,14 +374,14 @@ static bool wants_colour(void)
 
 static int run(const struct command *cmd, struct ctl_args *a)
 {
-	_cleanup_(rest_freep) struct rest *rest = NULL;
+	_cleanup_(api_freep) struct api *api = NULL;
 	struct ctl c = { .args = a, .colour = wants_colour() };
-	const struct rest_target target = { a->host, a->port, a->certs_path, a->user };
+	const struct api_target target = { a->host, a->port, a->certs_path, a->user };
 	int r;
 
-	if (a->host && *a->host && rest_new(&target, &rest) < 0)
+	if (a->host && *a->host && api_new(&target, &api) < 0)
 		return ctl_no_memory();
-	c.rest = rest;
+	c.api = api;
 	r = cmd->run(&c);
 	if (fflush(stdout) != 0 || ferror(stdout))
 		return say_error(CTL_USAGE, "cannot write to standard output: %s", strerror(errno));

@@ -11,7 +11,7 @@
 #include "id128.h"
 #include "jsonin.h"
 #include "macro.h"
-#include "rest.h"
+#include "api.h"
 
 /* As in flockerctl(1). */
 enum ctl_exit {
@@ -40,7 +40,7 @@ struct ctl_args {
 
 struct ctl {
 	const struct ctl_args *args;
-	struct rest *rest;
+	struct api *api;
 	bool colour; /* standard output is a terminal that wants it */
 };
 

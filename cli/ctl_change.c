@@ -6,7 +6,7 @@
 /* After a request that may have arrived although no answer came back. */
 static int say_unknown_fate(const struct ctl *c, int r, const char *dataset_id)
 {
-	if (r == CTL_CONNECT && rest_was_sent(c->rest))
+	if (r == CTL_CONNECT && api_was_sent(c->api))
 		fprintf(stderr,
 			"Whether the request was recorded is not known; flockerctl show %s "
 			"tells.\n",

@@ -101,7 +101,7 @@ int ctl_time(struct json_object *value, int64_t *ret_s)
 }
 
 /* In the server's own words: {"description", "errors"}, or a bare string. */
-static void say_refusal(const struct rest_answer *a)
+static void say_refusal(const struct api_answer *a)
 {
 	struct json_object *errors = ctl_member(a->body, "errors", json_type_array);
 	const char *text = ctl_text(a->body, "description");
@@ -120,13 +120,13 @@ static void say_refusal(const struct rest_answer *a)
 int ctl_call(struct ctl *c, const char *method, const char *path, struct json_object *body,
 	enum json_type type, struct json_object **ret)
 {
-	struct rest_answer a = { 0 };
-	int r = rest_call(c->rest, method, path, body, &a);
+	struct api_answer a = { 0 };
+	int r = api_call(c->api, method, path, body, &a);
 
 	if (r == -ENOMEM)
 		return ctl_no_memory();
 	if (r < 0)
-		return say_error(CTL_CONNECT, "%s", rest_error(c->rest));
+		return say_error(CTL_CONNECT, "%s", api_error(c->api));
 	if (a.status >= 200 && a.status < 300 &&
 		(type == json_type_null || json_object_is_type(a.body, type))) {
 		*ret = a.body;
@@ -141,7 +141,7 @@ int ctl_call(struct ctl *c, const char *method, const char *path, struct json_ob
 		say_refusal(&a);
 	if (a.status >= 300)
 		r = a.status >= 500 ? CTL_SERVER : a.status == 404 ? CTL_NOT_FOUND : CTL_REFUSED;
-	rest_answer_done(&a);
+	api_answer_done(&a);
 	return r;
 }
 

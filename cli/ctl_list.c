@@ -16,7 +16,7 @@ int ctl_run_version(struct ctl *c)
 	const char *control = NULL;
 	int r = CTL_OK;
 
-	if (c->rest) {
+	if (c->api) {
 		r = ctl_call(c, "GET", "/v1/version", NULL, json_type_object, &answer);
 		control = ctl_text(answer, "flocker");
 	}

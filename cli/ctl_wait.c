@@ -190,23 +190,23 @@ static int judge(const struct ctl_wait *w, struct json_object *d)
  */
 static int look(struct follow *f, struct json_object **ret)
 {
-	struct rest_answer a = { 0 };
+	struct api_answer a = { 0 };
 	char path[64];
 	int r;
 
 	wait_path(f->wait, path);
-	r = rest_call(f->ctl->rest, "GET", path, NULL, &a);
+	r = api_call(f->ctl->api, "GET", path, NULL, &a);
 	if (r == 0 && a.status == 404 && !f->wait->target) {
-		rest_answer_done(&a);
+		api_answer_done(&a);
 		return 1; /* forgotten altogether */
 	}
 	if (r < 0 || a.status != 200 || !json_object_is_type(a.body, json_type_object)) {
 		if (!f->unreachable)
 			print_news(f, "still waiting",
-				r < 0 ? rest_error(f->ctl->rest)
+				r < 0 ? api_error(f->ctl->api)
 				      : "the control service has no answer");
 		f->unreachable = true;
-		rest_answer_done(&a);
+		api_answer_done(&a);
 		return 0;
 	}
 	f->unreachable = false;

@@ -6,7 +6,7 @@
 #include <sys/time.h>
 
 #include "jsonin.h"
-#include "rest.h"
+#include "api.h"
 #include "tls.h"
 
 #define CONNECT_LIMIT_S 10
@@ -16,7 +16,7 @@
 
 DEFINE_CLEANUP(struct addrinfo *, freeaddrinfo);
 
-struct rest {
+struct api {
 	char *host, *certs_path, *user;
 	uint16_t port;
 	SSL_CTX *ctx;
@@ -42,7 +42,7 @@ struct body {
 	size_t len, room;
 };
 
-static int _printf_(3, 4) failed(struct rest *r, int err, const char *fmt, ...)
+static int _printf_(3, 4) failed(struct api *r, int err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -52,9 +52,9 @@ static int _printf_(3, 4) failed(struct rest *r, int err, const char *fmt, ...)
 	return err;
 }
 
-int rest_new(const struct rest_target *t, struct rest **ret)
+int api_new(const struct api_target *t, struct api **ret)
 {
-	_cleanup_(rest_freep) struct rest *r = calloc(1, sizeof(*r));
+	_cleanup_(api_freep) struct api *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
@@ -69,7 +69,7 @@ int rest_new(const struct rest_target *t, struct rest **ret)
 	return 0;
 }
 
-static void hang_up(struct rest *r)
+static void hang_up(struct api *r)
 {
 	SSL_free(r->ssl);
 	r->ssl = NULL;
@@ -77,7 +77,7 @@ static void hang_up(struct rest *r)
 	r->in_pos = r->in_len = 0;
 }
 
-struct rest *rest_free(struct rest *r)
+struct api *api_free(struct api *r)
 {
 	if (!r)
 		return NULL;
@@ -90,7 +90,7 @@ struct rest *rest_free(struct rest *r)
 	return NULL;
 }
 
-static int make_context(struct rest *r)
+static int make_context(struct api *r)
 {
 	_cleanup_free_ char *ca = NULL, *cert = NULL, *key = NULL, *error = NULL;
 	int rc;
@@ -120,7 +120,7 @@ static int connect_one(const struct addrinfo *a)
 	return TAKE_FD(fd);
 }
 
-static int connect_any(struct rest *r)
+static int connect_any(struct api *r)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	_cleanup_(freeaddrinfop) struct addrinfo *list = NULL;
@@ -147,7 +147,7 @@ static int connect_any(struct rest *r)
 }
 
 /* Says why OpenSSL returned @rc, and gives it an errno. */
-static int tls_failed(struct rest *r, int rc)
+static int tls_failed(struct api *r, int rc)
 {
 	int saved = errno, kind = SSL_get_error(r->ssl, rc);
 	char text[512];
@@ -167,7 +167,7 @@ static int tls_failed(struct rest *r, int rc)
 		r->port, text[0] ? text : "the TLS handshake failed");
 }
 
-static int dial(struct rest *r)
+static int dial(struct api *r)
 {
 	int rc = r->ctx ? 0 : make_context(r);
 
@@ -190,7 +190,7 @@ static int dial(struct rest *r)
 	return 0;
 }
 
-static int send_all(struct rest *r, const char *data, size_t size)
+static int send_all(struct api *r, const char *data, size_t size)
 {
 	size_t n;
 	int rc;
@@ -202,7 +202,7 @@ static int send_all(struct rest *r, const char *data, size_t size)
 }
 
 /* More bytes to r->in: 1, 0 at the end of the stream, or an error. */
-static int fill(struct rest *r)
+static int fill(struct api *r)
 {
 	int rc;
 
@@ -219,14 +219,14 @@ static int fill(struct rest *r)
 	return tls_failed(r, rc);
 }
 
-static int not_http(struct rest *r)
+static int not_http(struct api *r)
 {
 	return failed(
 		r, -EPROTO, "what answers at %s port %u is no control service", r->host, r->port);
 }
 
 /* One line without its CR LF. */
-static int read_line(struct rest *r, char line[static LINE_SIZE])
+static int read_line(struct api *r, char line[static LINE_SIZE])
 {
 	size_t len = 0;
 
@@ -253,14 +253,14 @@ static int read_line(struct rest *r, char line[static LINE_SIZE])
 	return 0;
 }
 
-static int body_room(struct rest *r, struct body *b, uint64_t more)
+static int body_room(struct api *r, struct body *b, uint64_t more)
 {
 	size_t room = b->room ? b->room : 4096;
 	char *data;
 
-	if (more > REST_BODY_MAX - b->len)
+	if (more > API_BODY_MAX - b->len)
 		return failed(r, -EFBIG, "the control service's answer is larger than %llu bytes",
-			(unsigned long long)REST_BODY_MAX);
+			(unsigned long long)API_BODY_MAX);
 	while (room < b->len + more)
 		room *= 2;
 	if (room == b->room)
@@ -274,7 +274,7 @@ static int body_room(struct rest *r, struct body *b, uint64_t more)
 }
 
 /* @size bytes, or with UINT64_MAX all that come before the end of the stream. */
-static int read_bytes(struct rest *r, struct body *b, uint64_t size)
+static int read_bytes(struct api *r, struct body *b, uint64_t size)
 {
 	while (size > 0) {
 		size_t n;
@@ -314,7 +314,7 @@ static int parse_number(const char *text, int base, uint64_t *ret)
 	return 0;
 }
 
-static int read_chunks(struct rest *r, struct body *b)
+static int read_chunks(struct api *r, struct body *b)
 {
 	char line[LINE_SIZE];
 	uint64_t size;
@@ -355,7 +355,7 @@ static const char *header_value(const char *line, const char *name)
 	return line + strspn(line, " \t");
 }
 
-static int read_header(struct rest *r, const char *line, struct head *h)
+static int read_header(struct api *r, const char *line, struct head *h)
 {
 	const char *value;
 
@@ -376,7 +376,7 @@ static int read_header(struct rest *r, const char *line, struct head *h)
 	return 0;
 }
 
-static int read_head(struct rest *r, struct head *ret)
+static int read_head(struct api *r, struct head *ret)
 {
 	char line[LINE_SIZE];
 	struct head h = { 0 };
@@ -403,7 +403,7 @@ static int read_head(struct rest *r, struct head *ret)
 	return not_http(r);
 }
 
-static int read_answer(struct rest *r, struct head *h, struct body *b)
+static int read_answer(struct api *r, struct head *h, struct body *b)
 {
 	int rc;
 
@@ -420,8 +420,7 @@ static int read_answer(struct rest *r, struct head *h, struct body *b)
 	return read_bytes(r, b, UINT64_MAX);
 }
 
-static int exchange(
-	struct rest *r, const char *request, size_t size, struct head *h, struct body *b)
+static int exchange(struct api *r, const char *request, size_t size, struct head *h, struct body *b)
 {
 	int rc = 0;
 
@@ -436,7 +435,7 @@ static int exchange(
 	return rc;
 }
 
-static int make_request(const struct rest *r, const char *method, const char *path,
+static int make_request(const struct api *r, const char *method, const char *path,
 	struct json_object *body, char **ret)
 {
 	bool v6 = strchr(r->host, ':');
@@ -457,8 +456,8 @@ static int make_request(const struct rest *r, const char *method, const char *pa
 		body ? "Content-Type: application/json\r\n" : "", length, text);
 }
 
-int rest_call(struct rest *r, const char *method, const char *path, struct json_object *body,
-	struct rest_answer *ret)
+int api_call(struct api *r, const char *method, const char *path, struct json_object *body,
+	struct api_answer *ret)
 {
 	_cleanup_free_ char *request = NULL;
 	struct body b = { 0 };
@@ -487,22 +486,22 @@ int rest_call(struct rest *r, const char *method, const char *path, struct json_
 			method, path, json_error);
 	free(b.data);
 	if (rc == 0)
-		*ret = (struct rest_answer){ .status = h.status, .body = json };
+		*ret = (struct api_answer){ .status = h.status, .body = json };
 	return rc;
 }
 
-const char *rest_error(const struct rest *r)
+const char *api_error(const struct api *r)
 {
 	return r->error;
 }
 
-bool rest_was_sent(const struct rest *r)
+bool api_was_sent(const struct api *r)
 {
 	return r->sent;
 }
 
-void rest_answer_done(struct rest_answer *a)
+void api_answer_done(struct api_answer *a)
 {
 	json_object_put(a->body);
-	*a = (struct rest_answer){ 0 };
+	*a = (struct api_answer){ 0 };
 }

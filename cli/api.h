@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * api.h - calls to the control service's REST API: HTTP/1.1 over mutual TLS, one at a time.
+ * Blocking, with limits: 10 s to connect, 30 s of silence. The answer is a stranger's and is
+ * read with bounds. Prints nothing; api_error() has the words for a failure.
+ */
+#pragma once
+
+#include <json-c/json.h>
+
+#include "macro.h"
+
+#define API_BODY_MAX (256 * MIB) /* a list of 100,000 datasets takes a fifth of it */
+
+struct api; /* used by one thread */
+
+struct api_target {
+	const char *host; /* name or address */
+	uint16_t port;
+	const char *certs_path, *user; /* <user>.crt, <user>.key and cluster.crt in it */
+};
+
+struct api_answer {
+	int status;	    /* 100 to 599 */
+	struct json_object *body; /* NULL when it was "null", empty or no JSON */
+};
+
+/* Copies @t and looks at nothing. -ENOMEM. */
+int api_new(const struct api_target *t, struct api **ret);
+struct api *api_free(struct api *r);
+DEFINE_CLEANUP(struct api *, api_free);
+
+/**
+ * api_call() - one request and its answer
+ * @path: "/v1/version"; clean already, it is sent as it is
+ * @body: to be sent as JSON, or NULL
+ * @ret: set on success, which is any status; end it with api_answer_done()
+ *
+ * The connection is kept for the next call. A GET that finds it closed is sent once more on a new one.
+ * Returns: 0; -ENOMEM; any other: no connection, no trust, or no HTTP; see api_error().
+ */
+int api_call(struct api *r, const char *method, const char *path, struct json_object *body,
+	struct api_answer *ret);
+
+/* One line about the last failure of api_call(); "" before the first. */
+const char *api_error(const struct api *r);
+
+/* After a failure: may the server have acted on the request? */
+bool api_was_sent(const struct api *r);
+
+void api_answer_done(struct api_answer *a);
