@@ -42,6 +42,12 @@ struct vformat_request {
 int vformat_make(const struct vformat_request *rq, char *why, size_t size);
 
 /**
+ * vformat_available() - could vformat_make() run? For asking before a format is promised
+ * Returns: 0, or -ENOENT with @why naming the missing program and its Debian package.
+ */
+int vformat_available(enum fs_kind fs, char *why, size_t size);
+
+/**
  * vformat_verify() - after a crash in format_state "started": is the filesystem whole?
  *
  * Settles the root again where that was interrupted, and has the filesystem checked read-only.
