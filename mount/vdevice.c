@@ -65,11 +65,12 @@ int vdevice_open(const char *path, dev_t devno, uint64_t diskseq, struct vwhy *w
 
 int vdevice_open_exclusive(int fd, struct vwhy *why, int *ret_fd)
 {
-	char path[32];
+	char path[48];
 	int excl;
 
-	/* Through the open descriptor: a path could lead to another device by now. */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	/* Through the open descriptor: a path could lead to another device by now. A worker has a
+	 * table of descriptors of its own, which /proc/self does not show. */
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
 	excl = open(path, OPEN_FLAGS | O_EXCL);
 	if (excl < 0 && errno == EBUSY)
 		return vwhy_set(why, -EBUSY,

@@ -387,7 +387,8 @@ static int find(struct search *s)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < s->ns.n_views; i++)
-		check_view(s, &s->ns.views[i]);
+		if (!vns_is_partial(&s->ns, &s->ns.views[i]))
+			check_view(s, &s->ns.views[i]);
 	check_swap(s);
 	check_loops(s);
 	check_mappings(s);

@@ -42,7 +42,7 @@ struct vmount_request {
  *  -EROFS     the device or the filesystem takes no writes
  *  -ENODEV    there is no such device (any more)
  *  -ESTALE    @device is another disk than the one meant
- *  -EIO       the device cannot be read
+ *  -EIO       the device cannot be read, or a damaged btrfs, which does not tell one from the other
  *  -ENOENT    e2fsck was needed and is missing, or mount_root has no parent directory
  *  -ETIMEDOUT e2fsck was killed after limit_s
  *  -EINVAL    a bad name, bad options or an incomplete request
@@ -77,7 +77,8 @@ struct vmount_entry {
  * vmount_list() - the mounts directly below a mount root, in the order of the mount table
  * @ret: an array, newly allocated; NULL when there are none
  *
- * A name appears once for each filesystem that is stacked there. Touches no filesystem.
+ * Whatever is mounted there is listed, also the status tree or a stranger's mount; a name appears
+ * once for each filesystem that is stacked on it. Touches no filesystem.
  */
 int vmount_list(const char *mount_root, struct vmount_entry **ret, size_t *ret_n);
 

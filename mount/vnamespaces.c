@@ -177,11 +177,17 @@ bool vns_dev_on_device(const struct vns *v, dev_t dev)
 	return dev == v->devno || dev == v->anon;
 }
 
+bool vns_is_partial(const struct vns *v, const struct vns_view *view)
+{
+	return !STREQ(view->root, "/") && find_view(v, view->ns, "/");
+}
+
 const char *vns_mountpoint(const struct vns_view *view, struct libmnt_fs *fs, char *buf, size_t size)
 {
-	/* mountinfo is written relative to the process's root, its links are not. */
-	snprintf(buf, size, "%s%s", STREQ(view->root, "/") ? "" : view->root,
-		mnt_fs_get_target(fs) ?: "");
+	const char *root = STREQ(view->root, "/") ? "" : view->root;
+	const char *target = mnt_fs_get_target(fs) ?: "";
+
+	snprintf(buf, size, "%s%s", root, root[0] && STREQ(target, "/") ? "" : target);
 	return buf;
 }
 

@@ -50,5 +50,11 @@ bool vns_dev_on_device(const struct vns *v, dev_t dev);
 /* Does @path lead onto the device, as procfs writes paths of processes in @view? */
 bool vns_path_on_device(const struct vns *v, const struct vns_view *view, const char *path);
 
-/* Fills @buf with the path of a mount in @view as procfs writes it. */
+/* There is a better view of its namespace: a process with another root sees fewer mounts. */
+bool vns_is_partial(const struct vns *v, const struct vns_view *view);
+
+/*
+ * Fills @buf with the path of a mount in @view as the links of a process are written: from the root
+ * of the namespace. mountinfo itself is written from the root directory of the process.
+ */
 const char *vns_mountpoint(const struct vns_view *view, struct libmnt_fs *fs, char *buf, size_t size);

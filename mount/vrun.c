@@ -101,15 +101,20 @@ static int tail_read(struct tail *t, int fd)
 	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-/* Copies the last line that says something; what a terminal would not show becomes '?'. */
+/*
+ * Copies the last line that says something; one that begins with a blank only goes on with what was
+ * said before ("	(i.e., without -a or -p options)"). What a terminal would not show becomes '?'.
+ */
 static void tail_last_line(const struct tail *t, char *buf, size_t size)
 {
-	size_t end = t->used, start, n;
+	size_t end, start = t->used, n;
 
-	while (end > 0 && strchr("\r\n\t ", t->text[end - 1]))
-		end--;
-	for (start = end; start > 0 && !strchr("\r\n", t->text[start - 1]);)
-		start--;
+	do {
+		for (end = start; end > 0 && strchr("\r\n\t ", t->text[end - 1]);)
+			end--;
+		for (start = end; start > 0 && !strchr("\r\n", t->text[start - 1]);)
+			start--;
+	} while (start > 0 && strchr("\t ", t->text[start]));
 	n = MIN(end - start, size - 1);
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)t->text[start + i];

@@ -8,7 +8,7 @@
 
 struct vrun_result {
 	int status;	/* exit status, or 128 + signal */
-	char said[200]; /* its last line on standard output or error, or "" */
+	char said[200]; /* the last line it printed, or "" */
 };
 
 /**

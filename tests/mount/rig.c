@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/close_range.h>
 #include <linux/loop.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -15,35 +17,53 @@
 
 struct rig rig;
 
-static void cannot_run(const char *why)
-{
-	fprintf(stderr, "skipped: %s\n", why);
-	exit(77);
-}
-
-int rig_start(void **state)
+static bool prepare(const char **ret_missing)
 {
 	if (geteuid() != 0)
-		cannot_run("needs root");
-	if (access("/dev/loop-control", R_OK | W_OK) < 0)
-		cannot_run("needs loop devices");
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		cannot_run("needs a mount namespace of its own");
-	strcpy(rig.dir, "/var/tmp/flocker-mount-XXXXXX");
-	if (!mkdtemp(rig.dir))
-		return -1;
-	snprintf(rig.root, sizeof(rig.root), "%s/a root", rig.dir);
-	return 0;
+		*ret_missing = "root";
+	else if (access("/dev/loop-control", R_OK | W_OK) < 0)
+		*ret_missing = "loop devices";
+	else if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		*ret_missing = "a mount namespace of its own";
+	else
+		return true;
+	return false;
 }
 
-int rig_end(void **state)
+static void *work(void *arg)
 {
-	char name[100];
+	int (*tests)(void) = *(int (**)(void))arg;
 
+	if (close_range(3, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+		return (void *)1;
+	return (void *)(intptr_t)tests();
+}
+
+int rig_run(int (*tests)(void))
+{
+	const char *missing;
+	char name[100];
+	pthread_t worker;
+	void *failed;
+
+	if (!prepare(&missing)) {
+		fprintf(stderr, "skipped: needs %s\n", missing);
+		return 77;
+	}
+	strcpy(rig.dir, "/var/tmp/flocker-mount-XXXXXX");
+	if (!mkdtemp(rig.dir))
+		return 1;
+	snprintf(rig.root, sizeof(rig.root), "%s/a root", rig.dir);
+
+	if (pthread_create(&worker, NULL, work, &tests) != 0 ||
+		pthread_join(worker, &failed) != 0)
+		return 1;
 	rmdir(rig.root);
 	snprintf(name, sizeof(name), "%s/bin", rig.dir);
 	rmdir(name);
-	return rmdir(rig.dir);
+	if (rmdir(rig.dir) < 0)
+		fprintf(stderr, "left behind: %s: %s\n", rig.dir, strerror(errno));
+	return failed != NULL;
 }
 
 /* GET_FREE only suggests a number: somebody else may be faster. */
@@ -214,18 +234,20 @@ void child_end(pid_t pid)
 
 char *holders(const struct disk *d)
 {
-	char *text, *kept, *end, self[32];
+	char *text, *kept, *end, self[32], worker[32];
 	size_t n;
 
 	assert_int_equal(vholders_find(d->devno, place(""), &text, &n), 0);
 	snprintf(self, sizeof(self), "pid %d (", getpid());
+	snprintf(worker, sizeof(worker), "pid %d, ", getpid());
 	kept = calloc(1, strlen(text) + 1);
 	assert_non_null(kept);
 	for (char *line = text; *line; line = end) {
 		end = strchr(line, '\n');
 		assert_non_null(end);
 		end++;
-		if (strncmp(line, self, strlen(self)) != 0)
+		if (strncmp(line, self, strlen(self)) != 0 &&
+			strncmp(line, worker, strlen(worker)) != 0)
 			strncat(kept, line, (size_t)(end - line));
 	}
 	free(text);

@@ -4,7 +4,7 @@
  *
  * Whatever a test leaves behind goes with its process, even when that is killed: the images have no
  * name, the loop devices clear themselves with the last descriptor, and the mounts are in a
- * namespace of their own. Only the empty directory rig.root has to be removed, by rig_end().
+ * namespace of their own. Only an empty directory has to be removed.
  */
 #pragma once
 
@@ -37,9 +37,11 @@ struct rig {
 };
 extern struct rig rig;
 
-/* Exits with 77 when the tests cannot run here. For cmocka's group setup and teardown. */
-int rig_start(void **state);
-int rig_end(void **state);
+/*
+ * Runs @tests, which calls cmocka_run_group_tests(), and returns its result; 77 where they cannot
+ * run. They run as the node daemon's workers do: in a thread with descriptors of its own.
+ */
+int rig_run(int (*tests)(void));
 
 void disk_new(struct disk *d, uint64_t size);
 void disk_end(struct disk *d);

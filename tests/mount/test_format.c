@@ -407,7 +407,7 @@ static void verify_finds_half_a_filesystem(void **state)
 	}
 }
 
-int main(void)
+static int all_tests(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(formats_an_empty_device_once),
@@ -424,5 +424,10 @@ int main(void)
 		cmocka_unit_test(verify_finds_half_a_filesystem),
 	};
 
-	return cmocka_run_group_tests(tests, rig_start, rig_end);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+	return rig_run(all_tests);
 }
