@@ -94,12 +94,13 @@ static void read_size(struct json_object *v, uint64_t *ret, struct schema_errors
 
 static void check_metadata_key(const char *key, struct schema_errors *e)
 {
-	size_t size = strlen(key), n = utf8_count(key, size);
-	const char *newline = strchr(key, '\n');
+	size_t size = strlen(key), n;
 
 	/* Python's "$" let one line feed at the end pass in the original, and clients may rely on it. */
-	if (n == 0 || n - (newline && newline[1] == '\0') > SCHEMA_TEXT_MAX ||
-		(newline && newline[1]))
+	if (size > 0 && key[size - 1] == '\n')
+		size--;
+	n = utf8_count(key, size);
+	if (n == 0 || n > SCHEMA_TEXT_MAX || memchr(key, '\n', size))
 		violation(e, "/metadata: a key must have 1 to %d characters and no line feed",
 			SCHEMA_TEXT_MAX);
 }

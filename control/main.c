@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * flocker-control - from the command line to the loop and back.
+ *
+ *   options -> sockets -> drop root -> certificates -> store -> cluster -> doors open -> loop
+ *
+ * SIGTERM closes the doors, lets commits and their answers finish, and ends with 0.
+ */
+#include <signal.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "agents.h"
+#include "log.h"
+#include "options.h"
+#include "privileges.h"
+#include "rest.h"
+#include "tls.h"
+
+#define STOP_LIMIT_S 10
+
+struct control {
+	struct options options;
+	struct event_base *base;
+	struct event *sigterm, *sigint, *watchdog, *stopping;
+	struct store *store;
+	struct cluster *cluster;
+	struct agents *agents;
+	struct rest *rest;
+	SSL_CTX *user_ctx, *node_ctx;
+	int rest_fd, agents_fd;
+	uint64_t incarnation, watchdog_us, stop_at_ms;
+	bool idle; /* at the last look */
+};
+
+/* ---- the end ---- */
+
+static void on_stopping(evutil_socket_t fd, short what, void *userdata)
+{
+	struct timeval tv = { .tv_usec = 50000 };
+	struct control *c = userdata;
+	bool idle = cluster_idle(c->cluster) && rest_idle(c->rest) && agents_idle(c->agents);
+
+	/* Idle twice in a row: what was just answered has left for the sockets in between. */
+	if ((idle && c->idle) || cluster_now_ms() >= c->stop_at_ms) {
+		event_base_loopbreak(c->base);
+		return;
+	}
+	c->idle = idle;
+	(void)event_add(c->stopping, &tv);
+}
+
+static void on_signal(evutil_socket_t sig, short what, void *userdata)
+{
+	struct control *c = userdata;
+
+	if (c->stop_at_ms)
+		return;
+	log_notice("%s: stopping; nodes keep what they have", strsignal(sig));
+	(void)sd_notify(0, "STOPPING=1");
+	c->stop_at_ms = cluster_now_ms() + STOP_LIMIT_S * 1000;
+	rest_stop(c->rest);
+	agents_stop(c->agents);
+	on_stopping(-1, 0, c);
+}
+
+static void control_done(struct control *c)
+{
+	rest_free(c->rest);
+	agents_free(c->agents);
+	store_close(c->store); /* before the cluster, whose transactions it finishes */
+	cluster_free(c->cluster);
+	if (c->user_ctx)
+		SSL_CTX_free(c->user_ctx);
+	if (c->node_ctx)
+		SSL_CTX_free(c->node_ctx);
+	struct event *events[] = { c->sigterm, c->sigint, c->watchdog, c->stopping };
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+		if (events[i])
+			event_free(events[i]);
+	if (c->base)
+		event_base_free(c->base);
+	close_keep_errno(c->rest_fd);
+	close_keep_errno(c->agents_fd);
+}
+
+/* ---- the beginning ---- */
+
+/* As many connections as the system allows us. */
+static void raise_limits(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return;
+	l.rlim_cur = l.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &l) < 0)
+		log_warning(errno, "cannot raise the limit of open files, ignoring");
+}
+
+static int open_port(const char *option, const struct endpoint *e, int *ret_fd)
+{
+	int fd = endpoint_listen(e);
+
+	if (fd == -EADDRINUSE)
+		return log_error(fd, "cannot listen on %s port %u: another program does; stop it, or choose "
+			"another port with --%s", e->address, e->port, option);
+	if (fd == -EADDRNOTAVAIL)
+		return log_error(fd, "cannot listen on %s port %u: this machine does not have that "
+			"address; choose another with --%s", e->address, e->port, option);
+	if (fd < 0)
+		return log_error(fd, "cannot listen on %s port %u (--%s)", e->address, e->port, option);
+	*ret_fd = fd;
+	return 0;
+}
+
+static int become_user(struct control *c)
+{
+	_cleanup_free_ char *error = NULL;
+	struct account account = { 0 };
+	bool drop = geteuid() == 0 && !STREQ(c->options.user, "root");
+	int r;
+
+	if ((drop || c->options.user_given) && account_find(c->options.user, &account) < 0) {
+		log_error(0, "there is no user '%s': make it (systemd-sysusers does), or name another "
+			"with --user", c->options.user);
+		return -ENOENT;
+	}
+	if (geteuid() != 0 && c->options.user_given && account.uid != geteuid()) {
+		account_done(&account);
+		log_error(0, "cannot become user '%s': start as root, or as that user",
+			c->options.user);
+		return -EPERM;
+	}
+	r = privileges_data_path(c->options.data_path, drop ? &account : NULL, &error);
+	if (r < 0)
+		log_error(0, "%s", error ?: strerror(-r));
+	else if (drop && (r = privileges_drop(&account)) < 0)
+		log_error(r, "cannot become user '%s'", c->options.user);
+	else if (geteuid() == 0)
+		log_warning(0, "running as root, as asked; --user flocker would be safer");
+	account_done(&account);
+	return r;
+}
+
+static int load_certificates(struct control *c)
+{
+	_cleanup_free_ char *ca = NULL, *cert = NULL, *key = NULL, *error = NULL;
+	const char *dir = c->options.certificates;
+	struct tls_files files;
+	int r;
+
+	if (asprintf(&ca, "%s/cluster.crt", dir) < 0 ||
+		asprintf(&cert, "%s/control-service.crt", dir) < 0 ||
+		asprintf(&key, "%s/control-service.key", dir) < 0)
+		return log_error(ENOMEM, "cannot start");
+	files = (struct tls_files){ ca, cert, key };
+	r = tls_server_new(&files, REST_PREFIX, &c->user_ctx, &error);
+	if (r == 0)
+		r = tls_server_new(&files, AGENTS_PREFIX, &c->node_ctx, &error);
+	if (r < 0)
+		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
+	if (tls_key_exposed(key))
+		log_warning(0, "%s can be read by every user: chmod 0640 it", key);
+	return 0;
+}
+
+/* A backup may be older than the last incarnation, so the new number comes from the clock. */
+static int settle_incarnation(struct control *c)
+{
+	uint64_t old = 0;
+	int r;
+
+	r = store_meta_get(c->store, STORE_META_INCARNATION, &old);
+	if (r < 0 && r != -ENOENT)
+		return log_error(r, "cannot read the store");
+	c->incarnation = old ?: 1;
+	if (c->options.new_incarnation)
+		c->incarnation = MAX(old + 1, (uint64_t)time(NULL));
+	if (c->incarnation == old)
+		return 0;
+	r = store_meta_set(c->store, STORE_META_INCARNATION, c->incarnation);
+	if (r < 0)
+		return log_error(r, "cannot write the store");
+	if (c->options.new_incarnation)
+		log_notice("new incarnation %llu: no dataset changes its owner until its nodes have said "
+			   "what they hold; start without --new-incarnation next time",
+			(unsigned long long)c->incarnation);
+	return 0;
+}
+
+static int open_store(struct control *c)
+{
+	_cleanup_free_ char *error = NULL;
+	int r;
+
+	r = store_open(c->base, c->options.data_path, &c->store, &error);
+	if (r < 0)
+		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
+	r = settle_incarnation(c);
+	if (r < 0)
+		return r;
+	r = cluster_new(c->base, c->store, c->incarnation, &c->cluster, &error);
+	if (r < 0)
+		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
+	return 0;
+}
+
+static int open_doors(struct control *c)
+{
+	int r;
+
+	r = agents_new(c->base, c->cluster, TAKE_FD(c->agents_fd), c->node_ctx, &c->agents);
+	if (r == 0)
+		r = rest_new(c->base, c->cluster, TAKE_FD(c->rest_fd), c->user_ctx,
+			c->options.filesystem, &c->rest);
+	return r < 0 ? log_error(r, "cannot open the ports") : 0;
+}
+
+static void on_watchdog(evutil_socket_t fd, short what, void *userdata)
+{
+	(void)sd_notify(0, "WATCHDOG=1");
+}
+
+static int arm_events(struct control *c)
+{
+	struct timeval tv;
+
+	c->sigterm = evsignal_new(c->base, SIGTERM, on_signal, c);
+	c->sigint = evsignal_new(c->base, SIGINT, on_signal, c);
+	c->stopping = evtimer_new(c->base, on_stopping, c);
+	c->watchdog = event_new(c->base, -1, EV_PERSIST, on_watchdog, c);
+	if (!c->sigterm || !c->sigint || !c->stopping || !c->watchdog ||
+		event_add(c->sigterm, NULL) < 0 || event_add(c->sigint, NULL) < 0)
+		return log_error(ENOMEM, "cannot start");
+	if (sd_watchdog_enabled(0, &c->watchdog_us) > 0) {
+		tv.tv_sec = (time_t)(c->watchdog_us / 2 / 1000000);
+		tv.tv_usec = (suseconds_t)(c->watchdog_us / 2 % 1000000);
+		(void)event_add(c->watchdog, &tv);
+	}
+	return 0;
+}
+
+static int start(struct control *c)
+{
+	int r;
+
+	raise_limits();
+	(void)signal(SIGPIPE, SIG_IGN);
+	if ((r = open_port("port", &c->options.rest, &c->rest_fd)) < 0 ||
+		(r = open_port("agent-port", &c->options.agents, &c->agents_fd)) < 0 ||
+		(r = become_user(c)) < 0 || (r = load_certificates(c)) < 0)
+		return r;
+	c->base = event_base_new();
+	if (!c->base)
+		return log_error(ENOMEM, "cannot start");
+	if ((r = open_store(c)) < 0 || (r = open_doors(c)) < 0 || (r = arm_events(c)) < 0)
+		return r;
+	log_notice("ready: users on %s port %u, nodes on %s port %u, incarnation %llu",
+		c->options.rest.address, c->options.rest.port, c->options.agents.address,
+		c->options.agents.port, (unsigned long long)c->incarnation);
+	(void)sd_notify(0, "READY=1");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct control c = { .rest_fd = -EBADF, .agents_fd = -EBADF };
+	int r;
+
+	r = options_parse(argc, argv, &c.options);
+	if (r <= 0)
+		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	log_open("flocker-control");
+	log_set_level(c.options.log_level);
+	r = start(&c);
+	if (r == 0)
+		(void)event_base_dispatch(c.base);
+	control_done(&c);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

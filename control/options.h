@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options.h - the command line of flocker-control. */
+#pragma once
+
+#include "endpoint.h"
+#include "types.h"
+
+struct options {
+	const char *data_path, *certificates, *user;
+	bool user_given;
+	struct endpoint rest, agents;
+	enum fs_kind filesystem;
+	int log_level;
+	bool new_incarnation;
+};
+
+/**
+ * options_parse() - read the command line; --help and --version are answered on standard output
+ * @ret: its texts are borrowed from @argv
+ *
+ * Returns: 1 to go on, 0 when all is done; -EINVAL after one line of error and one of advice on
+ * standard error.
+ */
+int options_parse(int argc, char **argv, struct options *ret);

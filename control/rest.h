@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rest.h - the HTTPS port that users dial. v1 is wire-compatible with the original; v2 says what v1
+ * cannot. Every answer is JSON, and an answer to a write leaves when the write is durable.
+ * On the loop's thread only.
+ */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "cluster.h"
+
+#define REST_PREFIX "user-"
+#define REST_BODY_MAX MIB
+#define REST_HEADERS_MAX (16 * KIB)
+#define REST_CONNECTIONS_MAX 4096
+#define REST_IDLE_S 120
+
+struct rest;
+
+/**
+ * rest_new() - serve a listening socket
+ * @fd: of endpoint_listen(); taken over in every case
+ * @ctx: of tls_server_new() with REST_PREFIX; borrowed; refused handshakes are logged through it
+ * @filesystem: of datasets whose metadata names none
+ *
+ * Returns: 0 or -ENOMEM.
+ */
+int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
+	enum fs_kind filesystem, struct rest **ret);
+
+/* Takes no more connections; what waits for the store is still answered. */
+void rest_stop(struct rest *r);
+
+/* No request waits for its answer. */
+bool rest_idle(const struct rest *r);
+
+struct rest *rest_free(struct rest *r);

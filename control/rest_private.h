@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rest_private.h - what the files of the REST API share: one request, its routes, its answers. */
+#pragma once
+
+#include <event2/http.h>
+
+#include "jsonin.h"
+#include "jsonout.h"
+#include "rest.h"
+
+struct rest_request {
+	struct rest *rest;
+	struct rest_request *prev, *next;
+	struct evhttp_request *http;
+	char *param;		  /* the path's "*", decoded; or NULL */
+	struct json_object *body; /* of a route that reads one */
+};
+
+enum rest_flags {
+	REST_READS_BODY = 1 << 0,  /* JSON; else what is sent is ignored */
+	REST_CONDITIONAL = 1 << 1, /* honours X-If-Configuration-Matches */
+};
+
+struct rest_route {
+	enum evhttp_cmd_type method;
+	const char *path; /* one "*" stands for one segment */
+	void (*handle)(struct rest_request *q);
+	unsigned int flags;
+};
+
+/* Of an outcome of assign, in the words of the API. */
+struct rest_outcome {
+	int err; /* negative errno */
+	int status;
+	const char *description;
+};
+
+extern const struct rest_route rest_v1_routes[], rest_v2_routes[]; /* end with a NULL path */
+
+struct cluster *rest_cluster(const struct rest_request *q);
+enum fs_kind rest_filesystem(const struct rest_request *q);
+
+/* Each request is ended by exactly one of these, maybe later; @q is gone afterwards. */
+void rest_reply(struct rest_request *q, int status, struct jsonout *o);
+void rest_reply_error(struct rest_request *q, int status, const char *fmt, ...) _printf_(3, 4);
+void rest_reply_errors(struct rest_request *q, int status, const char *description,
+	char *const *errors, size_t n);
+
+/**
+ * rest_write() - decide on @ev and answer when it is durable
+ * @id: what @answer writes about
+ * @outcomes: ends with a row whose err is 0
+ */
+void rest_write(struct rest_request *q, struct assign_event *ev, struct id128 id, int status,
+	const struct rest_outcome *outcomes,
+	void (*answer)(struct rest_request *q, struct id128 id, struct jsonout *o));
+
+/* The node's last word is too old to be told as the state of things. */
+bool rest_is_stale(const struct assign_node_view *n);

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the original's API cannot say: one dataset whole, and why. */
+#include "rest_private.h"
+
+struct picture {
+	struct jsonout *o;
+	const struct assign *assign;
+	const struct history *history;
+	uint64_t now_ms;
+};
+
+static struct picture picture_of(const struct rest_request *q, struct jsonout *o)
+{
+	struct cluster *c = rest_cluster(q);
+
+	return (struct picture){ o, cluster_assign(c), cluster_history(c), cluster_now_ms() };
+}
+
+static void add_size(struct jsonout *o, const char *key, uint64_t v, bool known)
+{
+	if (known)
+		jsonout_u64(o, key, v);
+	else
+		jsonout_null(o, key);
+}
+
+/* The owner's word, when the last word is the owner's. */
+static const struct wire_status *owner_status(const struct assign_view *v)
+{
+	if (!v->status || id128_is_nil(v->record->owner) ||
+		!id128_equal(v->status_node, v->record->owner))
+		return NULL;
+	return v->status;
+}
+
+static const char *state_of(const struct assign_view *v)
+{
+	const struct wire_status *s = owner_status(v);
+
+	if (s)
+		return ds_state_name(s->state);
+	if (id128_is_nil(v->record->volume_id))
+		return ds_state_name(DS_DESTROYED);
+	if (id128_is_nil(v->record->owner) && v->record->format_state == FORMAT_DONE)
+		return ds_state_name(DS_DETACHED);
+	return ds_state_name(DS_WAITING);
+}
+
+static const char *name_of(const struct ds_record *r)
+{
+	struct json_object *name;
+
+	return r->metadata && json_object_object_get_ex(r->metadata, "name", &name)
+		       ? json_object_get_string(name)
+		       : NULL;
+}
+
+static void add_lines(struct jsonout *o, const char *key, const char *text)
+{
+	jsonout_open(o, key, '[');
+	while (text && *text) {
+		size_t n = strcspn(text, "\n");
+		_cleanup_free_ char *line = strndup(text, n);
+
+		if (line && n > 0)
+			jsonout_text(o, NULL, line);
+		text += n + (text[n] == '\n');
+	}
+	jsonout_close(o, ']');
+}
+
+static void add_last_error(struct jsonout *o, const struct wire_status *s)
+{
+	if (!s || !s->error) {
+		jsonout_null(o, "last_error");
+		return;
+	}
+	jsonout_open(o, "last_error", '{');
+	jsonout_text(o, "step", ds_step_name(s->step));
+	jsonout_text(o, "code", strerrorname_np(s->error) ?: "EIO");
+	jsonout_text(o, "message", strerror(s->error));
+	jsonout_close(o, '}');
+}
+
+static void add_wish(const struct picture *p, const struct assign_view *v)
+{
+	const struct ds_record *r = v->record;
+	char why[1024];
+
+	jsonout_id(p->o, "dataset_id", r->dataset_id);
+	jsonout_text(p->o, "name", name_of(r));
+	jsonout_strings(p->o, "metadata", r->metadata);
+	jsonout_text(p->o, "state", state_of(v));
+	jsonout_text(p->o, "wanted", v->wanted);
+	jsonout_text(p->o, "why",
+		assign_why(p->assign, p->now_ms, r->dataset_id, why, sizeof(why)));
+	jsonout_time(p->o, "since", history_since(p->history, r->dataset_id));
+	jsonout_id(p->o, "owner", r->owner);
+	jsonout_id(p->o, "primary", r->primary);
+	jsonout_u64(p->o, "epoch", r->epoch);
+	jsonout_id(p->o, "volume_id", r->volume_id);
+	jsonout_text(p->o, "filesystem", fs_kind_name(r->filesystem));
+	jsonout_id(p->o, "fs_uuid", r->fs_uuid);
+	jsonout_text(p->o, "format_state", format_state_name(r->format_state));
+	add_size(p->o, "maximum_size", r->maximum_size, r->maximum_size > 0);
+	jsonout_bool(p->o, "deleted", r->deleted);
+}
+
+static void add_truth(const struct picture *p, const struct assign_view *v)
+{
+	const struct wire_status *s = owner_status(v);
+	struct assign_node_view n;
+	bool space = s && (s->used_bytes || s->available_bytes);
+	bool live = assign_node(p->assign, p->now_ms, v->record->owner, &n) == 0 && n.live;
+
+	add_size(p->o, "size", s && s->size_bytes ? s->size_bytes : v->record->size_bytes,
+		!id128_is_nil(v->record->volume_id));
+	add_size(p->o, "used", space ? s->used_bytes : 0, space);
+	add_size(p->o, "available", space ? s->available_bytes : 0, space);
+	jsonout_text(p->o, "device", s ? s->device : NULL);
+	jsonout_text(p->o, "mountpoint", s && s->mounted ? s->mountpoint : NULL);
+	add_lines(p->o, "holders", s ? s->holders : NULL);
+	add_last_error(p->o, s);
+	jsonout_u64(p->o, "attempts", s ? s->attempts : 0);
+	jsonout_bool(p->o, "node_live", live);
+}
+
+static void add_history(const struct picture *p, struct id128 id)
+{
+	jsonout_open(p->o, "history", '[');
+	for (size_t i = 0; i < history_count(p->history, id); i++) {
+		const struct history_step *s = history_get(p->history, id, i);
+
+		jsonout_open(p->o, NULL, '{');
+		jsonout_time(p->o, "time", s->time_ms);
+		jsonout_id(p->o, "node", s->node);
+		jsonout_text(p->o, "state", s->state);
+		jsonout_text(p->o, "what", s->what);
+		jsonout_close(p->o, '}');
+	}
+	jsonout_close(p->o, ']');
+}
+
+static int on_dataset(const struct assign_view *v, void *userdata)
+{
+	const struct picture *p = userdata;
+
+	jsonout_open(p->o, NULL, '{');
+	add_wish(p, v);
+	add_truth(p, v);
+	jsonout_close(p->o, '}');
+	return 0;
+}
+
+static void list_datasets(struct rest_request *q)
+{
+	struct jsonout o = { 0 };
+	struct picture p = picture_of(q, &o);
+
+	jsonout_open(&o, NULL, '[');
+	(void)assign_datasets(p.assign, p.now_ms, on_dataset, &p);
+	jsonout_close(&o, ']');
+	rest_reply(q, HTTP_OK, &o);
+}
+
+static void get_dataset(struct rest_request *q)
+{
+	struct jsonout o = { 0 };
+	struct picture p = picture_of(q, &o);
+	struct assign_view v;
+	struct id128 id;
+
+	if (id128_parse(q->param, &id) < 0 || assign_dataset(p.assign, p.now_ms, id, &v) < 0) {
+		rest_reply_error(q, HTTP_NOTFOUND, "Dataset not found.");
+		return;
+	}
+	jsonout_open(&o, NULL, '{');
+	add_wish(&p, &v);
+	add_truth(&p, &v);
+	add_history(&p, id);
+	jsonout_close(&o, '}');
+	rest_reply(q, HTTP_OK, &o);
+}
+
+/* ---- nodes ---- */
+
+static int on_node(const struct assign_node_view *n, void *userdata)
+{
+	struct jsonout *o = userdata;
+
+	jsonout_open(o, NULL, '{');
+	jsonout_id(o, "uuid", n->uuid);
+	jsonout_text(o, "host", n->address);
+	jsonout_bool(o, "live", n->live);
+	jsonout_text(o, "backend", n->backend);
+	jsonout_text(o, "version", n->version);
+	jsonout_id(o, "boot", n->boot);
+	add_size(o, "silent_s", n->silent_ms / 1000, n->heard);
+	jsonout_u64(o, "unknown_volumes", n->n_unknown);
+	jsonout_close(o, '}');
+	return 0;
+}
+
+static void list_nodes(struct rest_request *q)
+{
+	struct jsonout o = { 0 };
+
+	jsonout_open(&o, NULL, '[');
+	(void)assign_nodes(cluster_assign(rest_cluster(q)), cluster_now_ms(), on_node, &o);
+	jsonout_close(&o, ']');
+	rest_reply(q, HTTP_OK, &o);
+}
+
+static void answer_node(struct rest_request *q, struct id128 uuid, struct jsonout *o)
+{
+	struct assign_node_view n;
+
+	if (assign_node(cluster_assign(rest_cluster(q)), cluster_now_ms(), uuid, &n) == 0)
+		on_node(&n, o);
+	else
+		jsonout_null(o, NULL);
+}
+
+static void replace_node(struct rest_request *q)
+{
+	static const struct rest_outcome outcomes[] = {
+		{ -ENOENT, HTTP_NOTFOUND, "Node not found." },
+		{ -EBUSY, 409, "The machine that has this identity is connected and answers." },
+		{ 0 },
+	};
+	struct assign_event ev = { .type = ASSIGN_REPLACE };
+
+	if (id128_parse(q->param, &ev.node) < 0)
+		rest_reply_error(q, HTTP_NOTFOUND, "Node not found.");
+	else
+		rest_write(q, &ev, ev.node, HTTP_OK, outcomes, answer_node);
+}
+
+/* clang-format off */
+const struct rest_route rest_v2_routes[] = {
+	{ EVHTTP_REQ_GET,  "/v2/datasets",        list_datasets },
+	{ EVHTTP_REQ_GET,  "/v2/datasets/*",      get_dataset },
+	{ EVHTTP_REQ_GET,  "/v2/nodes",           list_nodes },
+	{ EVHTTP_REQ_POST, "/v2/nodes/*/replace", replace_node },
+	{ 0 },
+};
+/* clang-format on */
