@@ -33,8 +33,10 @@ static const struct extension root_extensions[] = {
 static const struct extension leaf_extensions[] = {
 	{ NID_basic_constraints, "critical,CA:FALSE" },
 	{ NID_subject_key_identifier, "hash" },
-	{ NID_authority_key_identifier, "keyid:always" },
 };
+
+static const struct extension authority_extension = { NID_authority_key_identifier,
+	"keyid:always" };
 
 static const char *const extended_usage[] = {
 	[CREDENTIAL_CONTROL] = "serverAuth",
@@ -258,6 +260,8 @@ static int fill_leaf(const struct credential *root, struct credential *c, enum c
 		{ NID_key_usage, key_usage[type] },
 		{ NID_ext_key_usage, extended_usage[kind] },
 	};
+	/* Imported roots may lack the identifier that this extension repeats. */
+	const size_t n_authority = X509_get0_subject_key_id(root->cert) ? 1 : 0;
 	X509_NAME *subject = X509_get_subject_name(c->cert);
 	int r;
 
@@ -269,6 +273,7 @@ static int fill_leaf(const struct credential *root, struct credential *c, enum c
 	if (!X509_set_issuer_name(c->cert, X509_get_subject_name(root->cert)) ||
 		add_extensions(c->cert, root->cert, leaf_extensions, ARRAY_SIZE(leaf_extensions)) <
 			0 ||
+		add_extensions(c->cert, root->cert, &authority_extension, n_authority) < 0 ||
 		add_extensions(c->cert, root->cert, usage, ARRAY_SIZE(usage)) < 0 ||
 		(host && add_server_names(c->cert, host) < 0) ||
 		!X509_sign(c->cert, root->key, EVP_sha256()))

@@ -202,5 +202,5 @@ def start(directory, certificate, key, state=None, host="127.0.0.1"):
     server.state = state or State()
     server.socket = context.wrap_socket(server.socket, server_side=True,
                                         do_handshake_on_connect=False)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""flockerctl against a control service that only talks (stub_control.py)."""
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+FLOCKERCTL, FLOCKER_CA = (os.path.abspath(sys.argv.pop(1)) for _ in range(2))
+
+import stub_control
+
+USAGE, CONNECT, REFUSED, NOT_FOUND, TIMEOUT, SERVER, OVERTAKEN = 1, 2, 3, 4, 5, 6, 7
+
+
+def setUpModule():
+    global certs
+    certs = tempfile.TemporaryDirectory()
+    for args in (["initialize", "c"], ["create-control-certificate", "127.0.0.1"],
+                 ["create-api-certificate", "user"], ["create-api-certificate", "alice"]):
+        subprocess.run([FLOCKER_CA, *args], cwd=certs.name, check=True, stdout=subprocess.DEVNULL)
+
+
+def tearDownModule():
+    certs.cleanup()
+
+
+class Case(unittest.TestCase):
+    certificate = "control-127.0.0.1"
+
+    def setUp(self):
+        path = f"{certs.name}/{self.certificate}"
+        self.server = stub_control.start(certs.name, path + ".crt", path + ".key")
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+        self.state = self.server.state
+        self.here = self.state.add_node("127.0.0.1", node="aaaa1111-0000-4000-8000-000000000001")
+        self.there = self.state.add_node("127.0.0.2", node="aaaa2222-0000-4000-8000-000000000002")
+        self.gone = self.state.add_node("127.0.0.3", node="bbbb0000-0000-4000-8000-000000000003",
+                                        live=False)
+
+    def ctl(self, *args, status=0, env=None, stdout=subprocess.PIPE):
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8",
+                       "FLOCKER_CONTROL_SERVICE": "127.0.0.1",
+                       "FLOCKER_CONTROL_PORT": str(self.server.server_address[1]),
+                       "FLOCKER_CERTS_PATH": certs.name}
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        environment.update(env or {})
+        environment = {k: v for k, v in environment.items() if v is not None}
+        run = subprocess.run([FLOCKERCTL, *args], env=environment, stdout=stdout,
+                             stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(run.returncode, status, (run.stdout or "") + run.stderr)
+        if status:
+            self.assertIn("rror: " if status != USAGE else "", run.stderr)
+            self.assertTrue(run.stderr)
+        self.stderr = run.stderr
+        return run.stdout
+
+    def rows(self, out):
+        return [line.split() for line in out.splitlines()]
+
+
+class ReadTest(Case):
+    def test_version(self):
+        self.assertEqual(self.ctl("version"), "flockerctl 2.0.0\nflocker-control 9.9.9\n")
+        self.assertEqual(json.loads(self.ctl("version", "--json")),
+                         {"flockerctl": "2.0.0", "flocker-control": "9.9.9"})
+        alone = {"FLOCKER_CONTROL_SERVICE": None}
+        self.assertEqual(self.ctl("version", env=alone), "flockerctl 2.0.0\n")
+        self.assertEqual(self.ctl("--version", env=alone), "flockerctl 2.0.0\n")
+
+    def test_list_nodes(self):
+        rows = self.rows(self.ctl("list-nodes"))
+        self.assertEqual(rows[0][:2], ["SERVER", "ADDRESS"])
+        self.assertEqual(rows[1][:3], ["aaaa1111", "127.0.0.1", "live"])
+        self.assertEqual(rows[3][:6], ["bbbb0000", "127.0.0.3", "gone", "for", "99", "s"])
+        self.assertEqual(self.ctl("status", "-l").splitlines()[1].split()[0], self.here)
+        self.assertEqual(json.loads(self.ctl("list-nodes", "--json")), self.state.nodes)
+
+    def test_list(self):
+        web = self.state.add_dataset(self.here, {"name": "web"}, 10 << 30, state="mounted")
+        self.state.add_dataset(self.there, state="waiting")
+        lost = self.state.add_dataset("cccc0000-0000-4000-8000-000000000009", state="lost")
+        away = self.state.add_dataset(self.here, {"name": "away"}, state="destroyed")
+        away["deleted"] = True
+        moving = self.state.add_dataset(self.here, {}, 1536 << 20, state="mounted")
+        moving["primary"] = self.there
+        lines = self.ctl("ls").splitlines()
+        self.assertEqual(lines[0].split(), ["DATASET", "SIZE", "METADATA", "STATUS", "SERVER"])
+        self.assertEqual(lines[1].split(), [web["dataset_id"], "10.00G", "name=web", "attached",
+                                            "\u2705", "aaaa1111", "(127.0.0.1)"])
+        self.assertEqual(lines[2].split()[1:], ["<no", "quota>", "pending", "\u231b", "aaaa2222",
+                                                "(127.0.0.2)"])
+        self.assertEqual(lines[3].split(), [lost["dataset_id"], "<no", "quota>", "lost",
+                                            "<missing>"])
+        self.assertEqual(lines[4].split()[1:3], ["1.50G", "moving"])
+        self.assertEqual(len(lines), 5)
+        self.assertIn("deleted", self.ctl("list", "-d", "-h"))
+        self.assertEqual(len(json.loads(self.ctl("list", "--json"))), 4)
+        self.assertEqual(json.loads(self.ctl("--json", "list", "-d")),
+                         list(self.state.datasets.values()))
+        ascii_only = self.ctl("list", env={"LC_ALL": "C"})
+        self.assertTrue(ascii_only.isascii())
+
+    def test_show(self):
+        d = self.state.add_dataset(self.here, {"name": "web", "a": "b"}, 10 << 30, state="mounted")
+        d.update(why="held\x1b[31m", used=1 << 20, holders=["pid 1 (a)", "pid 2 (b)"],
+                 last_error={"step": "mount", "code": "EBUSY", "message": "Device busy"},
+                 history=[{"time": 1790000000, "node": self.here, "state": "mounted",
+                           "what": "first"}])
+        shown = self.ctl("show", "web")
+        for line in ("name          web", "state         mounted", "why           held?[31m",
+                     f"owner         {self.here} (127.0.0.1)",
+                     "maximum size  10.00 GiB (10737418240 bytes)",
+                     "used          1.00 MiB (1048576 bytes)", "available     -",
+                     "holders       pid 1 (a)\n              pid 2 (b)",
+                     "last error    mount: Device busy (EBUSY)",
+                     "  2026-09-21 14:13:20 UTC  aaaa1111  mounted      first"):
+            self.assertIn(line + "\n", shown)
+        self.assertIn("since         2026-09-21 14:13:20 UTC (", shown)
+        self.assertNotIn("\033", shown)
+        self.assertEqual(json.loads(self.ctl("show", d["dataset_id"][:8], "--json")), d)
+        self.assertEqual(json.loads(self.ctl("show", d["dataset_id"].upper(), "--json")), d)
+
+    def test_unknown_and_ambiguous_datasets_list_the_candidates(self):
+        one = self.state.add_dataset(self.here, {"name": "twin"})
+        two = self.state.add_dataset(self.here, {"name": "twin"})
+        self.ctl("show", "nothing", status=NOT_FOUND)
+        self.assertIn(one["dataset_id"], self.stderr)
+        self.ctl("show", "twin", status=NOT_FOUND)
+        self.assertIn("more than one dataset", self.stderr)
+        self.assertIn(two["dataset_id"], self.stderr)
+        self.ctl("show", "99999999-9999-4999-8999-999999999999", status=NOT_FOUND)
+        self.assertIn("Dataset not found.", self.stderr)
+
+
+class ChangeTest(Case):
+    def test_create_without_waiting(self):
+        out = self.ctl("create", "-n", "aaaa1", "-s", "1.0001G", "-m", "a=b,c=d", "-m", "e=f",
+                       "--name", "db", "--filesystem", "xfs")
+        body = [b for m, p, b in self.state.requests if m == "POST"][0]
+        self.assertEqual(body["primary"], self.here)
+        self.assertEqual(body["maximum_size"] % 1024, 0)
+        self.assertGreaterEqual(body["maximum_size"], 1.0001 * 2**30)
+        self.assertEqual(body["metadata"], {"a": "b", "c": "d", "e": "f", "name": "db",
+                                            "flocker:filesystem": "xfs"})
+        self.assertIn(body["dataset_id"], out)
+
+    def test_a_size_is_only_sent_when_given(self):
+        answer = json.loads(self.ctl("create", "--node", "127.0.0.2", "--json"))
+        self.assertEqual(answer["primary"], self.there)
+        self.assertNotIn("maximum_size", answer)
+
+    def test_create_shows_its_steps(self):
+        out = self.ctl("create", "-n", self.here, "--name", "db", "--wait")
+        states = [row[2] for row in self.rows(out) if len(row) > 2 and row[1] == "aaaa1111"]
+        self.assertEqual(states, stub_control.STEPS[1:])
+        self.assertIn("Mounted at /flocker/", out)
+
+    def test_move_shows_only_its_own_steps(self):
+        d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        self.state.say(d, "mounted", "long ago")
+        out = self.ctl("move", "-d", "web", "-t", "127.0.0.2", "--wait=30")
+        self.assertNotIn("long ago", out)
+        self.assertIn("granted", out)
+        self.assertEqual(d["owner"], self.there)
+
+    def test_json_and_wait_print_the_outcome_alone(self):
+        d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        out = self.ctl("move", "-d", "web", "-t", self.there, "--wait", "--json")
+        self.assertEqual(json.loads(out)["owner"], self.there)
+        self.assertIn("granted", self.stderr)
+        out = self.ctl("destroy", "-d", d["dataset_id"], "--wait", "--json")
+        self.assertEqual(json.loads(out)["state"], "destroyed")
+
+    def test_destroy(self):
+        d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        out = self.ctl("destroy", "-d", "web", "--wait")
+        self.assertIn("Destroyed.", out)
+        self.ctl("destroy", "-d", "web", status=NOT_FOUND)
+        self.ctl("destroy", "-d", d["dataset_id"], status=NOT_FOUND)
+        self.assertIn("has been deleted", self.stderr)
+
+    def test_a_wait_that_ends_tells_the_last_why(self):
+        out = self.ctl("create", "-n", self.here, "--name", "stuck", "--wait=0.5", status=TIMEOUT)
+        self.assertIn("why: loop device busy", out)
+        self.assertIn("held by pid 4711", self.stderr)
+        self.assertIn("attaching", self.stderr)
+
+    def test_another_wish_ends_the_wait(self):
+        d = self.state.add_dataset(self.here, {"name": "stuck"}, state="mounted")
+        d["state"] = "attaching"
+        threading.Timer(0.3, lambda: d.update(primary=self.gone)).start()
+        self.ctl("move", "-d", "stuck", "-t", self.there, "--wait=30", status=OVERTAKEN)
+        self.assertIn(self.gone, self.stderr)
+
+    def test_refusals_are_told_in_the_servers_words(self):
+        self.ctl("create", "-n", self.here, "-s", "1M", status=REFUSED)
+        self.assertIn("(400): The provided JSON", self.stderr)
+        self.assertIn("  1048576 is less than the minimum of 67108864\n", self.stderr)
+
+    def test_failures_of_the_server(self):
+        for name, status, words in (("broken", SERVER, "failed (500): a3c1f2@/2"),
+                                    ("rude", CONNECT, "is no JSON"),
+                                    ("cut", CONNECT, "hung up")):
+            d = self.state.add_dataset(self.here, {"name": name})
+            self.ctl("show", d["dataset_id"], status=status)
+            self.assertIn(words, self.stderr)
+
+    def test_unknown_nodes_list_the_candidates(self):
+        self.ctl("create", "-n", "ffff", status=NOT_FOUND)
+        self.assertIn(f"  {self.here}  127.0.0.1\n", self.stderr)
+        self.ctl("create", "-n", "aaaa", status=NOT_FOUND)
+        self.assertIn("more than one node", self.stderr)
+        self.assertNotIn(self.gone, self.stderr)
+
+    def test_node_replace(self):
+        self.ctl("node", "replace", "bbbb")
+        self.assertEqual(self.state.replaced, [self.gone])
+
+    def test_wrong_command_lines(self):
+        for args, words in (
+                (["create"], "create needs --node"),
+                (["move", "-d", "x"], "move needs --destination"),
+                (["destroy"], "destroy needs --dataset"),
+                (["show"], "show needs DATASET"),
+                (["node"], "there is no command 'node'"),
+                (["frob"], "there is no command 'frob'"),
+                (["create", "-n", "a", "-s", "10X"], "10G, 1.5G or 500MiB"),
+                (["create", "-n", "a", "-m", "x"], "lacks its '='"),
+                (["create", "-n", "a", "-m", "name=x", "--name", "y"], "both say it"),
+                (["create", "-n", "a", "--filesystem", "zfs"], "ext4, xfs or btrfs"),
+                (["create", "-n", "a", "--wait", "30"], "--wait=SECONDS"),
+                (["create", "-n", "a", "--wait=soon"], "number of seconds"),
+                (["list", "--dataset", "x"], "unrecognized option"),
+                (["--control-port", "0", "list"], "from 1 to 65535"),
+                ([], "Usage:")):
+            with self.subTest(args):
+                self.ctl(*args, status=USAGE)
+                self.assertIn(words, self.stderr)
+        self.assertEqual(self.state.requests, [])
+        self.ctl("list", status=USAGE, env={"FLOCKER_CONTROL_SERVICE": None})
+        self.assertIn("FLOCKER_CONTROL_SERVICE", self.stderr)
+
+    def test_help_everywhere(self):
+        for args in (["--help"], ["list", "--help"], ["node", "replace", "--help"],
+                     ["create", "--help"]):
+            self.assertTrue(self.ctl(*args).startswith("Usage: flockerctl"))
+
+    def test_a_full_standard_output_is_an_error(self):
+        with open("/dev/full", "w") as full:
+            self.ctl("list", status=USAGE, stdout=full)
+        self.assertIn("No space left", self.stderr)
+
+
+class TrustTest(Case):
+    def test_options_and_environment(self):
+        port = str(self.server.server_address[1])
+        bare = {"FLOCKER_CONTROL_SERVICE": None, "FLOCKER_CONTROL_PORT": None,
+                "FLOCKER_CERTS_PATH": None}
+        for args in (["--control-service", "127.0.0.1", "--control-port", port, "--certs-path",
+                      certs.name, "--user", "alice", "list"],
+                     ["list", "--control-service=127.0.0.1", "--control-port=" + port,
+                      "--certs-path=" + certs.name, "--user=alice"]):
+            self.ctl(*args, env=bare)
+        self.ctl("list", env={"FLOCKER_USER": "alice"})
+
+    def test_nobody_answers(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.ctl("list", "--control-port", str(free.getsockname()[1]), status=CONNECT)
+        self.assertIn("Connection refused", self.stderr)
+
+    def test_an_unknown_host(self):
+        self.ctl("list", "--control-service", "no.such.host.invalid", status=CONNECT)
+        self.assertIn("no.such.host.invalid", self.stderr)
+
+    def test_missing_certificates_are_named(self):
+        self.ctl("list", "--user", "nobody", status=CONNECT)
+        self.assertIn(f"{certs.name}/nobody.crt", self.stderr)
+
+    def test_another_clusters_server_is_not_trusted(self):
+        with tempfile.TemporaryDirectory() as other:
+            for args in (["initialize", "o"], ["create-api-certificate", "user"]):
+                subprocess.run([FLOCKER_CA, *args], cwd=other, check=True, stdout=subprocess.DEVNULL)
+            self.ctl("list", "--certs-path", other, status=CONNECT)
+        self.assertIn("no trust between user.crt and 127.0.0.1", self.stderr)
+        self.assertEqual(self.state.requests, [])
+
+    def test_no_tls_and_silence(self):
+        for talk, words in ((b"HTTP/1.1 200 OK\r\n\r\n", "no trust"), (b"", "hung up|broke|closed|TLS")):
+            with socket.create_server(("127.0.0.1", 0)) as plain:
+                def serve():
+                    client, _ = plain.accept()
+                    client.recv(100)
+                    client.sendall(talk)
+                    client.close()
+                thread = threading.Thread(target=serve)
+                thread.start()
+                self.ctl("list", "--control-port", str(plain.getsockname()[1]), status=CONNECT)
+                thread.join()
+                self.assertRegex(self.stderr, words)
+
+
+class WrongServerTest(Case):
+    certificate = "alice"  # of the right cluster, but not the control service
+
+    def test_a_user_cannot_pose_as_the_control_service(self):
+        self.ctl("list", status=CONNECT)
+        self.assertIn("no trust", self.stderr)
+        self.assertEqual(self.state.requests, [])
+
+
+if __name__ == "__main__":
+    unittest.main()
