@@ -128,14 +128,16 @@ static int meta_write(int dir_fd, struct id128 volume_id, const struct loopback_
 
 /* ---- opening ---- */
 
-/* Does the name still lead to the directory that we opened? */
-static bool is_linked(int volumes_fd, const char *name, int dir_fd)
+/* Does the name still lead to the directory that we opened? 0, -ENOENT: not any more; -EIO ... */
+static int check_linked(int volumes_fd, const char *name, int dir_fd)
 {
 	struct stat by_name, by_fd;
 
-	return fstatat(volumes_fd, name, &by_name, AT_SYMLINK_NOFOLLOW) == 0 &&
-		fstat(dir_fd, &by_fd) == 0 && by_name.st_dev == by_fd.st_dev &&
-		by_name.st_ino == by_fd.st_ino;
+	if (fstatat(volumes_fd, name, &by_name, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? -ENOENT : loopback_errno();
+	if (fstat(dir_fd, &by_fd) < 0)
+		return loopback_errno();
+	return by_name.st_dev == by_fd.st_dev && by_name.st_ino == by_fd.st_ino ? 0 : -ENOENT;
 }
 
 static int claim_lock(int claim_fd)
@@ -177,7 +179,7 @@ int loopback_volume_open(const char *root, struct id128 volume_id, bool lock,
 	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
 	_cleanup_close_ int volumes_fd = -EBADF;
 	char name[ID128_TEXT];
-	int r;
+	int r, linked;
 
 	volumes_fd = loopback_volumes_open(root);
 	if (volumes_fd < 0)
@@ -191,8 +193,9 @@ int loopback_volume_open(const char *root, struct id128 volume_id, bool lock,
 	r = volume_load(&v, lock);
 	/* While we waited for the lock, or read, it may have been destroyed (but not created
 	 * anew: a volume_id is used once). */
-	if (r != -ETIMEDOUT && !is_linked(volumes_fd, name, v.dir_fd))
-		return -ENOENT;
+	linked = check_linked(volumes_fd, name, v.dir_fd);
+	if (linked < 0)
+		return linked;
 	if (r < 0)
 		return r;
 	*ret = v;
@@ -366,6 +369,7 @@ static int claim_make(int dir_fd, struct loopback_claim *claim)
 static int litter_make(int volumes_fd, const char *name)
 {
 	_cleanup_close_ int fd = -EBADF;
+	int r;
 
 	if (mkdirat(volumes_fd, name, 0700) < 0)
 		return loopback_errno();
@@ -374,8 +378,9 @@ static int litter_make(int volumes_fd, const char *name)
 		return errno == ENOENT ? -EAGAIN : loopback_errno();
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? -EAGAIN : loopback_errno();
-	if (!is_linked(volumes_fd, name, fd))
-		return -EAGAIN;
+	r = check_linked(volumes_fd, name, fd);
+	if (r < 0)
+		return r == -ENOENT ? -EAGAIN : r;
 	return TAKE_FD(fd);
 }
 

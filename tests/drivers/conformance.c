@@ -8,6 +8,7 @@
  * original had no notion of: epochs, claims, hosts, boots.
  */
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/fs.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -536,6 +537,9 @@ static void *on_worker(void *userdata)
 	struct driver_device dev;
 	size_t n;
 
+	/* As the node's workers do: a driver that kept a descriptor from before would notice. */
+	if (close_range(3, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+		me->r = -errno;
 	for (uint64_t epoch = 1; epoch <= ROUNDS && me->r == 0; epoch++) {
 		me->r = OPS(me->w)->attach(me->d, me->id, epoch, SIZE);
 		me->r = me->r ?: OPS(me->w)->device(me->d, me->id, &dev);

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * loopback_crash.c - the loopback driver killed between any two steps, and with any step failing.
+ *
+ * A child makes one call under ptrace. It is killed right after its n-th system call, for every n
+ * until the call comes to its end; or its n-th call to the storage fails. Nothing in the driver
+ * knows of this. Then the world must be one that the contract allows, and the repeated call works.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#if defined(__x86_64__)
+#include <sys/user.h>
+#endif
+
+#include "harness.h"
+
+#define TEXT "survives"
+#define STEPS_MAX 2000
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+
+struct crash {
+	struct world *w;
+	struct id128 id, dataset;
+	int (*call)(struct crash *c);
+};
+
+static const struct driver_ops *ops;
+
+static int setup(void **state)
+{
+	int r = world_setup(state);
+
+	ops = ((struct world *)*state)->ops;
+	return r;
+}
+
+static int do_create(struct crash *c)
+{
+	return ops->create(c->w->a, c->id, c->dataset, SIZE, 1);
+}
+
+static int do_attach(struct crash *c)
+{
+	return ops->attach(c->w->a, c->id, 1, SIZE);
+}
+
+static int do_adopt(struct crash *c)
+{
+	return ops->attach(c->w->a, c->id, 2, SIZE);
+}
+
+static int do_detach(struct crash *c)
+{
+	return ops->detach(c->w->a, c->id, 1);
+}
+
+static int do_destroy(struct crash *c)
+{
+	return ops->destroy(c->w->a, c->id, 1);
+}
+
+/* ---- the tracer ---- */
+
+static pid_t start(struct crash *c)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		_exit(-c->call(c));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSTOPPED(status));
+	assert_ok(ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
+	return pid;
+}
+
+/* Runs to the next entry to or exit from a system call; false when the child has ended. */
+static bool next_stop(pid_t pid, int *ret_status)
+{
+	int signal = 0;
+
+	for (;;) {
+		assert_ok(ptrace(PTRACE_SYSCALL, pid, NULL, signal));
+		assert_int_equal(waitpid(pid, ret_status, 0), pid);
+		if (!WIFSTOPPED(*ret_status))
+			return false;
+		if (WSTOPSIG(*ret_status) == SYSCALL_STOP)
+			return true;
+		signal = WSTOPSIG(*ret_status);
+	}
+}
+
+static bool is_exit(pid_t pid)
+{
+	struct __ptrace_syscall_info info;
+
+	assert_true(ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0);
+	return info.op == PTRACE_SYSCALL_INFO_EXIT;
+}
+
+/* True: killed after its @nth system call. False: it came to its end, with @ret_r. */
+static bool killed_after(struct crash *c, unsigned nth, int *ret_r)
+{
+	pid_t pid = start(c);
+	unsigned n = 0;
+	int status;
+
+	while (next_stop(pid, &status)) {
+		if (!is_exit(pid) || n++ < nth)
+			continue;
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		return true;
+	}
+	assert_true(WIFEXITED(status));
+	*ret_r = -WEXITSTATUS(status);
+	return false;
+}
+
+/* ---- what must hold ---- */
+
+static struct crash fresh(struct world *w, int (*call)(struct crash *c))
+{
+	struct crash c = { .w = w, .id = new_id(), .dataset = new_id(), .call = call };
+
+	if (call == do_create)
+		return c;
+	assert_ok(ops->create(w->a, c.id, c.dataset, SIZE, 1));
+	if (call == do_detach || call == do_adopt) {
+		assert_ok(ops->attach(w->a, c.id, 1, SIZE));
+		device_write(w, w->a, c.id, 8192, TEXT);
+	}
+	return c;
+}
+
+/* At every moment: one device at most, and none without a claim. */
+static void check_always(struct crash *c)
+{
+	struct driver_volume v;
+	unsigned n = loops_on(ID128_STR(c->id));
+	int r = ops->lookup(c->w->b, c->id, &v);
+
+	assert_true(n <= 1);
+	assert_true(r == 0 || r == -ENOENT);
+	if (n == 1) {
+		assert_ok(r);
+		assert_int_equal(v.place, DRIVER_ELSEWHERE);
+		assert_true(id128_equal(v.holder, c->w->node_a.node));
+	}
+	if (r == 0)
+		assert_int_equal(ops->attach(c->w->b, c->id, 9, SIZE + 1),
+			v.place == DRIVER_ELSEWHERE ? -EBUSY : -EUCLEAN);
+}
+
+/* The call again, and what it promises. */
+static void check_repeated(struct crash *c)
+{
+	struct driver_volume v;
+
+	assert_ok(c->call(c));
+	if (c->call == do_destroy) {
+		assert_int_equal(ops->lookup(c->w->a, c->id, &v), -ENOENT);
+		return;
+	}
+	if (c->call == do_create || c->call == do_detach) {
+		assert_int_equal(look(c->w, c->w->a, c->id).place, DRIVER_FREE);
+		assert_int_equal(loops_on(c->w->where), 0);
+		assert_ok(ops->attach(c->w->b, c->id, 2, SIZE));
+		if (c->call == do_detach)
+			device_expect(c->w, c->w->b, c->id, 8192, TEXT);
+		assert_ok(ops->detach(c->w->b, c->id, 2));
+		assert_ok(ops->destroy(c->w->b, c->id, 2));
+		return;
+	}
+	assert_true(look(c->w, c->w->a, c->id).attached);
+	assert_int_equal(loops_on(c->w->where), 1);
+	if (c->call == do_adopt)
+		device_expect(c->w, c->w->a, c->id, 8192, TEXT);
+	assert_ok(ops->detach(c->w->a, c->id, 2));
+	assert_ok(ops->destroy(c->w->a, c->id, 2));
+}
+
+/* Nothing in volumes/ but volumes, once somebody opened the backend. */
+static void check_swept(struct world *w)
+{
+	ops->close(world_open(w, &w->node_b));
+	run("test -z \"$(ls -A %s/volumes)\"", w->where);
+}
+
+static void kill_everywhere(struct world *w, int (*call)(struct crash *c))
+{
+	for (unsigned n = 0; n < STEPS_MAX; n++) {
+		struct crash c = fresh(w, call);
+		int r = 0;
+
+		if (killed_after(&c, n, &r)) {
+			check_always(&c);
+			check_repeated(&c);
+			check_swept(w);
+			continue;
+		}
+		assert_ok(r);
+		check_always(&c);
+		check_repeated(&c);
+		assert_true(n > 10);
+		return;
+	}
+	fail_msg("the call never ends");
+}
+
+static void create_can_be_killed_anywhere(void **state)
+{
+	kill_everywhere(*state, do_create);
+}
+
+static void attach_can_be_killed_anywhere(void **state)
+{
+	kill_everywhere(*state, do_attach);
+}
+
+static void adopting_can_be_killed_anywhere(void **state)
+{
+	kill_everywhere(*state, do_adopt);
+}
+
+static void detach_can_be_killed_anywhere(void **state)
+{
+	kill_everywhere(*state, do_detach);
+}
+
+static void destroy_can_be_killed_anywhere(void **state)
+{
+	kill_everywhere(*state, do_destroy);
+}
+
+/* ---- failing steps ---- */
+
+#if defined(__x86_64__)
+
+static bool touches_storage(unsigned long long nr)
+{
+	switch (nr) {
+	case SYS_openat:
+	case SYS_read:
+	case SYS_pread64:
+	case SYS_pwrite64:
+	case SYS_newfstatat:
+	case SYS_getdents64:
+	case SYS_ioctl:
+	case SYS_flock:
+	case SYS_fsync:
+	case SYS_fdatasync:
+	case SYS_mkdirat:
+	case SYS_renameat:
+	case SYS_unlinkat:
+	case SYS_ftruncate:
+		return true;
+	}
+	return false;
+}
+
+/* At its entry: the kernel sees no such call, and the child an error. */
+static void fail_this(pid_t pid, int error)
+{
+	struct user_regs_struct regs;
+	int status;
+
+	assert_ok(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
+	regs.orig_rax = (unsigned long long)-1;
+	assert_ok(ptrace(PTRACE_SETREGS, pid, NULL, &regs));
+	assert_true(next_stop(pid, &status));
+	assert_ok(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
+	regs.rax = (unsigned long long)-error;
+	assert_ok(ptrace(PTRACE_SETREGS, pid, NULL, &regs));
+}
+
+/* The call's result with its @nth access to the storage failing; *@ret_hit: there was one. */
+static int failing_at(struct crash *c, unsigned nth, int error, bool *ret_hit)
+{
+	struct __ptrace_syscall_info info;
+	pid_t pid = start(c);
+	unsigned n = 0;
+	int status;
+
+	*ret_hit = false;
+	while (next_stop(pid, &status)) {
+		assert_true(ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0);
+		if (info.op != PTRACE_SYSCALL_INFO_ENTRY || !touches_storage(info.entry.nr) ||
+			n++ != nth)
+			continue;
+		fail_this(pid, error);
+		*ret_hit = true;
+	}
+	assert_true(WIFEXITED(status));
+	return -WEXITSTATUS(status);
+}
+
+static void fail_everywhere(struct world *w, int (*call)(struct crash *c), int error)
+{
+	bool hit = true;
+
+	for (unsigned n = 0; hit && n < STEPS_MAX; n++) {
+		struct crash c = fresh(w, call);
+		struct driver_volume v;
+		int r = failing_at(&c, n, error, &hit);
+
+		check_always(&c);
+		if (r == 0 && (call == do_attach || call == do_adopt))
+			assert_true(look(w, w->a, c.id).attached);
+		if (r == 0 && call == do_detach)
+			assert_int_equal(look(w, w->a, c.id).place, DRIVER_FREE);
+		if (r == 0 && call == do_destroy)
+			assert_int_equal(ops->lookup(w->a, c.id, &v), -ENOENT);
+		/* Of what failed nothing may be said that would be believed. */
+		if (r == -ESTALE || r == -EUCLEAN || r == -ENOENT || r == -EEXIST)
+			fail_msg("access %u failed with %s and became %s", n, strerror(error),
+				strerror(-r));
+		check_repeated(&c);
+		check_swept(w);
+	}
+	assert_false(hit);
+}
+
+static void any_step_may_fail(void **state)
+{
+	static int (*const calls[])(struct crash *) = {
+		do_create,
+		do_attach,
+		do_adopt,
+		do_detach,
+		do_destroy,
+	};
+	static const int errors[] = { EIO, ENOSPC, ESTALE };
+
+	for (size_t c = 0; c < ARRAY_SIZE(calls); c++)
+		for (size_t e = 0; e < ARRAY_SIZE(errors); e++)
+			fail_everywhere(*state, calls[c], errors[e]);
+}
+
+#endif
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, world_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(create_can_be_killed_anywhere),
+		T(attach_can_be_killed_anywhere),
+		T(adopting_can_be_killed_anywhere),
+		T(detach_can_be_killed_anywhere),
+		T(destroy_can_be_killed_anywhere),
+#if defined(__x86_64__)
+		T(any_step_may_fail),
+#endif
+	};
+
+	need_loop_devices();
+	own_mount_namespace();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
