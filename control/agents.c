@@ -432,8 +432,6 @@ int agents_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX
 	a->resume = evtimer_new(base, on_resume, a);
 	if (!a->by_session || !a->resume)
 		return -ENOMEM;
-	if (listen(owned, SOMAXCONN) < 0)
-		return -errno;
 	a->listener = evconnlistener_new(base, on_accept, a,
 		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, owned);
 	if (!a->listener)

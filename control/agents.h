@@ -21,10 +21,10 @@ struct agents;
 
 /**
  * agents_new() - serve a listening socket
- * @fd: bound, not yet listening; taken over in every case
+ * @fd: of endpoint_listen(); taken over in every case
  * @ctx: of tls_server_new() with AGENTS_PREFIX; borrowed
  *
- * Becomes the outlet of @cluster. Returns: 0, -EADDRINUSE or another errno of listen(2), -ENOMEM.
+ * Becomes the outlet of @cluster. Returns: 0 or -ENOMEM.
  */
 int agents_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
 	struct agents **ret);
