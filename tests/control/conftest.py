@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Throw-away clusters for the tests of flocker-control: certificates, a server, users and nodes."""
+import os
+import pathlib
+import shutil
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import rig  # noqa: E402
+
+
+def pytest_configure(config):
+    if not os.environ.get("FLOCKER_CONTROL"):
+        pytest.exit("FLOCKER_CONTROL does not name the program", returncode=77)
+    if not shutil.which("openssl"):
+        pytest.exit("skipped: the program openssl is missing", returncode=77)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return rig.Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def control(authority, tmp_path):
+    server = rig.Control(authority, tmp_path)
+    server.start()
+    yield server
+    server.end()
