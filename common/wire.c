@@ -198,6 +198,7 @@ static void assign_to_json(struct builder *b, const struct wire_assign *a)
 	put_text(b, "format_state", format_state_name(a->format_state));
 	put_id(b, "owner", a->owner);
 	put_id(b, "primary", a->primary);
+	put_u64(b, "created_at", (uint64_t)MAX(a->created_at, INT64_C(0)));
 	put_u64(b, "revision", a->revision);
 	put_text(b, "why", a->why);
 	if (a->metadata)
@@ -482,6 +483,7 @@ static void read_assign(struct reader *r, struct wire_assign *a)
 		FORMAT_NEVER);
 	read_id(r, "owner", &a->owner);
 	read_id(r, "primary", &a->primary);
+	a->created_at = (int64_t)MIN(read_u64(r, "created_at"), (uint64_t)INT64_MAX);
 	a->revision = read_u64(r, "revision");
 	read_why(r, a->why);
 	read_metadata(r, &a->metadata);

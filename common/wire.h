@@ -77,6 +77,7 @@ struct wire_assign {
 	struct id128 fs_uuid;
 	enum format_state format_state;
 	struct id128 owner, primary; /* nil: nobody */
+	int64_t created_at;	/* seconds since 1970 */
 	uint64_t revision;	/* of control's state; stamped when sent */
 	char why[WIRE_WHY_MAX];	/* of WAIT: who has it and what that node is doing */
 	struct json_object *metadata; /* of strings; NULL: none. Referenced */

@@ -63,6 +63,7 @@ static void send_order(struct decision *d, const struct node *n, const struct ad
 			.format_state = r->format_state,
 			.owner = r->owner,
 			.primary = r->primary,
+			.created_at = r->created_at,
 			.metadata = json_object_get(r->metadata),
 		} };
 

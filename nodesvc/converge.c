@@ -225,7 +225,7 @@ static void say(struct converge_out *out, enum ds_state state, const char *fmt, 
 static enum ds_state resting_state(const struct converge_seen *seen)
 {
 	if (seen->mounted)
-		return seen->read_only ? DS_FAULTY : DS_MOUNTED;
+		return seen->read_only || !seen->attached ? DS_FAULTY : DS_MOUNTED;
 	if (seen->attached)
 		return DS_ATTACHED;
 	return seen->volume ? DS_DETACHED : DS_WAITING;
@@ -384,7 +384,9 @@ static void plan_hold(const struct converge_in *in, struct converge_out *out)
 	const struct converge_seen *s = in->seen;
 
 	if (s->mounted) {
-		if (s->read_only)
+		if (!s->attached)
+			say(out, DS_FAULTY, "the device vanished under the mounted filesystem");
+		else if (s->read_only)
 			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error");
 		else
 			say(out, DS_MOUNTED, "as wished");

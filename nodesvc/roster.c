@@ -12,6 +12,7 @@ struct entry {
 	struct converge_running running;
 	uint64_t ticket;	  /* of the running step */
 	bool stuck_said;
+	bool fresh;		  /* what is shown changed beside state and why */
 	bool look;		  /* something happened: what is known is doubtful */
 	uint64_t due_ms;	  /* plan then; CONVERGE_NEVER */
 	uint64_t recheck_ms;
@@ -21,6 +22,7 @@ struct entry {
 	char why[WIRE_WHY_MAX];
 	struct roster_extra extra;
 	struct id128 owner, primary;
+	int64_t created_at;
 	struct json_object *metadata;
 	/* said in the present session */
 	bool said;
@@ -223,8 +225,10 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 		e->said = false;
 		return res;
 	}
+	e->fresh = true;
 	e->owner = order->owner;
 	e->primary = order->primary;
+	e->created_at = order->created_at;
 	if (order->metadata) {
 		json_object_put(e->metadata);
 		e->metadata = json_object_get(order->metadata);
@@ -233,6 +237,18 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 }
 
 /* ---- steps ---- */
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && STREQ(a, b));
+}
+
+static bool same_extra(const struct roster_extra *a, const struct roster_extra *b)
+{
+	return same_text(a->device, b->device) && same_text(a->mountpoint, b->mountpoint) &&
+	       same_text(a->holders, b->holders) && a->used_bytes == b->used_bytes &&
+	       a->available_bytes == b->available_bytes && id128_equal(a->fs_uuid, b->fs_uuid);
+}
 
 int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t ticket, int error,
 	const char *why, const struct converge_seen *observed, struct roster_extra *extra)
@@ -249,6 +265,7 @@ int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint
 	e->due_ms = now_ms;
 	e->recheck_ms = now_ms + RECHECK_MS * (80 + id128_hash(e->id) % 41) / 100;
 	if (observed) {
+		e->fresh |= !same_extra(&e->extra, extra);
 		roster_extra_done(&e->extra);
 		e->extra = *extra;
 		*extra = (struct roster_extra){ 0 };
@@ -354,14 +371,15 @@ static void show(struct entry *e, const struct converge_out *plan, uint64_t now_
 	/* Looking again is no news; what was known stays in sight until it is over. */
 	if (looking && e->since_ms && *e->why)
 		return;
-	if (e->state == plan->state && STREQ(e->why, plan->why))
+	if (e->state == plan->state && STREQ(e->why, plan->why) && !e->fresh)
 		return;
+	out->changed = grow(out->changed, out->n_changed, sizeof(*out->changed));
+	out->changed[out->n_changed++] = (struct roster_change){ e->id, e->state, plan->state };
 	if (e->state != plan->state)
 		e->since_ms = now_ms;
 	e->state = plan->state;
+	e->fresh = false;
 	snprintf(e->why, sizeof(e->why), "%s", plan->why);
-	out->changed = grow(out->changed, out->n_changed, sizeof(*out->changed));
-	out->changed[out->n_changed++] = e->id;
 }
 
 static void start(struct roster *r, struct entry *e, enum ds_step step, uint64_t now_ms,
@@ -448,6 +466,8 @@ int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_v
 		.primary = e->primary,
 		.metadata = e->metadata,
 		.since_ms = e->since_ms,
+		.looked_ms = e->seen.at_ms,
+		.created_at = e->created_at,
 		.next_retry_ms = e->again_ms,
 		.gone = is_gone(e),
 	};

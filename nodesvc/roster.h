@@ -28,12 +28,17 @@ struct roster_start {
 	struct converge_wish wish;
 };
 
+struct roster_change {
+	struct id128 dataset_id;
+	enum ds_state from, to; /* equal: only the words changed */
+};
+
 struct roster_out {
 	struct roster_start *starts;
 	size_t n_starts;
 	struct wire_msg *sends; /* reports, for the open session */
 	size_t n_sends;
-	struct id128 *changed;	/* whose view is new; look with roster_view() */
+	struct roster_change *changed; /* whose view is new; look with roster_view() */
 	size_t n_changed;
 	struct id128 *stuck;	/* whose running step is beyond its limit, said once each */
 	size_t n_stuck;
@@ -47,6 +52,8 @@ struct roster_view {
 	struct id128 owner, primary;
 	struct json_object *metadata;	/* or NULL */
 	uint64_t since_ms;		/* of the present state */
+	uint64_t looked_ms;		/* when it was last looked at */
+	int64_t created_at;		/* seconds since 1970; 0: not known */
 	uint64_t next_retry_ms;		/* CONVERGE_NEVER: none planned */
 	bool gone;			/* nothing to show any more */
 };

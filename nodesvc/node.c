@@ -1,0 +1,702 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "devmon.h"
+#include "fstree.h"
+#include "log.h"
+#include "node.h"
+#include "nodestate.h"
+#include "nodeview.h"
+#include "steps.h"
+#include "uplink.h"
+#include "vmount.h"
+#include "worker.h"
+
+#define ADOPT_RETRY_S 5	    /* the backend could not be listed: nothing is said until it can */
+#define SAVE_SEEN_S 5	    /* control's revision is a guard against old stores, not a ledger */
+#define TREE_RETRY_S 2
+
+struct running; /* a job and its place in the list */
+
+struct node {
+	const struct node_config *c;
+	struct event_base *base;
+	struct id128 uuid;
+	struct nodestate state;
+	struct step_env env;
+	struct roster *roster;
+	struct worker_pool *pool;
+	struct fstree *tree;
+	struct devmon *devmon;
+	struct uplink *uplink;
+	struct event *plan, *timer, *adopt_timer, *mounts, *save_timer, *tree_timer;
+	int mounts_fd;
+	struct running *running;
+	bool scanning, scan_again, saving, adopted, connected;
+	struct timespec connected_at;
+	char last_error[WIRE_WHY_MAX];
+	void (*on_ready)(void *userdata);
+	void *ready_userdata;
+};
+
+struct running {
+	struct running *next, **prev;
+	struct node *node;
+	struct worker_job *job;
+	struct step_job step;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* One plan follows, however many things happened. */
+static void plan_soon(struct node *n)
+{
+	event_active(n->plan, EV_TIMEOUT, 0);
+}
+
+static void after_s(struct event *ev, int seconds)
+{
+	struct timeval tv = { seconds, 0 };
+
+	event_add(ev, &tv);
+}
+
+/* ---- what is shown ---- */
+
+static void show_node(struct node *n)
+{
+	char control[512];
+	struct node_view v = {
+		.uuid = n->uuid,
+		.era = n->state.boot,
+		.control = control,
+		.connected = n->connected,
+		.connected_since_ms = nodeview_realtime_ms(&n->connected_at),
+		.version = FLOCKER_VERSION,
+		.backend = n->c->backend,
+		.last_error = n->last_error,
+	};
+
+	snprintf(control, sizeof(control), "%s:%u", n->c->control_hostname, n->c->control_port);
+	nodeview_count(n->roster, &v);
+	if (fstree_set_node(n->tree, &v) < 0)
+		(void)log_warning(ENOMEM, "the tree does not show the node's present state, ignoring");
+}
+
+static void show_change(struct node *n, const struct roster_change *c)
+{
+	struct roster_view v;
+
+	if (roster_view(n->roster, c->dataset_id, &v) < 0)
+		return;
+	if (v.gone) {
+		fstree_remove(n->tree, c->dataset_id);
+		if (c->from != c->to)
+			log_dataset(c->dataset_id, LOG_INFO, 0, "%s -> %s", ds_state_name(c->from),
+				ds_state_name(c->to));
+		return;
+	}
+	if (nodeview_show(n->tree, &v, now_ms()) < 0)
+		log_dataset(c->dataset_id, LOG_WARNING, ENOMEM, "the tree shows an old state, ignoring");
+	nodeview_tell(n->tree, c, &v);
+}
+
+/* ---- steps ---- */
+
+static void step_done(void *arg)
+{
+	struct running *r = arg;
+	struct node *n = r->node;
+	struct step_job *j = &r->step;
+
+	*r->prev = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	(void)roster_done(n->roster, now_ms(), j->start.dataset_id, j->start.ticket, j->error, j->why,
+		j->looked ? &j->seen : NULL, &j->extra);
+	free(r);
+	plan_soon(n);
+}
+
+static void step_on_worker(void *arg)
+{
+	struct running *r = arg;
+
+	steps_run(&r->step);
+}
+
+static void start_step(struct node *n, const struct roster_start *start)
+{
+	struct running *r = calloc(1, sizeof(*r));
+	struct roster_extra nothing = { 0 };
+
+	if (r) {
+		r->node = n;
+		r->step.env = &n->env;
+		r->step.start = *start;
+		if (worker_submit(n->pool, step_on_worker, step_done, r, &r->job) == 0) {
+			r->next = n->running;
+			r->prev = &n->running;
+			if (r->next)
+				r->next->prev = &r->next;
+			n->running = r;
+			return;
+		}
+	}
+	free(r);
+	(void)roster_done(n->roster, now_ms(), start->dataset_id, start->ticket, ENOMEM, NULL, NULL,
+		&nothing);
+}
+
+static void write_off(struct node *n, struct id128 dataset_id)
+{
+	for (struct running *r = n->running; r; r = r->next) {
+		if (!id128_equal(r->step.start.dataset_id, dataset_id))
+			continue;
+		log_dataset(dataset_id, LOG_ERR, 0, "%s does not return: its worker is written off, and "
+						    "other datasets go on",
+			ds_step_name(r->step.start.step));
+		worker_write_off(n->pool, r->job);
+	}
+}
+
+static void on_plan(evutil_socket_t fd, short what, void *userdata)
+{
+	struct node *n = userdata;
+	struct roster_out out;
+	uint64_t now = now_ms(), wake;
+
+	roster_run(n->roster, now, &out);
+	for (size_t i = 0; i < out.n_starts; i++)
+		start_step(n, &out.starts[i]);
+	for (size_t i = 0; i < out.n_sends; i++)
+		uplink_send(n->uplink, &out.sends[i]);
+	for (size_t i = 0; i < out.n_stuck; i++)
+		write_off(n, out.stuck[i]);
+	for (size_t i = 0; i < out.n_changed; i++)
+		show_change(n, &out.changed[i]);
+	if (out.n_changed)
+		show_node(n);
+	roster_out_done(&out);
+
+	wake = roster_next_wake(n->roster);
+	if (wake == CONVERGE_NEVER) {
+		event_del(n->timer);
+		return;
+	}
+	now = now_ms();
+	wake = wake > now ? wake - now : 0;
+	event_add(n->timer, &(struct timeval){ (time_t)(wake / 1000),
+		(suseconds_t)(wake % 1000 * 1000) });
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *userdata)
+{
+	plan_soon(userdata);
+}
+
+/* ---- the mount table: what changed there is looked at, dataset by dataset ---- */
+
+struct scan {
+	struct node *node;
+	const char *mount_root;
+	struct vmount_entry *list;
+	size_t n;
+	int error;
+};
+
+static void scan_mounts(struct node *n);
+
+static void scan_on_worker(void *arg)
+{
+	struct scan *s = arg;
+
+	s->error = vmount_list(s->mount_root, &s->list, &s->n);
+}
+
+static const struct vmount_entry *mount_of(const struct scan *s, struct id128 id)
+{
+	char name[ID128_TEXT];
+
+	id128_format(id, name);
+	for (size_t i = 0; i < s->n; i++)
+		if (STREQ(s->list[i].name, name))
+			return &s->list[i];
+	return NULL;
+}
+
+static void compare_mount(struct id128 id, void *userdata)
+{
+	const struct scan *s = userdata;
+	const struct vmount_entry *m = mount_of(s, id);
+	struct roster_view v;
+
+	if (roster_view(s->node->roster, id, &v) < 0 || v.gone)
+		return;
+	if (v.status.mounted != (m != NULL) || (m && m->read_only && v.status.state != DS_FAULTY))
+		roster_touch(s->node->roster, now_ms(), id);
+}
+
+static void scan_done(void *arg)
+{
+	struct scan *s = arg;
+	struct node *n = s->node;
+
+	n->scanning = false;
+	if (s->error < 0)
+		roster_touch_all(n->roster, now_ms());
+	else
+		roster_each(n->roster, compare_mount, s);
+	free(s->list);
+	free(s);
+	if (n->scan_again)
+		scan_mounts(n);
+	plan_soon(n);
+}
+
+static void scan_mounts(struct node *n)
+{
+	struct scan *s;
+
+	n->scan_again = n->scanning;
+	if (n->scanning)
+		return;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return;
+	s->node = n;
+	s->mount_root = n->c->mount_root;
+	n->scanning = worker_submit(n->pool, scan_on_worker, scan_done, s, NULL) == 0;
+	if (!n->scanning)
+		free(s);
+}
+
+static void on_mounts(evutil_socket_t fd, short what, void *userdata)
+{
+	scan_mounts(userdata);
+}
+
+/* ---- devices ---- */
+
+struct device_search {
+	struct node *node;
+	char path[64];
+};
+
+static void touch_if_on_device(struct id128 id, void *userdata)
+{
+	struct device_search *s = userdata;
+	struct roster_view v;
+
+	if (roster_view(s->node->roster, id, &v) == 0 && v.status.device &&
+		STREQ(v.status.device, s->path))
+		roster_touch(s->node->roster, now_ms(), id);
+}
+
+/* Where the rules do not name the dataset (no udevd, or the device lost its image), its device does. */
+static void on_device(const struct devmon_event *ev, void *userdata)
+{
+	struct node *n = userdata;
+	struct device_search s = { .node = n };
+
+	if (id128_is_nil(ev->dataset_id)) {
+		snprintf(s.path, sizeof(s.path), "/dev/%s", ev->name);
+		roster_each(n->roster, touch_if_on_device, &s);
+	} else {
+		roster_touch(n->roster, now_ms(), ev->dataset_id);
+	}
+	plan_soon(n);
+}
+
+static void on_overrun(void *userdata)
+{
+	struct node *n = userdata;
+
+	(void)log_warning(0, "device events were lost in a burst; all datasets are looked at again");
+	roster_touch_all(n->roster, now_ms());
+	plan_soon(n);
+}
+
+/* ---- control ---- */
+
+static void on_hello(struct wire_hello *h, void *userdata)
+{
+	struct node *n = userdata;
+	struct driver_desc d;
+
+	h->version = strdup(FLOCKER_VERSION);
+	h->host = n->state.host;
+	h->boot = n->state.boot;
+	h->address = n->c->address ? strdup(n->c->address) : NULL;
+	h->backend = strdup(n->c->backend);
+	h->shared = n->env.ops->describe(n->env.driver, &d) == 0 && d.shared;
+	roster_hello(n->roster, h);
+}
+
+static void on_up(void *userdata)
+{
+	struct node *n = userdata;
+
+	log_info("connected to control at %s:%u", n->c->control_hostname, n->c->control_port);
+	n->connected = true;
+	n->last_error[0] = '\0';
+	clock_gettime(CLOCK_MONOTONIC, &n->connected_at);
+	roster_connected(n->roster, now_ms());
+	after_s(n->save_timer, 0);
+	show_node(n);
+	plan_soon(n);
+}
+
+static void on_down(const char *why, void *userdata)
+{
+	struct node *n = userdata;
+
+	/* Each reason once, not each attempt. */
+	if (n->connected || !STREQ(why, n->last_error))
+		(void)log_warning(0, "no session with control at %s:%u: %s; what is here is kept",
+			n->c->control_hostname, n->c->control_port, why);
+	if (n->connected)
+		clock_gettime(CLOCK_MONOTONIC, &n->connected_at);
+	snprintf(n->last_error, sizeof(n->last_error), "%s", why);
+	n->connected = false;
+	roster_disconnected(n->roster, now_ms());
+	show_node(n);
+	plan_soon(n);
+}
+
+static void on_order(const struct wire_assign *o, void *userdata)
+{
+	struct node *n = userdata;
+	int r = roster_order(n->roster, now_ms(), o);
+
+	if (r < 0)
+		log_dataset(o->dataset_id, LOG_WARNING, r, "refused the order to %s under epoch %" PRIu64,
+			wish_kind_name(o->wish), o->epoch);
+	if (!event_pending(n->save_timer, EV_TIMEOUT, NULL))
+		after_s(n->save_timer, SAVE_SEEN_S);
+	plan_soon(n);
+}
+
+/* ---- what control was seen at, remembered ---- */
+
+struct save {
+	struct node *node;
+	char *directory;
+	uint64_t incarnation, revision;
+	int error;
+};
+
+static void save_on_worker(void *arg)
+{
+	struct save *s = arg;
+
+	s->error = nodestate_save(s->directory, s->incarnation, s->revision);
+}
+
+static void save_done(void *arg)
+{
+	struct save *s = arg;
+	struct node *n = s->node;
+
+	n->saving = false;
+	if (s->error < 0) {
+		(void)log_warning(s->error, "cannot write %s/control; trying again", s->directory);
+		after_s(n->save_timer, SAVE_SEEN_S);
+	} else {
+		n->state.incarnation = s->incarnation;
+		n->state.revision = s->revision;
+	}
+	free(s->directory);
+	free(s);
+}
+
+static void on_save(evutil_socket_t fd, short what, void *userdata)
+{
+	struct node *n = userdata;
+	struct save *s;
+
+	if (n->saving) {
+		after_s(n->save_timer, SAVE_SEEN_S);
+		return;
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return;
+	s->node = n;
+	s->directory = strdup(n->state.directory);
+	uplink_seen(n->uplink, &s->incarnation, &s->revision);
+	n->saving = s->directory && (s->incarnation != n->state.incarnation ||
+			s->revision != n->state.revision) &&
+		    worker_submit(n->pool, save_on_worker, save_done, s, NULL) == 0;
+	if (!n->saving) {
+		free(s->directory);
+		free(s);
+	}
+}
+
+/* ---- adoption: what is claimed here, before a word is said to control ---- */
+
+struct adoption {
+	struct node *node;
+	const struct step_env *env;
+	struct driver_volume *list;
+	size_t n;
+	int error;
+};
+
+static void adopt_on_worker(void *arg)
+{
+	struct adoption *a = arg;
+
+	a->error = a->env->ops->list(a->env->driver, &a->list, &a->n);
+}
+
+static void adopt_done(void *arg)
+{
+	struct adoption *a = arg;
+	struct node *n = a->node;
+	size_t found = 0;
+
+	if (a->error < 0) {
+		/* A hello that names nothing gives everything back: so none is said. */
+		(void)log_error(a->error, "cannot list the volumes of backend %s; control is not told "
+					  "anything until that works", n->c->backend);
+		snprintf(n->last_error, sizeof(n->last_error), "cannot list the volumes of the backend: %s",
+			strerror(-a->error));
+		after_s(n->adopt_timer, ADOPT_RETRY_S);
+		show_node(n);
+	} else {
+		for (size_t i = 0; i < a->n; i++) {
+			const struct driver_volume *v = &a->list[i];
+
+			if (v->place != DRIVER_HERE)
+				continue;
+			roster_adopt(n->roster, now_ms(), v->dataset_id, v->volume_id, v->epoch);
+			found++;
+		}
+		log_info("%zu volume%s claimed here found on backend %s", found, found == 1 ? "" : "s",
+			n->c->backend);
+		n->adopted = true;
+		show_node(n);
+		plan_soon(n);
+		uplink_start(n->uplink);
+		n->on_ready(n->ready_userdata);
+	}
+	free(a->list);
+	free(a);
+}
+
+static void on_adopt(evutil_socket_t fd, short what, void *userdata)
+{
+	struct node *n = userdata;
+	struct adoption *a = calloc(1, sizeof(*a));
+
+	if (a) {
+		a->node = n;
+		a->env = &n->env;
+		if (worker_submit(n->pool, adopt_on_worker, adopt_done, a, NULL) == 0)
+			return;
+		free(a);
+	}
+	after_s(n->adopt_timer, ADOPT_RETRY_S);
+}
+
+/* ---- the tree ---- */
+
+static void on_tree_timer(evutil_socket_t fd, short what, void *userdata)
+{
+	struct node *n = userdata;
+	char why[512] = "";
+	int r = fstree_mount(n->tree, why, sizeof(why));
+
+	if (r < 0) {
+		(void)log_warning(r, "the status tree is down: %s; trying again", why);
+		after_s(n->tree_timer, TREE_RETRY_S);
+	}
+}
+
+static void on_tree_gone(void *userdata)
+{
+	struct node *n = userdata;
+
+	log_notice("the status tree was taken down from outside; it is mounted again");
+	after_s(n->tree_timer, 0);
+}
+
+/* ---- beginning and end ---- */
+
+static int open_driver(struct node *n, char *why, size_t size)
+{
+	struct driver_node self = { n->uuid, n->state.host, n->state.boot };
+	_cleanup_free_ struct driver_option *options = NULL;
+	_cleanup_free_ char *error = NULL;
+	int r;
+
+	n->env.ops = driver_find(n->c->backend);
+	if (!n->env.ops) {
+		snprintf(why, size, "there is no backend '%s'; this version has: %s", n->c->backend,
+			driver_names());
+		return -EINVAL;
+	}
+	options = calloc(n->c->n_options + 1, sizeof(*options));
+	if (!options)
+		return -ENOMEM;
+	for (size_t i = 0; i < n->c->n_options; i++)
+		options[i] = (struct driver_option){ n->c->options[i].key, n->c->options[i].value,
+			n->c->options[i].line };
+	r = n->env.ops->open(&self, options, n->c->n_options, &n->env.driver, &error);
+	if (r < 0)
+		snprintf(why, size, "backend %s: %s", n->c->backend, error ? error : strerror(-r));
+	return r;
+}
+
+static int make_tree(struct node *n, char *why, size_t size)
+{
+	char tree[4096], bind[4096];
+	struct fstree_config c = { .mountpoint = tree, .bind_target = bind, .group = "flocker",
+		.priority = PRIO_TREE, .on_gone = on_tree_gone, .userdata = n };
+
+	snprintf(tree, sizeof(tree), "%s/datasets", n->c->mount_root);
+	snprintf(bind, sizeof(bind), "%s/datasets", n->c->run_directory);
+	return fstree_new(n->base, &c, &n->tree, why, size);
+}
+
+static struct event *new_event(struct node *n, int fd, short what, event_callback_fn fn, int prio)
+{
+	struct event *ev = event_new(n->base, fd, what, fn, n);
+
+	if (ev)
+		event_priority_set(ev, prio);
+	return ev;
+}
+
+static int make_events(struct node *n)
+{
+	n->mounts_fd = vmount_monitor_fd();
+	if (n->mounts_fd < 0)
+		return n->mounts_fd;
+	n->plan = new_event(n, -1, 0, on_plan, PRIO_PLAN);
+	n->timer = new_event(n, -1, 0, on_timer, PRIO_PLAN);
+	n->adopt_timer = new_event(n, -1, 0, on_adopt, PRIO_PLAN);
+	n->save_timer = new_event(n, -1, 0, on_save, PRIO_PLAN);
+	n->tree_timer = new_event(n, -1, 0, on_tree_timer, PRIO_TREE);
+	/* mountinfo says POLLPRI | POLLERR; libevent's epoll back end reports errors as readable. */
+	n->mounts = new_event(n, n->mounts_fd, EV_READ | EV_PERSIST | EV_ET, on_mounts, PRIO_UEVENT);
+	if (!n->plan || !n->timer || !n->adopt_timer || !n->save_timer || !n->tree_timer || !n->mounts)
+		return -ENOMEM;
+	return event_add(n->mounts, NULL) < 0 ? -EIO : 0;
+}
+
+static int make_uplink(struct node *n, SSL_CTX *ctx)
+{
+	static const struct uplink_callbacks cbs = { on_hello, on_up, on_down, on_order };
+	struct uplink_config c = {
+		.host = n->c->control_hostname,
+		.port = n->c->control_port,
+		.address = n->c->address,
+		.ctx = ctx,
+		.incarnation = n->state.incarnation,
+		.revision = n->state.revision,
+	};
+
+	return uplink_new(n->base, &c, &cbs, n, &n->uplink);
+}
+
+static int make_devmon(struct node *n, char *why, size_t size)
+{
+	struct devmon_config c = { .priority = PRIO_UEVENT, .on_device = on_device,
+		.on_rescan = on_overrun, .userdata = n };
+	int r = devmon_new(n->base, &c, &n->devmon);
+
+	if (r < 0)
+		snprintf(why, size, "cannot listen to device events: %s", strerror(-r));
+	return r;
+}
+
+int node_new(struct event_base *base, const struct node_config *c, struct id128 uuid, SSL_CTX *ctx,
+	struct node **ret, char *why, size_t size)
+{
+	struct node *n = calloc(1, sizeof(*n));
+	int r;
+
+	if (!n)
+		return -ENOMEM;
+	n->c = c;
+	n->base = base;
+	n->uuid = uuid;
+	n->mounts_fd = -EBADF;
+	n->state.lock_fd = -EBADF;
+	n->env.mount_root = c->mount_root;
+	n->env.mount_options = c->mount_options;
+	clock_gettime(CLOCK_MONOTONIC, &n->connected_at);
+
+	r = nodestate_open(c->state_directory, &n->state, why, size);
+	if (r == 0)
+		r = open_driver(n, why, size);
+	if (r == 0)
+		r = roster_new(&n->roster);
+	if (r == 0)
+		r = worker_pool_new(base, PRIO_JOB, &n->pool);
+	if (r == 0)
+		r = make_tree(n, why, size);
+	if (r == 0)
+		r = make_events(n);
+	if (r == 0)
+		r = make_devmon(n, why, size);
+	if (r == 0)
+		r = make_uplink(n, ctx);
+	if (r < 0) {
+		node_free(n);
+		return r;
+	}
+	show_node(n);
+	*ret = n;
+	return 0;
+}
+
+void node_start(struct node *n, void (*on_ready)(void *userdata), void *userdata)
+{
+	n->on_ready = on_ready;
+	n->ready_userdata = userdata;
+	after_s(n->adopt_timer, 0);
+}
+
+unsigned int node_stop(struct node *n)
+{
+	struct node_view v = { 0 };
+
+	uplink_stop(n->uplink, "the node's daemon is stopped; its mounts stay");
+	nodeview_count(n->roster, &v);
+	return v.mounted;
+}
+
+struct node *node_free(struct node *n)
+{
+	struct event **events[] = { &n->plan, &n->timer, &n->adopt_timer, &n->save_timer, &n->tree_timer,
+		&n->mounts };
+
+	uplink_free(n->uplink);
+	devmon_free(n->devmon);
+	fstree_free(n->tree);
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+		if (*events[i])
+			event_free(*events[i]);
+	close_keep_errno(n->mounts_fd);
+	worker_pool_free(n->pool);
+	roster_free(n->roster);
+	/* A worker that never returned still uses the driver. */
+	if (n->env.driver && !n->running)
+		n->env.ops->close(n->env.driver);
+	nodestate_done(&n->state);
+	if (!n->running)
+		free(n);
+	return NULL;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node.h - the node daemon: everything that happens is fed to the roster, and what the roster
+ * answers is carried out. One loop, workers for what blocks.
+ */
+#pragma once
+
+#include <event2/event.h>
+
+#include "config.h"
+#include "conn.h"
+
+/* Lower runs first; every line says why it stands where it does. */
+enum node_prio {
+	PRIO_SIGNAL, /* SIGTERM closes the doors before anyone else walks in */
+	PRIO_UEVENT, /* a vanished disk is known before a job reports on it */
+	PRIO_JOB,    /* finished work is booked before new work is planned */
+	PRIO_LINK,   /* control's orders; libevent's default for connections is the middle */
+	PRIO_PLAN,   /* one plan for all that the lines above brought */
+	PRIO_TREE,   /* readers see the world that the lines above left */
+	PRIO_MAX = 7,
+};
+static_assert(PRIO_LINK == PRIO_MAX / 2, "connections get the middle priority by themselves");
+
+struct node;
+
+/**
+ * node_new() - the state directory locked, the backend open, the tree mounted; nothing else touched
+ * @c: borrowed until node_free()
+ * @uuid: of the node's certificate
+ * @ctx: TLS of the link to control, borrowed
+ * @why: on failure one line: what is wrong and what would be right
+ *
+ * Blocks on the state directory and the mounts of the tree. Returns: 0 or negative errno.
+ */
+int node_new(struct event_base *base, const struct node_config *c, struct id128 uuid, SSL_CTX *ctx,
+	struct node **ret, char *why, size_t size);
+struct node *node_free(struct node *n);
+
+/* Looks for what is claimed here, then dials control. @on_ready: once, when adoption is done. */
+void node_start(struct node *n, void (*on_ready)(void *userdata), void *userdata);
+
+/* Says bye; mounts stay. Returns how many datasets stay mounted. */
+unsigned int node_stop(struct node *n);

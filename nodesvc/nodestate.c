@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "nodestate.h"
+
+#define TEXT_MAX 128
+
+static int read_text(const char *path, char buf[TEXT_MAX])
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, TEXT_MAX - 1);
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+	return 0;
+}
+
+/* Whole and durable, or as before: temporary file, fsync, rename, fsync of the directory. */
+static int write_text(const char *directory, const char *name, const char *text)
+{
+	_cleanup_close_ int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
+	char temporary[64];
+	size_t len = strlen(text);
+
+	if (dir < 0)
+		return -errno;
+	snprintf(temporary, sizeof(temporary), "%s.new", name);
+	fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, len) != (ssize_t)len)
+		return errno ? -errno : -EIO;
+	if (fsync(fd) < 0 || renameat(dir, temporary, dir, name) < 0 || fsync(dir) < 0)
+		return -errno;
+	return 0;
+}
+
+static int make_directories(const char *path)
+{
+	char *copy = strdup(path);
+	int r = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	for (char *p = copy + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+			r = -errno;
+		*p = '/';
+	}
+	if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+		r = -errno;
+	free(copy);
+	return r;
+}
+
+static int read_or_make_host(struct nodestate *s, char *why, size_t size)
+{
+	char path[4096], text[TEXT_MAX];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/host", s->directory);
+	r = read_text(path, text);
+	if (r == 0) {
+		r = id128_parse(text, &s->host);
+		if (r == 0)
+			return 0;
+		snprintf(why, size, "%s holds no UUID: this machine's identity is damaged. If no other "
+				    "machine uses this node's certificate, remove the file and say "
+				    "flockerctl node replace", path);
+		return -EBADMSG;
+	}
+	if (r != -ENOENT)
+		goto failed;
+	r = id128_random(&s->host);
+	if (r < 0)
+		goto failed;
+	snprintf(text, sizeof(text), "%s\n", ID128_STR(s->host));
+	r = write_text(s->directory, "host", text);
+	if (r == 0)
+		return 0;
+failed:
+	snprintf(why, size, "%s: %s", path, strerror(-r));
+	return r;
+}
+
+static int read_control(struct nodestate *s, char *why, size_t size)
+{
+	char path[4096], text[TEXT_MAX];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/control", s->directory);
+	r = read_text(path, text);
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0 && sscanf(text, "%" SCNu64 " %" SCNu64, &s->incarnation, &s->revision) == 2)
+		return 0;
+	snprintf(why, size, "%s does not hold two numbers; remove it to trust control's present state",
+		path);
+	return r < 0 ? r : -EBADMSG;
+}
+
+int nodestate_open(const char *directory, struct nodestate *ret, char *why, size_t size)
+{
+	struct nodestate s = { .lock_fd = -EBADF };
+	char path[4096], text[TEXT_MAX];
+	int r;
+
+	r = make_directories(directory);
+	if (r < 0) {
+		snprintf(why, size, "cannot make the state directory %s: %s", directory, strerror(-r));
+		return r;
+	}
+	s.directory = strdup(directory);
+	if (!s.directory)
+		return -ENOMEM;
+	snprintf(path, sizeof(path), "%s/lock", directory);
+	s.lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s.lock_fd < 0 || flock(s.lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+		if (r == -EBUSY)
+			snprintf(why, size, "another flocker-node uses the state directory %s: each "
+					    "needs its own", directory);
+		else
+			snprintf(why, size, "%s: %s", path, strerror(-r));
+		goto failed;
+	}
+	r = read_or_make_host(&s, why, size);
+	if (r == 0)
+		r = read_control(&s, why, size);
+	if (r < 0)
+		goto failed;
+	r = read_text("/proc/sys/kernel/random/boot_id", text);
+	if (r == 0)
+		r = id128_parse(text, &s.boot);
+	if (r < 0) {
+		snprintf(why, size, "cannot read the kernel's boot_id: %s", strerror(-r));
+		goto failed;
+	}
+	*ret = s;
+	return 0;
+
+failed:
+	nodestate_done(&s);
+	return r;
+}
+
+void nodestate_done(struct nodestate *s)
+{
+	free(s->directory);
+	close_keep_errno(s->lock_fd);
+	*s = (struct nodestate){ .lock_fd = -EBADF };
+}
+
+int nodestate_save(const char *directory, uint64_t incarnation, uint64_t revision)
+{
+	char text[TEXT_MAX];
+
+	snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 "\n", incarnation, revision);
+	return write_text(directory, "control", text);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "log.h"
+#include "nodeview.h"
+
+static int64_t in_ms(const struct timespec *t)
+{
+	return (int64_t)t->tv_sec * 1000 + t->tv_nsec / 1000000;
+}
+
+int64_t nodeview_realtime_ms(const struct timespec *monotonic)
+{
+	struct timespec mono, real;
+
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	clock_gettime(CLOCK_REALTIME, &real);
+	return in_ms(&real) - (in_ms(&mono) - in_ms(monotonic));
+}
+
+struct count {
+	const struct roster *roster;
+	struct node_view *v;
+};
+
+static void count_one(struct id128 id, void *userdata)
+{
+	struct count *c = userdata;
+	struct roster_view v;
+
+	if (roster_view(c->roster, id, &v) < 0 || v.gone)
+		return;
+	c->v->datasets++;
+	c->v->mounted += v.status.mounted;
+	switch (v.status.state) {
+	case DS_FAILED:
+	case DS_BLOCKED:
+	case DS_LOST:
+	case DS_FAULTY:
+		c->v->troubled++;
+		break;
+	default:
+		break;
+	}
+}
+
+void nodeview_count(const struct roster *r, struct node_view *v)
+{
+	struct count c = { r, v };
+
+	v->datasets = v->mounted = v->troubled = 0;
+	roster_each(r, count_one, &c);
+}
+
+static const char *name_of(struct json_object *metadata)
+{
+	struct json_object *name;
+
+	if (!metadata || !json_object_object_get_ex(metadata, "name", &name))
+		return NULL;
+	return json_object_get_string(name);
+}
+
+int nodeview_show(struct fstree *tree, const struct roster_view *v, uint64_t now_ms)
+{
+	const struct wire_status *s = &v->status;
+	struct timespec real;
+	char error[WIRE_WHY_MAX + 64] = "";
+	int64_t now;
+	bool ordered = v->wish->kind == WISH_HOLD || v->wish->kind == WISH_RELEASE ||
+		       v->wish->kind == WISH_DESTROY;
+
+	clock_gettime(CLOCK_REALTIME, &real);
+	now = in_ms(&real);
+	if (s->error)
+		snprintf(error, sizeof(error), "%s: %s", ds_step_name(s->step),
+			*v->last->why ? v->last->why : strerror(s->error));
+	return fstree_set(tree, &(struct ds_view){
+		.dataset_id = s->dataset_id,
+		.name = name_of(v->metadata),
+		.created_at = v->created_at,
+		.state = s->state,
+		.wanted = v->wish->kind,
+		.why = s->why,
+		.since_ms = now - (int64_t)(now_ms - v->since_ms),
+		.owner = v->owner,
+		.primary = v->primary,
+		.epoch = s->epoch,
+		.size_bytes = s->size_bytes,
+		.used_bytes = s->used_bytes,
+		.available_bytes = s->available_bytes,
+		.used_at_ms = s->used_bytes ? now - (int64_t)(now_ms - v->looked_ms) : 0,
+		.device = s->device,
+		.filesystem = ordered ? fs_kind_name(v->wish->filesystem) : NULL,
+		.fs_uuid = s->fs_uuid,
+		.mountpoint = s->mountpoint,
+		.holders = s->holders,
+		.last_error = error,
+		.metadata = v->metadata,
+	});
+}
+
+static int level_of(enum ds_state state)
+{
+	switch (state) {
+	case DS_LOST:
+	case DS_FAULTY:
+	case DS_BLOCKED:
+		return LOG_ERR;
+	case DS_FAILED:
+		return LOG_WARNING;
+	default:
+		return LOG_INFO;
+	}
+}
+
+void nodeview_tell(struct fstree *tree, const struct roster_change *c, const struct roster_view *v)
+{
+	char line[WIRE_WHY_MAX + 64];
+
+	if (c->from == c->to)
+		return;
+	snprintf(line, sizeof(line), "%s -> %s: %s", ds_state_name(c->from), ds_state_name(c->to),
+		v->status.why);
+	log_dataset(c->dataset_id, level_of(c->to), 0, "%s", line);
+	(void)fstree_event(tree, c->dataset_id, line);
+}

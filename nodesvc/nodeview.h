@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nodeview.h - from the roster's view to the status tree and the log. On the loop; never blocks.
+ */
+#pragma once
+
+#include <time.h>
+
+#include "fstree.h"
+#include "roster.h"
+
+/* A moment of CLOCK_MONOTONIC as milliseconds since 1970. */
+int64_t nodeview_realtime_ms(const struct timespec *monotonic);
+
+/* Fills datasets, mounted and troubled. */
+void nodeview_count(const struct roster *r, struct node_view *v);
+
+/* As fstree_set(). */
+int nodeview_show(struct fstree *tree, const struct roster_view *v, uint64_t now_ms);
+
+/* One line a state change, to the log and to the dataset's events. */
+void nodeview_tell(struct fstree *tree, const struct roster_change *c, const struct roster_view *v);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * uplink.h - a node's session with control: dial, hello, welcome, heartbeat, and again.
+ *
+ *   waiting --timer--> dialling --open: hello--> greeting --welcome--> up
+ *      ^                   |                        |                   |
+ *      +-------------------+------------------------+-------------------+  closed, silent, refused
+ *
+ * Waits at first 200 ms, then longer up to 5 s, each +-20 %. On the loop; nothing blocks.
+ */
+#pragma once
+
+#include "conn.h"
+
+struct uplink;
+
+struct uplink_config {
+	const char *host;     /* borrowed, as all here, until uplink_free() */
+	uint16_t port;
+	const char *address;  /* to dial from, or NULL */
+	SSL_CTX *ctx;
+	uint64_t incarnation, revision; /* the highest of control seen before */
+};
+
+struct uplink_callbacks {
+	/* Fills what hello says of this node and what it holds. */
+	void (*on_hello)(struct wire_hello *hello, void *userdata);
+	/* Welcomed. @incarnation and @revision are new highs to be remembered. */
+	void (*on_up)(void *userdata);
+	void (*on_down)(const char *why, void *userdata); /* after on_up, or when an attempt failed */
+	void (*on_order)(const struct wire_assign *order, void *userdata);
+};
+
+/* Does not dial yet. 0 or -ENOMEM. */
+int uplink_new(struct event_base *base, const struct uplink_config *c,
+	const struct uplink_callbacks *cbs, void *userdata, struct uplink **ret);
+struct uplink *uplink_free(struct uplink *u);
+
+/* Dial now and keep dialling. */
+void uplink_start(struct uplink *u);
+
+/* Says bye with @reason; no more dialling, and no more callbacks. */
+void uplink_stop(struct uplink *u, const char *reason);
+
+/* Sends one message of the session; its failure ends the session, and the next hello repairs it. */
+void uplink_send(struct uplink *u, const struct wire_msg *m);
+
+/* The highest incarnation and revision seen. */
+void uplink_seen(const struct uplink *u, uint64_t *ret_incarnation, uint64_t *ret_revision);

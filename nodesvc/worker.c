@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <linux/close_range.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#include "worker.h"
+
+#define WORKER_STACK (512 * KIB) /* libmount's and libblkid's buffers are on the heap */
+
+struct worker_job {
+	struct worker_job *next;
+	void (*run)(void *arg);
+	void (*done)(void *arg);
+	void *arg;
+	bool running, written_off;
+};
+
+struct worker_pool {
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	struct worker_job *queue, **queue_end, *finished, **finished_end;
+	size_t n_threads, n_idle, n_written_off, n_pending;
+	bool closing;
+	int event_fd;
+	struct event *event;
+};
+
+/* Everything but standard streams and the descriptor that tells of results goes. */
+static void leave_descriptors(int keep)
+{
+	(void)close_range(3, (unsigned int)keep - 1, CLOSE_RANGE_UNSHARE);
+	(void)close_range((unsigned int)keep + 1, ~0U, CLOSE_RANGE_UNSHARE);
+}
+
+static struct worker_job *next_job(struct worker_pool *p)
+{
+	struct worker_job *j;
+
+	while (!p->queue && !p->closing) {
+		if (p->n_idle > 0) {
+			return NULL; /* one idle thread is enough to wait */
+		}
+		p->n_idle++;
+		pthread_cond_wait(&p->work, &p->lock);
+		p->n_idle--;
+	}
+	if (p->closing)
+		return NULL;
+	j = p->queue;
+	p->queue = j->next;
+	if (!p->queue)
+		p->queue_end = &p->queue;
+	j->running = true;
+	return j;
+}
+
+static void finish(struct worker_pool *p, struct worker_job *j)
+{
+	j->running = false;
+	j->next = NULL;
+	*p->finished_end = j;
+	p->finished_end = &j->next;
+	if (j->written_off) {
+		p->n_written_off--;
+		j->written_off = false;
+	}
+	(void)eventfd_write(p->event_fd, 1);
+}
+
+static void *worker(void *userdata)
+{
+	struct worker_pool *p = userdata;
+	struct worker_job *j;
+
+	leave_descriptors(p->event_fd);
+	pthread_mutex_lock(&p->lock);
+	while ((j = next_job(p))) {
+		pthread_mutex_unlock(&p->lock);
+		j->run(j->arg);
+		pthread_mutex_lock(&p->lock);
+		if (p->closing)
+			break; /* nobody is there to take it */
+		finish(p, j);
+	}
+	p->n_threads--;
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+static void start_thread(struct worker_pool *p)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	sigset_t all, old;
+
+	/* Signals are the loop's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, WORKER_STACK);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	if (pthread_create(&thread, &attr, worker, p) == 0)
+		p->n_threads++;
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+/* With the lock held: somebody has to take what waits. Without a thread it waits for the next end. */
+static void see_to_queue(struct worker_pool *p)
+{
+	if (!p->queue)
+		return;
+	if (p->n_idle)
+		pthread_cond_signal(&p->work);
+	else if (p->n_threads - p->n_written_off < WORKER_BUSY_MAX)
+		start_thread(p);
+}
+
+static void on_finished(evutil_socket_t fd, short what, void *userdata)
+{
+	struct worker_pool *p = userdata;
+	struct worker_job *list;
+	eventfd_t ignored;
+
+	(void)eventfd_read(fd, &ignored);
+	pthread_mutex_lock(&p->lock);
+	list = p->finished;
+	p->finished = NULL;
+	p->finished_end = &p->finished;
+	see_to_queue(p);
+	pthread_mutex_unlock(&p->lock);
+	while (list) {
+		struct worker_job *j = list;
+
+		list = j->next;
+		p->n_pending--;
+		j->done(j->arg);
+		free(j);
+	}
+}
+
+int worker_pool_new(struct event_base *base, int priority, struct worker_pool **ret)
+{
+	struct worker_pool *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	p->queue_end = &p->queue;
+	p->finished_end = &p->finished;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->work, NULL);
+	p->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (p->event_fd < 0) {
+		int r = -errno;
+
+		free(p);
+		return r;
+	}
+	p->event = event_new(base, p->event_fd, EV_READ | EV_PERSIST, on_finished, p);
+	if (!p->event || event_priority_set(p->event, priority) < 0 || event_add(p->event, NULL) < 0) {
+		worker_pool_free(p);
+		return -ENOMEM;
+	}
+	*ret = p;
+	return 0;
+}
+
+struct worker_pool *worker_pool_free(struct worker_pool *p)
+{
+	bool alone;
+
+	if (!p)
+		return NULL;
+	pthread_mutex_lock(&p->lock);
+	p->closing = true;
+	pthread_cond_broadcast(&p->work);
+	alone = p->n_threads == 0;
+	pthread_mutex_unlock(&p->lock);
+	if (p->event)
+		event_free(p->event);
+	if (alone) {
+		close(p->event_fd);
+		pthread_cond_destroy(&p->work);
+		pthread_mutex_destroy(&p->lock);
+		free(p);
+	}
+	return NULL;
+}
+
+int worker_submit(struct worker_pool *p, void (*run)(void *arg), void (*done)(void *arg), void *arg,
+	struct worker_job **ret)
+{
+	struct worker_job *j = calloc(1, sizeof(*j));
+
+	if (!j)
+		return -ENOMEM;
+	*j = (struct worker_job){ .run = run, .done = done, .arg = arg };
+	pthread_mutex_lock(&p->lock);
+	*p->queue_end = j;
+	p->queue_end = &j->next;
+	p->n_pending++;
+	see_to_queue(p);
+	pthread_mutex_unlock(&p->lock);
+	if (ret)
+		*ret = j;
+	return 0;
+}
+
+void worker_write_off(struct worker_pool *p, struct worker_job *j)
+{
+	pthread_mutex_lock(&p->lock);
+	if (j->running && !j->written_off) {
+		j->written_off = true;
+		p->n_written_off++;
+	}
+	see_to_queue(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+size_t worker_pending(const struct worker_pool *p)
+{
+	return p->n_pending;
+}
