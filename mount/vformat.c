@@ -9,6 +9,7 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
@@ -44,14 +45,30 @@ static const struct {
 	/* clang-format on */
 };
 
+static int missing(enum fs_kind fs, const char *program, struct vwhy *why)
+{
+	return vwhy_set(why, -ENOENT, "%s is not installed, or not in PATH (Debian package %s)",
+		program, programs[fs].package);
+}
+
+int vformat_available(enum fs_kind fs, char *why_buf, size_t size)
+{
+	struct vwhy why = { why_buf, size };
+	char path[PATH_MAX];
+
+	if (vrun_find(programs[fs].make[0], path, sizeof(path)) < 0)
+		return missing(fs, programs[fs].make[0], &why);
+	return 0;
+}
+
 static int check_request(const struct vformat_request *rq, struct vwhy *why)
 {
 	if ((unsigned int)rq->fs >= FS_KIND_MAX || id128_is_nil(rq->fs_uuid) || !rq->device)
 		return vwhy_set(why, -EINVAL, "incomplete order: no device, filesystem or fs_uuid");
 	if (rq->size_bytes > 0 && rq->size_bytes < fs_minimum_size(rq->fs))
-		return vwhy_set(why, -EINVAL, "%s needs a device of at least %" PRIu64
-			" MiB; this one has %" PRIu64, fs_kind_name(rq->fs),
-			fs_minimum_size(rq->fs) / MIB, rq->size_bytes / MIB);
+		return vwhy_set(why, -EINVAL,
+			"%s needs a device of at least %" PRIu64 " MiB; this one has %" PRIu64,
+			fs_kind_name(rq->fs), fs_minimum_size(rq->fs) / MIB, rq->size_bytes / MIB);
 	return 0;
 }
 
@@ -62,11 +79,11 @@ static int check_size(int fd, uint64_t expected, struct vwhy *why)
 	if (expected == 0)
 		return 0;
 	if (ioctl(fd, BLKGETSIZE64, &size) < 0)
-		return vwhy_set(why, -ESTALE, "the device does not tell its size: %s",
-			strerror(errno));
+		return vwhy_set(
+			why, -ESTALE, "the device does not tell its size: %s", strerror(errno));
 	if (size != expected)
-		return vwhy_set(why, -ESTALE, "the device has %" PRIu64 " bytes; %" PRIu64
-			" were meant", size, expected);
+		return vwhy_set(why, -ESTALE,
+			"the device has %" PRIu64 " bytes; %" PRIu64 " were meant", size, expected);
 	return 0;
 }
 
@@ -107,8 +124,8 @@ static int lock_device(const struct vformat_request *rq, struct vwhy *why, int *
 	}
 	if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
 		if (errno != EAGAIN && errno != EACCES)
-			return vwhy_set(why, -errno, "cannot lock %s: %s", rq->device,
-				strerror(errno));
+			return vwhy_set(
+				why, -errno, "cannot lock %s: %s", rq->device, strerror(errno));
 		return vwhy_set(why, -EBUSY, "an earlier mkfs still works on %s", rq->device);
 	}
 
@@ -137,11 +154,10 @@ static int run(const struct vformat_request *rq, const char *const template[ARGS
 
 	r = vrun(argv, keep_fd, rq->limit_s, ret);
 	if (r == -ENOENT)
-		return vwhy_set(why, r, "%s is not installed, or not in PATH (Debian package %s)",
-			argv[0], programs[rq->fs].package);
+		return missing(rq->fs, argv[0], why);
 	if (r == -ETIMEDOUT)
-		return vwhy_set(why, r, "%s did not end within %u s and was killed", argv[0],
-			rq->limit_s);
+		return vwhy_set(
+			why, r, "%s did not end within %u s and was killed", argv[0], rq->limit_s);
 	if (r < 0)
 		return vwhy_set(why, r, "cannot run %s: %s", argv[0], strerror(-r));
 	return 0;
@@ -179,8 +195,9 @@ int vformat_make(const struct vformat_request *rq, char *why_buf, size_t size)
 	if (r < 0)
 		return r;
 	if (found.kind != VPROBE_EMPTY)
-		return vwhy_set(&why, -EEXIST, "%s is not empty, so it is not formatted: it holds %s",
-			rq->device, found.what);
+		return vwhy_set(&why, -EEXIST,
+			"%s is not empty, so it is not formatted: it holds %s", rq->device,
+			found.what);
 	r = make(rq, lock, &why);
 	if (r < 0)
 		return r;
@@ -189,8 +206,9 @@ int vformat_make(const struct vformat_request *rq, char *why_buf, size_t size)
 	if (r < 0)
 		return r;
 	if (!vprobe_matches(&found, rq->fs, rq->fs_uuid))
-		return vwhy_set(&why, -EIO, "after mkfs %s holds %s and not the new %s filesystem %s",
-			rq->device, found.what, fs_kind_name(rq->fs), ID128_STR(rq->fs_uuid));
+		return vwhy_set(&why, -EIO,
+			"after mkfs %s holds %s and not the new %s filesystem %s", rq->device,
+			found.what, fs_kind_name(rq->fs), ID128_STR(rq->fs_uuid));
 	return vsettle(rq->device, rq->fs, &why);
 }
 
@@ -210,8 +228,9 @@ static int check(const struct vformat_request *rq, struct vwhy *why)
 	if (r < 0)
 		return r;
 	if (ran.status != 0)
-		return vwhy_set(why, -EUCLEAN, "%s finds the filesystem incomplete (exit status %d): %s",
-			argv[0], ran.status, ran.said);
+		return vwhy_set(why, -EUCLEAN,
+			"%s finds the filesystem incomplete (exit status %d): %s", argv[0],
+			ran.status, ran.said);
 	return 0;
 }
 
@@ -232,8 +251,8 @@ int vformat_verify(const struct vformat_request *rq, char *why_buf, size_t size)
 	if (r < 0)
 		return r;
 	if (!vprobe_matches(&found, rq->fs, rq->fs_uuid))
-		return vwhy_set(&why, -EUCLEAN, "the format was interrupted: %s holds %s", rq->device,
-			found.what);
+		return vwhy_set(&why, -EUCLEAN, "the format was interrupted: %s holds %s",
+			rq->device, found.what);
 
 	settled = vsettle(rq->device, rq->fs, &why);
 	if (means_damaged(settled))

@@ -15,10 +15,10 @@
 #include "types.h"
 
 struct vformat_request {
-	const char *device;   /* path of the device node */
-	dev_t devno;	      /* what @device must be */
-	uint64_t diskseq;     /* the kernel's number of this very disk; 0: not known */
-	uint64_t size_bytes;  /* what the device must measure; 0: not known */
+	const char *device;  /* path of the device node */
+	dev_t devno;	     /* what @device must be */
+	uint64_t diskseq;    /* the kernel's number of this very disk; 0: not known */
+	uint64_t size_bytes; /* what the device must measure; 0: not known */
 	enum fs_kind fs;
 	struct id128 fs_uuid; /* chosen by control; not nil */
 	unsigned int limit_s; /* how long mkfs, or the check, may run */

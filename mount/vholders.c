@@ -29,7 +29,7 @@ struct search {
 	struct vns ns;
 	const char *mountpoint;
 	FILE *out;
-	size_t n; /* holders, also those not printed */
+	size_t n;      /* holders, also those not printed */
 	char *suspect; /* a namespace without a process: "4026532 (kept by ...)" */
 };
 
@@ -82,8 +82,8 @@ static bool ask(const char *task, const char *what, struct statx *st)
 	char path[96];
 
 	snprintf(path, sizeof(path), "/proc/%s/%s", task, what);
-	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID,
-		       st) == 0;
+	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+		       STATX_TYPE | STATX_MNT_ID, st) == 0;
 }
 
 /* cwd or root: by the path, and beyond it for mounts that no path leads to any more. */
@@ -134,13 +134,14 @@ static void suspect(struct search *s, const char *link, const char *keeper)
 
 	if (s->suspect || sscanf(link, "mnt:[%20[0-9]]", ns) != 1 || in_a_view(s, ns))
 		return;
-	if (asprintf(&s->suspect, "perhaps mount namespace %s, which has no process and is kept by %s",
-		    ns, keeper) < 0)
+	if (asprintf(&s->suspect,
+		    "perhaps mount namespace %s, which has no process and is kept by %s", ns,
+		    keeper) < 0)
 		s->suspect = NULL;
 }
 
-static void check_fd(struct search *s, const struct vtask *t, const char *fd, struct line *l,
-	unsigned int *n)
+static void check_fd(
+	struct search *s, const struct vtask *t, const char *fd, struct line *l, unsigned int *n)
 {
 	char path[PATH_MAX], what[32], keeper[64];
 	struct statx st;
@@ -161,7 +162,7 @@ static void check_fd(struct search *s, const struct vtask *t, const char *fd, st
 	if (!found && (strncmp(path, "/dev/", 5) == 0 || !vns_id_known(&s->ns, id)) &&
 		ask(t->name, what, &st)) {
 		device = S_ISBLK(st.stx_mode) &&
-			makedev(st.stx_rdev_major, st.stx_rdev_minor) == s->ns.devno;
+			 makedev(st.stx_rdev_major, st.stx_rdev_minor) == s->ns.devno;
 		found = device ||
 			vns_dev_on_device(&s->ns, makedev(st.stx_dev_major, st.stx_dev_minor));
 	}
@@ -251,8 +252,8 @@ static int on_task(const struct vtask *t, void *userdata)
 }
 
 /* One mount in one view: of the device, on top of it, or a kept namespace. */
-static void check_mount(struct search *s, const struct vns_view *view, struct libmnt_fs *fs,
-	struct line *l)
+static void check_mount(
+	struct search *s, const struct vns_view *view, struct libmnt_fs *fs, struct line *l)
 {
 	const char *type = mnt_fs_get_fstype(fs) ?: "?", *root = mnt_fs_get_root(fs);
 	char target[PATH_MAX];
@@ -303,7 +304,7 @@ static bool is_the_device(const struct search *s, const char *path)
 
 	/* Only below /dev, where stat() reads memory. */
 	return strncmp(path, "/dev/", 5) == 0 && stat(path, &st) == 0 && S_ISBLK(st.st_mode) &&
-		st.st_rdev == s->ns.devno;
+	       st.st_rdev == s->ns.devno;
 }
 
 static void check_swap(struct search *s)

@@ -28,14 +28,15 @@ static int compare(const struct vplace *place, const struct vmount_request *rq, 
 	if (r <= 0)
 		return r;
 	if (m.devno != rq->devno)
-		return vwhy_set(why, -EEXIST, "%s already holds another mount: %s (%s, device %u:%u)",
-			place->target, m.source, m.fstype, major(m.devno), minor(m.devno));
+		return vwhy_set(why, -EEXIST,
+			"%s already holds another mount: %s (%s, device %u:%u)", place->target,
+			m.source, m.fstype, major(m.devno), minor(m.devno));
 	if (!m.whole || !STREQ(m.fstype, fs_kind_name(rq->fs)))
 		return vwhy_set(why, -EEXIST, "%s holds %s mounted in another way (%s%s)",
 			place->target, m.source, m.fstype, m.whole ? "" : ", a part of it");
 	if (m.read_only)
-		return vwhy_set(why, -EROFS, "%s is mounted read-only at %s", m.source,
-			place->target);
+		return vwhy_set(
+			why, -EROFS, "%s is mounted read-only at %s", m.source, place->target);
 	return 1;
 }
 
@@ -81,16 +82,20 @@ static int preen(const struct vmount_request *rq, struct vwhy *why)
 
 	r = vrun(argv, -1, limit_s, &ran);
 	if (r == -ENOENT)
-		return vwhy_set(why, r, "%s needs e2fsck, which is not installed, or not in PATH "
-			"(Debian package e2fsprogs)", rq->device);
+		return vwhy_set(why, r,
+			"%s needs e2fsck, which is not installed, or not in PATH "
+			"(Debian package e2fsprogs)",
+			rq->device);
 	if (r == -ETIMEDOUT)
 		return vwhy_set(why, r, "e2fsck of %s did not end within %u s and was killed",
 			rq->device, limit_s);
 	if (r < 0)
 		return vwhy_set(why, r, "cannot run e2fsck: %s", strerror(-r));
 	if (ran.status > 3) /* 1: errors corrected; 2: a reboot is advised, for mounted ones */
-		return vwhy_set(why, -EUCLEAN, "the filesystem on %s is damaged, and e2fsck -p does not "
-			"mend it (exit status %d): %s", rq->device, ran.status, ran.said);
+		return vwhy_set(why, -EUCLEAN,
+			"the filesystem on %s is damaged, and e2fsck -p does not "
+			"mend it (exit status %d): %s",
+			rq->device, ran.status, ran.said);
 	return 0;
 }
 
@@ -103,8 +108,8 @@ static int mount_context(const struct vmount_request *rq, const struct vplace *p
 	cxt = mnt_new_context();
 	if (!cxt)
 		return -ENOMEM;
-	/* libmount quietly retries read-only when a device is write-protected; it reads fstab, writes
-	 * utab, runs helpers and resolves paths. None of that has a place here. */
+	/* libmount quietly retries read-only when a device is write-protected; it reads fstab,
+	 * writes utab, runs helpers and resolves paths. None of that has a place here. */
 	r = mnt_context_enable_rwonly_mount(cxt, 1);
 	if (r == 0)
 		r = mnt_context_set_optsmode(cxt, MNT_OMODE_NOTAB);
@@ -142,16 +147,18 @@ static int mount_once(const struct vmount_request *rq, const struct vplace *plac
 	if (r == 0)
 		return 0;
 	if (!mnt_context_syscall_called(cxt))
-		return vwhy_set(why, -EINVAL, "cannot mount %s with the options '%s'", rq->device,
-			options);
+		return vwhy_set(
+			why, -EINVAL, "cannot mount %s with the options '%s'", rq->device, options);
 
 	r = -mnt_context_get_syscall_errno(cxt);
 	if (r == -EACCES || r == -EROFS)
-		return vwhy_set(why, -EROFS, "%s is write-protected, so it is not mounted",
-			rq->device);
+		return vwhy_set(
+			why, -EROFS, "%s is write-protected, so it is not mounted", rq->device);
 	if (r == -EINVAL)
-		return vwhy_set(why, r, "the kernel refuses to mount %s as %s with the options '%s'; "
-			"its log says why", rq->device, fs_kind_name(rq->fs), options);
+		return vwhy_set(why, r,
+			"the kernel refuses to mount %s as %s with the options '%s'; "
+			"its log says why",
+			rq->device, fs_kind_name(rq->fs), options);
 	return vwhy_set(why, r < 0 ? r : -EIO, "cannot mount %s as %s: %s", rq->device,
 		fs_kind_name(rq->fs), strerror(r < 0 ? -r : EIO));
 }
@@ -182,8 +189,8 @@ static int mount_and_mend(const struct vmount_request *rq, const struct vplace *
 }
 
 /* What the kernel mounted is what was meant, or it goes at once. */
-static int confirm(const struct vmount_request *rq, const struct vplace *place, int fd,
-	struct vwhy *why)
+static int confirm(
+	const struct vmount_request *rq, const struct vplace *place, int fd, struct vwhy *why)
 {
 	int r;
 
@@ -204,8 +211,8 @@ static int check_request(const struct vmount_request *rq, struct vwhy *why)
 	return rq->options ? vmount_options_check(rq->options, why->buf, why->size) : 0;
 }
 
-static int mount_at(const struct vmount_request *rq, const struct vplace *place, int fd,
-	struct vwhy *why)
+static int mount_at(
+	const struct vmount_request *rq, const struct vplace *place, int fd, struct vwhy *why)
 {
 	_cleanup_free_ char *options = NULL;
 	int r;
@@ -265,10 +272,11 @@ static int unmount_once(const struct vplace *place, dev_t devno, struct vwhy *wh
 	r = vplace_look(place, &m);
 	if (r <= 0)
 		return r;
-	/* A btrfs whose device vanished has no number any more; at our place it can only be ours. */
+	/* A btrfs whose device vanished has no number any more; here it can only be ours. */
 	if (devno == 0 || (m.devno != devno && m.devno != 0))
-		return vwhy_set(why, -EEXIST, "%s holds another mount, left alone: %s (%s, device %u:%u)",
-			place->target, m.source, m.fstype, major(m.devno), minor(m.devno));
+		return vwhy_set(why, -EEXIST,
+			"%s holds another mount, left alone: %s (%s, device %u:%u)", place->target,
+			m.source, m.fstype, major(m.devno), minor(m.devno));
 	if (umount2(place->target, UMOUNT_NOFOLLOW) == 0)
 		return 1;
 	if (errno == EBUSY)
@@ -276,7 +284,8 @@ static int unmount_once(const struct vplace *place, dev_t devno, struct vwhy *wh
 	return vwhy_set(why, -errno, "cannot unmount %s: %s", place->target, strerror(errno));
 }
 
-int vmount_unmount(const char *mount_root, const char *name, dev_t devno, char *why_buf, size_t size)
+int vmount_unmount(
+	const char *mount_root, const char *name, dev_t devno, char *why_buf, size_t size)
 {
 	struct vwhy why = { why_buf, size };
 	struct vplace place;
@@ -297,7 +306,8 @@ int vmount_unmount(const char *mount_root, const char *name, dev_t devno, char *
 
 	/* umount(2) returns 0 while a copy of the mount lives on elsewhere. */
 	if (devno != 0 && vdevice_is_free(devno) == -EBUSY)
-		return vwhy_set(&why, -EBUSY, "%s/%s is not mounted here any more, but its device %u:%u is "
+		return vwhy_set(&why, -EBUSY,
+			"%s/%s is not mounted here any more, but its device %u:%u is "
 			"still in use: through another mount or mount namespace, or by a program",
 			mount_root, name, major(devno), minor(devno));
 	if (!root_missing)
@@ -369,8 +379,8 @@ int vmount_monitor_fd(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int vmount_usage(const char *mount_root, const char *name, uint64_t *ret_used,
-	uint64_t *ret_available)
+int vmount_usage(
+	const char *mount_root, const char *name, uint64_t *ret_used, uint64_t *ret_available)
 {
 	struct vwhy nobody = { NULL, 0 };
 	_cleanup_close_ int fd = -EBADF;

@@ -21,7 +21,7 @@ struct vmount_request {
 	const char *name;	/* directory below mount_root */
 	enum fs_kind fs;
 	struct id128 fs_uuid; /* what must be on it; not nil */
-	const char *options;  /* added to VMOUNT_DEFAULT_OPTIONS ("suid" undoes "nosuid"); or NULL */
+	const char *options; /* added to VMOUNT_DEFAULT_OPTIONS ("suid" undoes "nosuid"); or NULL */
 	unsigned int limit_s; /* how long e2fsck may run; 0: an hour */
 };
 
@@ -89,8 +89,8 @@ int vmount_list(const char *mount_root, struct vmount_entry **ret, size_t *ret_n
 int vmount_monitor_fd(void);
 
 /* Bytes in use and available to users. -ENOENT when nothing is mounted there. */
-int vmount_usage(const char *mount_root, const char *name, uint64_t *ret_used,
-	uint64_t *ret_available);
+int vmount_usage(
+	const char *mount_root, const char *name, uint64_t *ret_used, uint64_t *ret_available);
 
 /* 0, or -EINVAL with @why naming the option that a dataset's mount cannot have. Does not block. */
 int vmount_options_check(const char *options, char *why, size_t size);

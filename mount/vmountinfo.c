@@ -106,8 +106,8 @@ static dev_t devno_of_name(const char *name)
 	unsigned int maj, min;
 	char path[128];
 
-	if (strchr(name, '/') ||
-		(size_t)snprintf(path, sizeof(path), "/sys/class/block/%s/dev", name) >= sizeof(path))
+	if (strchr(name, '/') || (size_t)snprintf(path, sizeof(path), "/sys/class/block/%s/dev",
+					 name) >= sizeof(path))
 		return 0;
 	f = fopen(path, "re");
 	if (!f || fscanf(f, "%u:%u", &maj, &min) != 2)
@@ -140,5 +140,5 @@ bool vmountinfo_read_only(struct libmnt_fs *fs)
 
 	/* ext4 since 6.15 keeps "rw" after an error and says the truth beside it. */
 	return has_option(mnt_fs_get_vfs_options(fs), "ro") || has_option(options, "ro") ||
-		has_option(options, "emergency_ro") || has_option(options, "shutdown");
+	       has_option(options, "emergency_ro") || has_option(options, "shutdown");
 }

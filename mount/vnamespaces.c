@@ -9,9 +9,9 @@
 static bool is_remote(const char *fstype)
 {
 	/* Their dentries are revalidated with the server even through /proc/PID/cwd. */
-	return fstype && (strncmp(fstype, "nfs", 3) == 0 || STREQ(fstype, "9p") ||
-		STREQ(fstype, "cifs") || STREQ(fstype, "smb3") || STREQ(fstype, "ceph") ||
-		STREQ(fstype, "afs"));
+	return fstype &&
+	       (strncmp(fstype, "nfs", 3) == 0 || STREQ(fstype, "9p") || STREQ(fstype, "cifs") ||
+		       STREQ(fstype, "smb3") || STREQ(fstype, "ceph") || STREQ(fstype, "afs"));
 }
 
 static int add_known(struct vns *v, int id)
@@ -107,7 +107,8 @@ static int add_view(struct vns *v, const char *task, const char *ns, const char 
 
 	snprintf(view.ns, sizeof(view.ns), "%s", ns);
 	if (vtask_link("self", "ns/mnt", own, sizeof(own)) == 0)
-		view.own = strncmp(own + 5, ns, strlen(ns)) == 0 && STREQ(own + 5 + strlen(ns), "]");
+		view.own =
+			strncmp(own + 5, ns, strlen(ns)) == 0 && STREQ(own + 5 + strlen(ns), "]");
 	view.root = strdup(root);
 	if (!view.root)
 		return -ENOMEM;
@@ -182,7 +183,8 @@ bool vns_is_partial(const struct vns *v, const struct vns_view *view)
 	return !STREQ(view->root, "/") && find_view(v, view->ns, "/");
 }
 
-const char *vns_mountpoint(const struct vns_view *view, struct libmnt_fs *fs, char *buf, size_t size)
+const char *vns_mountpoint(
+	const struct vns_view *view, struct libmnt_fs *fs, char *buf, size_t size)
 {
 	const char *root = STREQ(view->root, "/") ? "" : view->root;
 	const char *target = mnt_fs_get_target(fs) ?: "";

@@ -18,8 +18,8 @@ struct vns_view {
 	char ns[VNS_ID_SIZE]; /* the namespace's inode, as text */
 	char *root;	      /* the root directory of its processes, "/" for most */
 	bool own;	      /* this process's namespace */
-	bool remote;	      /* has network filesystems, whose cached inodes cannot be asked safely */
-	pid_t pid;	      /* one process in it, of */
+	bool remote; /* has network filesystems, whose cached inodes cannot be asked safely */
+	pid_t pid;   /* one process in it, of */
 	unsigned int n_tasks; /* this many processes and odd threads */
 	struct libmnt_table *table;
 };
@@ -32,7 +32,7 @@ struct vns {
 	size_t n_ids;
 	uint8_t *known; /* one bit for each mount id in any view */
 	int n_known;	/* bits */
-	dev_t anon; /* the number btrfs gave itself for this device; else devno */
+	dev_t anon;	/* the number btrfs gave itself for this device; else devno */
 };
 
 /* 0 or negative errno; vns_done() also after failure. */
@@ -57,4 +57,5 @@ bool vns_is_partial(const struct vns *v, const struct vns_view *view);
  * Fills @buf with the path of a mount in @view as the links of a process are written: from the root
  * of the namespace. mountinfo itself is written from the root directory of the process.
  */
-const char *vns_mountpoint(const struct vns_view *view, struct libmnt_fs *fs, char *buf, size_t size);
+const char *vns_mountpoint(
+	const struct vns_view *view, struct libmnt_fs *fs, char *buf, size_t size);

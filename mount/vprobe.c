@@ -43,7 +43,8 @@ static void describe(const char *type, bool filesystem, char *buf, size_t size)
 		return;
 	}
 	if (filesystem) /* "an ext4", "an xfs", "a btrfs" */
-		snprintf(buf, size, "%s %s filesystem", strchr("aeioux", type[0]) ? "an" : "a", type);
+		snprintf(buf, size, "%s %s filesystem", strchr("aeioux", type[0]) ? "an" : "a",
+			type);
 	else
 		snprintf(buf, size, "a signature of %s", type);
 }
@@ -76,9 +77,9 @@ static int new_probe(int fd, blkid_probe *ret)
 	if (blkid_probe_enable_superblocks(pr, 1) < 0 || blkid_probe_enable_partitions(pr, 1) < 0)
 		return -ENOMEM;
 	/* A superblock with a wrong checksum is still somebody's data. */
-	if (blkid_probe_set_superblocks_flags(pr,
-		    BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE | BLKID_SUBLKS_UUID |
-			    BLKID_SUBLKS_BADCSUM) < 0)
+	if (blkid_probe_set_superblocks_flags(pr, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE |
+							  BLKID_SUBLKS_UUID |
+							  BLKID_SUBLKS_BADCSUM) < 0)
 		return -ENOMEM;
 
 	*ret = TAKE_PTR(pr);
@@ -99,8 +100,8 @@ static void describe_all(int fd, char *buf, size_t size)
 
 		if (!type || used + strlen(type) + 3 > sizeof(list))
 			continue;
-		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
-			used > 0 ? ", " : "", type);
+		used += (size_t)snprintf(
+			list + used, sizeof(list) - used, "%s%s", used > 0 ? ", " : "", type);
 	}
 out:
 	snprintf(buf, size, "several signatures at once (%s)", used > 0 ? list : "unknown ones");
@@ -203,13 +204,26 @@ static int probe_ends(int fd, uint64_t size, struct vprobe_result *p)
 			continue;
 		p->kind = VPROBE_FOREIGN;
 		snprintf(p->what, sizeof(p->what),
-			"unknown data: bytes that are not zero in the %s MiB (the first at byte %" PRIu64
-			")", last ? "last" : "first", at);
+			"unknown data: bytes that are not zero in the %s MiB (the first at byte "
+			"%" PRIu64 ")",
+			last ? "last" : "first", at);
 		return 0;
 	}
 	p->kind = VPROBE_EMPTY;
 	snprintf(p->what, sizeof(p->what), "nothing");
 	return 0;
+}
+
+/*
+ * libblkid reads three dozen places near both ends, one after the other, without read-ahead. Have
+ * them on the way before: two requests to the disk instead of as many round trips.
+ */
+static void prefetch(int fd, uint64_t size)
+{
+	off_t n = (off_t)MIN(size, 512 * KIB);
+
+	posix_fadvise(fd, 0, n, POSIX_FADV_WILLNEED);
+	posix_fadvise(fd, (off_t)size - n, n, POSIX_FADV_WILLNEED);
 }
 
 int vprobe_device(int fd, struct vprobe_result *ret)
@@ -230,6 +244,7 @@ int vprobe_device(int fd, struct vprobe_result *ret)
 	/* What another host wrote since is on the disk and not in our page cache. */
 	if (ioctl(fd, BLKFLSBUF, 0) < 0)
 		return -errno;
+	prefetch(fd, size);
 
 	r = probe_signatures(fd, &p);
 	if (r == 0)
@@ -244,5 +259,5 @@ int vprobe_device(int fd, struct vprobe_result *ret)
 bool vprobe_matches(const struct vprobe_result *p, enum fs_kind fs, struct id128 fs_uuid)
 {
 	return p->kind == VPROBE_FILESYSTEM && STREQ(p->type, fs_kind_name(fs)) && p->has_uuid &&
-		id128_equal(p->fs_uuid, fs_uuid);
+	       id128_equal(p->fs_uuid, fs_uuid);
 }

@@ -17,10 +17,10 @@ enum vprobe_kind {
 
 struct vprobe_result {
 	enum vprobe_kind kind;
-	char type[32];	       /* libblkid's word ("ext4", "LVM2_member", "gpt"), or "" */
-	struct id128 fs_uuid;  /* valid when has_uuid */
-	bool has_uuid;	       /* only with VPROBE_FILESYSTEM */
-	char what[256];	       /* for people: "a GPT partition table", "nothing" */
+	char type[32];	      /* libblkid's word ("ext4", "LVM2_member", "gpt"), or "" */
+	struct id128 fs_uuid; /* valid when has_uuid */
+	bool has_uuid;	      /* only with VPROBE_FILESYSTEM */
+	char what[256];	      /* for people: "a GPT partition table", "nothing" */
 };
 
 /**

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -28,8 +29,8 @@ static int set_attributes(posix_spawnattr_t *attr)
 
 	sigemptyset(&none);
 	sigfillset(&all);
-	r = posix_spawnattr_setflags(attr,
-		POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	r = posix_spawnattr_setflags(
+		attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	if (r == 0)
 		r = posix_spawnattr_setpgroup(attr, 0);
 	if (r == 0)
@@ -55,12 +56,32 @@ static int set_descriptors(posix_spawn_file_actions_t *actions, int out, int kee
 	return -r;
 }
 
+int vrun_find(const char *program, char *buf, size_t size)
+{
+	const char *next, *path = getenv("PATH");
+
+	for (const char *dir = path ? path : "/usr/sbin:/usr/bin:/sbin:/bin"; *dir; dir = next) {
+		int n = (int)strcspn(dir, ":");
+
+		next = dir + n + (dir[n] == ':');
+		if (n == 0 || (size_t)snprintf(buf, size, "%.*s/%s", n, dir, program) >= size)
+			continue;
+		if (access(buf, X_OK) == 0)
+			return 0;
+	}
+	return -ENOENT;
+}
+
 static int spawn(const char *const argv[], int out, int keep_fd, pid_t *ret)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
+	char path[PATH_MAX];
 	int r;
 
+	r = vrun_find(argv[0], path, sizeof(path));
+	if (r < 0)
+		return r;
 	r = -posix_spawnattr_init(&attr);
 	if (r < 0)
 		return r;
@@ -70,9 +91,8 @@ static int spawn(const char *const argv[], int out, int keep_fd, pid_t *ret)
 	r = set_attributes(&attr);
 	if (r == 0)
 		r = set_descriptors(&actions, out, keep_fd);
-	if (r == 0) /* the cast: posix_spawnp() promises not to change them */
-		r = -posix_spawnp(ret, argv[0], &actions, &attr, (char *const *)(uintptr_t)argv,
-			environ);
+	if (r == 0) /* the cast: posix_spawn() promises not to change them */
+		r = -posix_spawn(ret, path, &actions, &attr, (char *const *)(uintptr_t)argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
 end_attr:
 	posix_spawnattr_destroy(&attr);
@@ -103,7 +123,8 @@ static int tail_read(struct tail *t, int fd)
 
 /*
  * Copies the last line that says something; one that begins with a blank only goes on with what was
- * said before ("	(i.e., without -a or -p options)"). What a terminal would not show becomes '?'.
+ * said before ("	(i.e., without -a or -p options)"). What a terminal would not show becomes
+ * '?'.
  */
 static void tail_last_line(const struct tail *t, char *buf, size_t size)
 {
@@ -141,7 +162,8 @@ static int watch(int pidfd, int out, int64_t deadline, struct tail *t)
 		if (p[0].revents)
 			break;
 	}
-	/* What is left in the pipe; a child of its own may keep that open, so never wait for its end. */
+	/* What is left in the pipe; a child of its own may keep that open, so never wait for its
+	 * end. */
 	while (poll(&p[1], 1, 0) > 0 && tail_read(t, out))
 		;
 	return 0;

@@ -11,9 +11,12 @@ struct vrun_result {
 	char said[200]; /* the last line it printed, or "" */
 };
 
+/* Finds a program in PATH, or, without PATH, where Debian has such programs. 0 or -ENOENT. */
+int vrun_find(const char *program, char *buf, size_t size);
+
 /**
  * vrun() - run one program and wait for it
- * @argv: the name is looked up in PATH
+ * @argv: the name is looked up by vrun_find()
  * @keep_fd: handed on as its descriptor 3, so that locks on it last as long as the program; or -1
  * @limit_s: then its process group is killed
  *

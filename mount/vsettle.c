@@ -34,8 +34,8 @@ static int detached_mount(const char *device, enum fs_kind fs, struct vwhy *why,
 		return kernel_error(ctx, errno, "source", why);
 	if (fsconfig(ctx, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return kernel_error(ctx, errno == EACCES ? EROFS : errno, "superblock", why);
-	fd = fsmount(ctx, FSMOUNT_CLOEXEC,
-		MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	fd = fsmount(
+		ctx, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	if (fd < 0)
 		return kernel_error(ctx, errno, "mount", why);
 
@@ -67,8 +67,8 @@ int vsettle(const char *device, enum fs_kind fs, struct vwhy *why)
 		return r;
 	root = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
-		return vwhy_set(why, -errno, "cannot open the fresh filesystem: %s",
-			strerror(errno));
+		return vwhy_set(
+			why, -errno, "cannot open the fresh filesystem: %s", strerror(errno));
 	if (fstatvfs(root, &st) < 0)
 		return -errno;
 	if (st.f_flag & ST_RDONLY)
@@ -76,7 +76,8 @@ int vsettle(const char *device, enum fs_kind fs, struct vwhy *why)
 
 	r = settle_root(root);
 	if (r < 0)
-		return vwhy_set(why, r, "cannot settle the root directory of the fresh filesystem: %s",
+		return vwhy_set(why, r,
+			"cannot settle the root directory of the fresh filesystem: %s",
 			strerror(-r));
 	return 0;
 }

@@ -73,8 +73,8 @@ static pid_t parse_id(const char *name)
 	return isdigit((unsigned char)name[0]) ? atoi(name) : 0;
 }
 
-static int walk_threads(pid_t pid, DIR *dir, int (*cb)(const struct vtask *t, void *userdata),
-	void *userdata)
+static int walk_threads(
+	pid_t pid, DIR *dir, int (*cb)(const struct vtask *t, void *userdata), void *userdata)
 {
 	struct dirent *de;
 	int r = 0;
@@ -113,7 +113,9 @@ static bool any_stuck(pid_t pid, DIR *dir)
 
 static int walk_process(pid_t pid, int (*cb)(const struct vtask *t, void *userdata), void *userdata)
 {
-	struct vtask t = { .pid = pid, .tid = pid, .leader = true, .own_files = true, .own_fs = true };
+	struct vtask t = {
+		.pid = pid, .tid = pid, .leader = true, .own_files = true, .own_fs = true
+	};
 	_cleanup_(closedirp) DIR *dir = NULL;
 	char path[64];
 	int r;

@@ -12,10 +12,10 @@
 struct vtask {
 	char name[40]; /* below /proc: "123", or "123/task/125" for a thread */
 	pid_t pid, tid;
-	bool leader;	 /* the process itself */
-	bool own_files;	 /* its descriptors are not its process's; true for the leader */
-	bool own_fs;	 /* its cwd, root and perhaps namespace are not its process's; as above */
-	bool stuck; /* it or a thread of it sleeps in the kernel beyond signals */
+	bool leader;	/* the process itself */
+	bool own_files; /* its descriptors are not its process's; true for the leader */
+	bool own_fs;	/* its cwd, root and perhaps namespace are not its process's; as above */
+	bool stuck;	/* it or a thread of it sleeps in the kernel beyond signals */
 };
 
 /* A positive or negative answer of @cb ends the walk and is its result. */

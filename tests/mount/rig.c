@@ -55,8 +55,7 @@ int rig_run(int (*tests)(void))
 		return 1;
 	snprintf(rig.root, sizeof(rig.root), "%s/a root", rig.dir);
 
-	if (pthread_create(&worker, NULL, work, &tests) != 0 ||
-		pthread_join(worker, &failed) != 0)
+	if (pthread_create(&worker, NULL, work, &tests) != 0 || pthread_join(worker, &failed) != 0)
 		return 1;
 	rmdir(rig.root);
 	snprintf(name, sizeof(name), "%s/bin", rig.dir);

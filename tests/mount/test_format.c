@@ -94,10 +94,12 @@ static const struct foreign foreign[] = {
 	{ "echo 'start=2048, type=83' | sfdisk -q --label dos $D 2>/dev/null", NULL, "MBR" },
 	{ "sgdisk -n 1:0:0 $D >/dev/null", NULL, "GPT" },
 	{ "pvcreate -q -y $D >/dev/null", NULL, "LVM" },
-	{ "echo -n secret | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 $D -",
+	{ "echo -n secret | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 $D "
+	  "-",
 		NULL, "LUKS" },
 	{ "echo -n secret | cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 "
-	  "--pbkdf-force-iterations 1000 $D -", NULL, "LUKS" },
+	  "--pbkdf-force-iterations 1000 $D -",
+		NULL, "LUKS" },
 	{ "mkswap -q $D", NULL, "swap" },
 	{ NULL, write_md_090, "RAID" },
 	{ NULL, write_md_12, "RAID" },
@@ -234,7 +236,8 @@ static char *fake_program(const char *name, const char *script, bool only)
 	snprintf(dir, sizeof(dir), "%s/bin", rig.dir);
 	mkdir(dir, 0700);
 	if (name)
-		sh("printf '#!/bin/sh\\n%s\\n' >%s/%s && chmod 755 %s/%s", script, dir, name, dir, name);
+		sh("printf '#!/bin/sh\\n%s\\n' >%s/%s && chmod 755 %s/%s", script, dir, name, dir,
+			name);
 	snprintf(path, sizeof(path), "%s%s%s", dir, only ? "" : ":", only ? "" : old);
 	setenv("PATH", path, 1);
 	return old;
@@ -256,7 +259,10 @@ static void a_missing_mkfs_is_named(void **state)
 
 	disk_new(&d, DISK_SIZE);
 	rq = format_request(&d, FS_XFS, new_uuid());
+	assert_int_equal(vformat_available(FS_XFS, why, sizeof(why)), 0);
 	old = fake_program(NULL, NULL, true);
+	assert_int_equal(vformat_available(FS_XFS, why, sizeof(why)), -ENOENT);
+	assert_contains(why, "xfsprogs");
 	assert_int_equal(vformat_make(&rq, why, sizeof(why)), -ENOENT);
 	fake_end(old, NULL);
 	assert_contains(why, "mkfs.xfs is not installed");
@@ -273,7 +279,8 @@ static void what_mkfs_said_is_told(void **state)
 
 	disk_new(&d, DISK_SIZE);
 	rq = format_request(&d, FS_EXT4, new_uuid());
-	old = fake_program("mkfs.ext4", "seq 100000; echo the disk is made of cheese >&2; exit 3", false);
+	old = fake_program(
+		"mkfs.ext4", "seq 100000; echo the disk is made of cheese >&2; exit 3", false);
 	assert_int_equal(vformat_make(&rq, why, sizeof(why)), -EIO);
 	assert_contains(why, "exit status 3");
 	assert_contains(why, "the disk is made of cheese");
@@ -400,7 +407,8 @@ static void verify_finds_half_a_filesystem(void **state)
 		format(&d, fs, uuid);
 		assert_int_equal(fsync(d.fd), 0);
 		assert_int_equal(fallocate(d.image, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					 (off_t)hole[fs].from, (off_t)hole[fs].n), 0);
+					 (off_t)hole[fs].from, (off_t)hole[fs].n),
+			0);
 		rq = format_request(&d, fs, uuid);
 		assert_int_equal(vformat_verify(&rq, why, sizeof(why)), -EUCLEAN);
 		disk_end(&d);

@@ -275,7 +275,8 @@ static void a_namespace_without_process_is_suspected(void **state)
 	assert_true(fd >= 0);
 	child_end(pid);
 	assert_int_equal(unmount_it(&d), -EBUSY);
-	/* Not holders(): the descriptor of the loop device in this very process would be found first. */
+	/* Not holders(): the descriptor of the loop device in this very process would be found
+	 * first. */
 	close(d.fd);
 	{
 		size_t n;

@@ -249,7 +249,8 @@ static void names_stay_below_the_root(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		rq.name = bad[i];
 		assert_int_equal(mount_rq(&rq), -EINVAL);
-		assert_int_equal(vmount_unmount(rig.root, bad[i], d.devno, why, sizeof(why)), -EINVAL);
+		assert_int_equal(
+			vmount_unmount(rig.root, bad[i], d.devno, why, sizeof(why)), -EINVAL);
 	}
 	disk_end(&d);
 }
@@ -349,9 +350,12 @@ static void an_ext4_that_met_an_error_is_checked_once(void **state)
 
 	disk_new(&d, DISK_SIZE);
 	format(&d, FS_EXT4, uuid);
-	/* bit 2 of the state: the kernel found an error; the block count in the bitmap is off too */
-	sh("debugfs -w -R 'ssv state 3' %s 2>/dev/null && debugfs -w -R 'ssv free_blocks_count 5' %s "
-	   "2>/dev/null", d.device, d.device);
+	/* bit 2 of the state: the kernel found an error; the block count in the bitmap is off too
+	 */
+	sh("debugfs -w -R 'ssv state 3' %s 2>/dev/null && debugfs -w -R 'ssv free_blocks_count 5' "
+	   "%s "
+	   "2>/dev/null",
+		d.device, d.device);
 	must_mount(&d, FS_EXT4, uuid);
 	must_unmount(&d);
 	sh("dumpe2fs -h %s 2>/dev/null | grep -q '^Filesystem state: *clean$'", d.device);
@@ -374,8 +378,10 @@ static void a_damaged_filesystem_is_for_people(void **state)
 		else if (fs == FS_XFS) /* the headers of the first allocation group */
 			disk_write(&d, 512, zeros, 1536);
 		else
-			sh("btrfs inspect-internal dump-super %s >/dev/null && dd if=/dev/urandom of=%s "
-			   "bs=1M seek=1 count=319 status=none", d.device, d.device);
+			sh("btrfs inspect-internal dump-super %s >/dev/null && dd if=/dev/urandom "
+			   "of=%s "
+			   "bs=1M seek=1 count=319 status=none",
+				d.device, d.device);
 		r = mount_it(&d, fs, uuid);
 		print_message("%s: %d %s\n", fs_kind_name(fs), r, why);
 		assert_true(r == -EUCLEAN || (fs == FS_BTRFS && r == -EIO));
@@ -389,8 +395,8 @@ static void a_vanished_device_leaves_only_a_directory(void **state)
 	assert_int_equal(mkdir(place(""), 0700), 0);
 	assert_int_equal(vmount_unmount(rig.root, "dataset", 0, why, sizeof(why)), 0);
 	nothing_there();
-	assert_int_equal(vmount_unmount("/var/tmp/flocker-no-such-root", "dataset", 0, why,
-				 sizeof(why)), 0);
+	assert_int_equal(
+		vmount_unmount("/var/tmp/flocker-no-such-root", "dataset", 0, why, sizeof(why)), 0);
 }
 
 static int all_tests(void)

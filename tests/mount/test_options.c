@@ -11,9 +11,9 @@
 
 static void ordinary_options_are_taken(void **state)
 {
-	static const char *const good[] = { "", "noatime", "nosuid,nodev,noexec", "rw,relatime,discard",
-		"commit=30,data=journal", "compress=zstd:3,ssd", "barrier=1", "barrier",
-		"context=\"system_u:object_r:ro,loop:s0\"", "logbsize=256k" };
+	static const char *const good[] = { "", "noatime", "nosuid,nodev,noexec",
+		"rw,relatime,discard", "commit=30,data=journal", "compress=zstd:3,ssd", "barrier=1",
+		"barrier", "context=\"system_u:object_r:ro,loop:s0\"", "logbsize=256k" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
 		assert_int_equal(vmount_options_check(good[i], NULL, 0), 0);
@@ -22,8 +22,9 @@ static void ordinary_options_are_taken(void **state)
 static void dangerous_options_are_named(void **state)
 {
 	static const char *const bad[] = { "ro", "loop", "loop=/dev/loop7", "remount", "bind",
-		"X-mount.mkdir", "x-systemd.automount", "norecovery", "noload", "subvol=a", "device=/dev/sdb",
-		"nouuid", "barrier=0", "nobarrier", "offset=512", "users", "shared", "logdev=/dev/sdb" };
+		"X-mount.mkdir", "x-systemd.automount", "norecovery", "noload", "subvol=a",
+		"device=/dev/sdb", "nouuid", "barrier=0", "nobarrier", "offset=512", "users",
+		"shared", "logdev=/dev/sdb" };
 	char text[80], why[200];
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
