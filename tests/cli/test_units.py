@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The units as installed: systemd understands them, and the node keeps the host's mount namespace."""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+UNITS = [pathlib.Path(p) for p in sys.argv[1:]]
+del sys.argv[1:]
+
+# Each of these makes the service manager unshare the mount namespace (systemd.exec(5)).
+NAMESPACE_SETTINGS = re.compile(
+    r"^(Protect(System|Home|KernelTunables|KernelModules|KernelLogs|ControlGroups|Proc|Clock)"
+    r"|Private(Tmp|Devices|Mounts|Users|Network|IPC)|ProcSubset|(Read(Write|Only)|Inaccessible|Exec"
+    r"|NoExec)Paths|Bind(ReadOnly)?Paths|Root(Directory|Image|Hash)|TemporaryFileSystem"
+    r"|Mount(Flags|Images|APIVFS)|ExtensionImages|ExtensionDirectories|LoadCredential\w*"
+    r"|SetCredential\w*|DynamicUser|(Runtime|State|Cache|Logs|Configuration)Directory)\s*=", re.M)
+
+
+class UnitTest(unittest.TestCase):
+    def test_the_node_has_no_mount_namespace_of_its_own(self):
+        text = next(p for p in UNITS if p.name == "flocker-node.service").read_text()
+        self.assertIsNone(NAMESPACE_SETTINGS.search(text))
+        for line in ("Type=notify", "Restart=always", "KillMode=process", "Delegate=no"):
+            self.assertIn(line + "\n", text)
+        self.assertRegex(text, r"(?m)^WatchdogSec=")
+
+    def test_control_is_nobody(self):
+        text = next(p for p in UNITS if p.name == "flocker-control.service").read_text()
+        for line in ("User=flocker", "CapabilityBoundingSet=", "ProtectSystem=strict"):
+            self.assertIn(line + "\n", text)
+
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is missing")
+    def test_systemd_understands_them(self):
+        with tempfile.TemporaryDirectory() as copies:
+            for unit in UNITS:
+                # The programs need not be installed for this.
+                text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text())
+                copy = pathlib.Path(copies, unit.name)
+                copy.write_text(text)
+                run = subprocess.run(["systemd-analyze", "verify", "--man=no", str(copy)],
+                                     capture_output=True, text=True, timeout=60)
+                complaints = [line for line in run.stderr.splitlines() if unit.name in line]
+                self.assertEqual(complaints, [])
+
+
+if __name__ == "__main__":
+    unittest.main()
