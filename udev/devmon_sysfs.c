@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * devmon_sysfs.c - attributes of block devices, below a prefix so that a recorded tree can stand in.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "devmon.h"
+
+#define SECTOR 512 /* the unit of "size", whatever the device's own */
+
+/* The first line of an attribute, without its newline. -ENOENT when the device has none such. */
+static int read_attribute(int dir, const char *name, char *buf, size_t size)
+{
+	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, size - 1);
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+	return 0;
+}
+
+static int read_number(int dir, const char *name, uint64_t *ret)
+{
+	char buf[32], *end;
+	uint64_t v;
+	int r;
+
+	r = read_attribute(dir, name, buf, sizeof(buf));
+	if (r < 0)
+		return r;
+	errno = 0;
+	v = strtoull(buf, &end, 10);
+	if (errno != 0 || end == buf || *end != '\0')
+		return -EIO;
+	*ret = v;
+	return 0;
+}
+
+static int open_disk(const char *sysfs, dev_t devno)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/dev/block/%u:%u", sysfs, major(devno), minor(devno));
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -ENODEV : fd;
+}
+
+int devmon_sysfs_disk(const char *sysfs, dev_t devno, struct devmon_disk *ret)
+{
+	_cleanup_close_ int dir = open_disk(sysfs, devno);
+	uint64_t sectors, ro, diskseq = 0;
+	int r;
+
+	if (dir < 0)
+		return dir;
+	r = read_number(dir, "size", &sectors);
+	if (r == 0)
+		r = read_number(dir, "ro", &ro);
+	if (r == 0)
+		r = read_number(dir, "diskseq", &diskseq);
+	if (r == -ENOENT)
+		r = faccessat(dir, "size", F_OK, 0) < 0 ? -ENODEV : 0; /* it went while we read, or is old */
+	if (r == -ENODEV)
+		return r;
+	if (r < 0 || sectors > UINT64_MAX / SECTOR)
+		return -EIO;
+
+	*ret = (struct devmon_disk){ sectors * SECTOR, diskseq, ro != 0 };
+	return 0;
+}
+
+int devmon_sysfs_backing(const char *sysfs, dev_t devno, char **ret)
+{
+	_cleanup_close_ int dir = open_disk(sysfs, devno);
+	char path[PATH_MAX + 16];
+	char *copy;
+	int r;
+
+	if (dir < 0)
+		return dir;
+	r = read_attribute(dir, "loop/backing_file", path, sizeof(path));
+	if (r < 0)
+		return r == -ENODEV ? -ENOENT : r;
+	if (path[0] == '\0')
+		return -ENOENT; /* it lost its image while we looked */
+	copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	*ret = copy;
+	return 0;
+}
