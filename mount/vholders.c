@@ -403,12 +403,34 @@ static int find(struct search *s)
 	return 0;
 }
 
+/* As the mount table writes it. Only the directory above is resolved: the mount itself may hang. */
+static int canonical(const char *mountpoint, char buf[PATH_MAX])
+{
+	_cleanup_free_ char *above = NULL;
+	char root[PATH_MAX];
+	const char *name = strrchr(mountpoint, '/');
+
+	if (!name)
+		return -EINVAL;
+	above = strndup(mountpoint, MAX((size_t)(name - mountpoint), (size_t)1));
+	if (!above)
+		return -ENOMEM;
+	if (!realpath(above, root))
+		return -errno;
+	if (snprintf(buf, PATH_MAX, "%s%s", STREQ(root, "/") ? "" : root, name) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	return 0;
+}
+
 int vholders_find(dev_t devno, const char *mountpoint, char **ret_text, size_t *ret_n)
 {
-	struct search s = { .mountpoint = mountpoint };
-	char *text = NULL;
+	char target[PATH_MAX], *text = NULL;
+	struct search s = { .mountpoint = NULL };
 	size_t size = 0;
 	int r;
+
+	if (mountpoint && canonical(mountpoint, target) == 0)
+		s.mountpoint = target; /* a place that is gone is no mount either */
 
 	s.out = open_memstream(&text, &size);
 	if (!s.out)

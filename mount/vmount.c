@@ -273,7 +273,7 @@ static int unmount_once(const struct vplace *place, dev_t devno, struct vwhy *wh
 	if (r <= 0)
 		return r;
 	/* A btrfs whose device vanished has no number any more; here it can only be ours. */
-	if (devno == 0 || (m.devno != devno && m.devno != 0))
+	if (m.devno != devno && m.devno != 0)
 		return vwhy_set(why, -EEXIST,
 			"%s holds another mount, left alone: %s (%s, device %u:%u)", place->target,
 			m.source, m.fstype, major(m.devno), minor(m.devno));

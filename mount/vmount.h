@@ -51,8 +51,8 @@ int vmount_mount(const struct vmount_request *rq, char *why, size_t size);
 
 /**
  * vmount_unmount() - unmount mount_root/name, never by force and never lazily
- * @devno: only a mount of this device is touched; 0 when there is no device (any more), then
- *	   nothing is unmounted and only an empty directory is removed
+ * @devno: only a mount of this device is touched, or one whose device is gone (vmount_list() tells
+ *	   0); 0 when there is no device: then only the latter
  *
  * Afterwards no mount namespace has the filesystem any more, and the directory is gone (one that
  * holds files stays, and vmount_mount() will name them). The directory is kept while another

@@ -318,6 +318,30 @@ static void many_holders_are_counted(void **state)
 	disk_end(&d);
 }
 
+static void the_mount_itself_is_none_of_its_holders(void **state)
+{
+	char link[100], path[120], *text;
+	struct id128 uuid = new_uuid();
+	struct disk d;
+	size_t n;
+
+	disk_new(&d, DISK_SIZE);
+	format(&d, FS_BTRFS, uuid);
+	must_mount(&d, FS_BTRFS, uuid);
+	snprintf(link, sizeof(link), "%s/link", rig.dir);
+	assert_int_equal(symlink("a root", link), 0);
+	snprintf(path, sizeof(path), "%s/dataset", link);
+	assert_int_equal(vholders_find(d.devno, path, &text, &n), 0);
+	assert_null(strstr(text, "mounted at"));
+	free(text);
+	assert_int_equal(vholders_find(d.devno, NULL, &text, &n), 0);
+	assert_contains(text, "mounted at");
+	free(text);
+	assert_int_equal(vmount_unmount(link, "dataset", d.devno, why, sizeof(why)), 0);
+	assert_int_equal(unlink(link), 0);
+	disk_end(&d);
+}
+
 static void a_file_name_cannot_forge_a_line(void **state)
 {
 	struct id128 uuid = new_uuid();
@@ -350,6 +374,7 @@ static int all_tests(void)
 		cmocka_unit_test(users_of_a_lazily_unmounted_filesystem_are_named),
 		cmocka_unit_test(a_namespace_without_process_is_suspected),
 		cmocka_unit_test(many_holders_are_counted),
+		cmocka_unit_test(the_mount_itself_is_none_of_its_holders),
 		cmocka_unit_test(a_file_name_cannot_forge_a_line),
 	};
 
