@@ -15,7 +15,7 @@
 /**
  * vholders_find() - name the holders of a device
  * @devno: the device; also finds users of a btrfs on it, which has a number of its own
- * @mountpoint: the mount that is to go, an absolute path; no holder of itself. NULL: every mount is one
+ * @mountpoint: absolute path of the mount that is to go, no holder of itself; NULL: all mounts are
  * @ret_text: newly allocated, one line a holder, each with a newline; "" when there are none:
  *	"pid 123 (postgres): cwd /flocker/x; open file /flocker/x/a; in mount namespace 4026532"
  * @ret_n: how many there are, also beyond VHOLDERS_MAX

@@ -92,7 +92,8 @@ static int spawn(const char *const argv[], int out, int keep_fd, pid_t *ret)
 	if (r == 0)
 		r = set_descriptors(&actions, out, keep_fd);
 	if (r == 0) /* the cast: posix_spawn() promises not to change them */
-		r = -posix_spawn(ret, path, &actions, &attr, (char *const *)(uintptr_t)argv, environ);
+		r = -posix_spawn(ret, path, &actions, &attr, (char *const *)(uintptr_t)argv,
+			environ);
 	posix_spawn_file_actions_destroy(&actions);
 end_attr:
 	posix_spawnattr_destroy(&attr);
