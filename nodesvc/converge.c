@@ -9,25 +9,27 @@
 #define BUSY_MAX_MS 500	      /* a holder's end is no event, and a busy umount(2) costs microseconds */
 #define BLOCKED_MS 60000      /* what needs a person is looked at again at this pace */
 #define RECHECK_MS 60000      /* the net below the events */
+#define SLOW_MS 10000	      /* a step that runs longer than this is told with its age */
 
 /* What a step is while it runs, and how long it may: a worker beyond it is reported and written off. */
 static const struct {
 	enum ds_state state;
 	uint32_t limit_s;
+	const char *doing;
 } steps[] = {
 	/* clang-format off */
-	[STEP_NONE]	= { DS_WAITING,	   0 },
-	[STEP_OBSERVE]	= { DS_WAITING,	   20 },
-	[STEP_CREATE]	= { DS_CREATING,   60 },
-	[STEP_ATTACH]	= { DS_ATTACHING,  60 },
-	[STEP_PROBE]	= { DS_ATTACHED,   60 },
-	[STEP_FORMAT]	= { DS_FORMATTING, 600 },
-	[STEP_VERIFY]	= { DS_FORMATTING, 120 },
-	[STEP_DISCARD]	= { DS_FORMATTING, 120 },
-	[STEP_MOUNT]	= { DS_MOUNTING,   600 }, /* journal replay and fsck -p may be long */
-	[STEP_UNMOUNT]	= { DS_UNMOUNTING, 600 }, /* writes every dirty page */
-	[STEP_DETACH]	= { DS_DETACHING,  120 },
-	[STEP_DESTROY]	= { DS_DESTROYING, 120 },
+	[STEP_NONE]	= { DS_WAITING,	   0,	"nothing" },
+	[STEP_OBSERVE]	= { DS_WAITING,	   20,	"looking at what is here" },
+	[STEP_CREATE]	= { DS_CREATING,   60,	"making the volume" },
+	[STEP_ATTACH]	= { DS_ATTACHING,  60,	"claiming and attaching the volume" },
+	[STEP_PROBE]	= { DS_ATTACHED,   60,	"looking whether the new device is empty" },
+	[STEP_FORMAT]	= { DS_FORMATTING, 600,	"making the filesystem" },
+	[STEP_VERIFY]	= { DS_FORMATTING, 120,	"looking whether an interrupted mkfs was whole" },
+	[STEP_DISCARD]	= { DS_FORMATTING, 120,	"destroying the volume of an interrupted mkfs" },
+	[STEP_MOUNT]	= { DS_MOUNTING,   600,	"mounting" },   /* journal replay and fsck -p may be long */
+	[STEP_UNMOUNT]	= { DS_UNMOUNTING, 600,	"unmounting" }, /* writes every dirty page */
+	[STEP_DETACH]	= { DS_DETACHING,  120,	"detaching the device" },
+	[STEP_DESTROY]	= { DS_DESTROYING, 120,	"destroying the volume" },
 	/* clang-format on */
 };
 static_assert(ARRAY_SIZE(steps) == DS_STEP_MAX, "the last step has no row");
@@ -275,7 +277,7 @@ static void take(const struct converge_in *in, struct converge_out *out, enum ds
 
 	if (!l->error || l->step != step) {
 		out->step = step;
-		say(out, steps[step].state, "%s is next", ds_step_name(step));
+		say(out, steps[step].state, "%s", steps[step].doing);
 		return;
 	}
 	due = l->ended_ms + retry_after(in, l->step);
@@ -451,9 +453,14 @@ static void plan_running(const struct converge_in *in, struct converge_out *out)
 	/* Looking is no state of its own. */
 	enum ds_state state = step == STEP_OBSERVE ? resting_state(in->seen) : steps[step].state;
 
+	if (age < SLOW_MS) {
+		say(out, state, "%s", steps[step].doing);
+		out->again_ms = in->running.since_ms + SLOW_MS;
+		return;
+	}
 	if (age < limit) {
-		say(out, state, "%s since %" PRIu64 " s", ds_step_name(step), age / 1000);
-		out->again_ms = in->running.since_ms + limit;
+		say(out, state, "%s, since %" PRIu64 " s", steps[step].doing, age / 1000);
+		out->again_ms = MIN(in->now_ms + SLOW_MS, in->running.since_ms + limit);
 		return;
 	}
 	say(out, DS_FAILED, "%s has not returned for %" PRIu64 " s: the storage hangs", ds_step_name(step),

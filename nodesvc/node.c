@@ -327,7 +327,7 @@ static void on_overrun(void *userdata)
 
 /* ---- control ---- */
 
-static void on_hello(struct wire_hello *h, void *userdata)
+static int on_hello(struct wire_hello *h, void *userdata)
 {
 	struct node *n = userdata;
 	struct driver_desc d;
@@ -338,7 +338,7 @@ static void on_hello(struct wire_hello *h, void *userdata)
 	h->address = n->c->address ? strdup(n->c->address) : NULL;
 	h->backend = strdup(n->c->backend);
 	h->shared = n->env.ops->describe(n->env.driver, &d) == 0 && d.shared;
-	roster_hello(n->roster, h);
+	return roster_hello(n->roster, h);
 }
 
 static void on_up(void *userdata)

@@ -2,6 +2,7 @@
 #include "roster.h"
 
 #define RECHECK_MS 60000 /* +-20 %: the net below the events */
+#define START_LOOK_MS 10000 /* a step that was just started is planned about again then */
 
 /* One dataset. It stays, small, after its end: the highest epoch seen must not be forgotten. */
 struct entry {
@@ -175,20 +176,29 @@ static void fill_status(const struct entry *e, struct wire_status *s)
 	snprintf(s->why, sizeof(s->why), "%s", e->why);
 }
 
-void roster_hello(struct roster *r, struct wire_hello *hello)
+int roster_hello(struct roster *r, struct wire_hello *hello)
 {
-	for (size_t i = 0; i < r->n && hello->n_holds < WIRE_HOLDS_MAX; i++) {
+	for (size_t i = 0; i < r->n; i++) {
 		const struct entry *e = r->entries[i];
 		struct wire_status s;
 
 		if (!converge_holds(&e->wish, &e->seen, e->running.step) || !hold_epoch(e))
 			continue;
+		if (hello->n_holds == WIRE_HOLDS_MAX)
+			return -E2BIG;
 		fill_status(e, &s);
 		hello->holds = grow(hello->holds, hello->n_holds, sizeof(*hello->holds));
-		if (wire_status_copy(&s, &hello->holds[hello->n_holds]) < 0)
-			abort();
-		hello->n_holds++;
+		/* Who and which epoch; the words follow as reports once the session is up. */
+		hello->holds[hello->n_holds++] = (struct wire_status){
+			.dataset_id = s.dataset_id,
+			.volume_id = s.volume_id,
+			.epoch = s.epoch,
+			.state = s.state,
+			.mounted = s.mounted,
+			.releasing = s.releasing,
+		};
 	}
+	return 0;
 }
 
 /* What waited for another node is control's word of an earlier session: it is said anew. */
@@ -412,8 +422,8 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 	if (plan.step != STEP_NONE)
 		start(r, e, plan.step, now_ms, out);
 	e->due_ms = MIN(plan.again_ms, e->running.step == STEP_NONE ? e->recheck_ms : CONVERGE_NEVER);
-	if (e->running.step != STEP_NONE)
-		e->due_ms = MIN(e->due_ms, e->running.since_ms + converge_limit_ms(e->running.step));
+	if (e->running.step != STEP_NONE && plan.step != STEP_NONE)
+		e->due_ms = now_ms + START_LOOK_MS;
 	if (plan.stuck) {
 		e->due_ms = plan.again_ms;
 		if (!e->stuck_said) {

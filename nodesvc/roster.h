@@ -69,8 +69,11 @@ struct roster *roster_free(struct roster *r);
 void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, struct id128 volume_id,
 	uint64_t epoch);
 
-/* Fills holds of @hello, allocated; the rest is the caller's. */
-void roster_hello(struct roster *r, struct wire_hello *hello);
+/*
+ * Fills holds of @hello, allocated; the rest is the caller's. -E2BIG when they are more than a hello
+ * can name: then none may be said, since what it does not name is given back.
+ */
+int roster_hello(struct roster *r, struct wire_hello *hello);
 
 /* The session was welcomed; all is to be said anew. */
 void roster_connected(struct roster *r, uint64_t now_ms);

@@ -68,12 +68,14 @@ static void on_open(struct conn *c, void *userdata)
 
 	m.hello.incarnation = u->incarnation;
 	m.hello.version_seen = u->revision;
-	u->cbs->on_hello(&m.hello, u->userdata);
-	r = conn_send(c, &m);
+	r = u->cbs->on_hello(&m.hello, u->userdata);
+	if (r == 0)
+		r = conn_send(c, &m);
 	wire_msg_done(&m);
 	if (r < 0)
-		drop(u, r == -EMSGSIZE ? "hello is too large: this node holds too many datasets" :
-					 "hello could not be sent");
+		drop(u, r == -E2BIG || r == -EMSGSIZE ?
+				"hello cannot name all that is held: this node holds too many datasets" :
+				"hello could not be sent");
 }
 
 static void on_welcome(struct uplink *u, const struct wire_welcome *w)

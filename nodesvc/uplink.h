@@ -23,8 +23,8 @@ struct uplink_config {
 };
 
 struct uplink_callbacks {
-	/* Fills what hello says of this node and what it holds. */
-	void (*on_hello)(struct wire_hello *hello, void *userdata);
+	/* Fills what hello says of this node and what it holds; negative errno: say nothing. */
+	int (*on_hello)(struct wire_hello *hello, void *userdata);
 	/* Welcomed. @incarnation and @revision are new highs to be remembered. */
 	void (*on_up)(void *userdata);
 	void (*on_down)(const char *why, void *userdata); /* after on_up, or when an attempt failed */

@@ -232,7 +232,8 @@ static void dial(struct sim *s, int node)
 	m.hello.shared = true;
 	m.hello.incarnation = n->incarnation;
 	m.hello.backend = strdup("loopback");
-	roster_hello(n->roster, &m.hello);
+	if (roster_hello(n->roster, &m.hello) < 0)
+		sim_fail(s, "a hello cannot name all that is held");
 	sim_log(s, "node %d: session %" PRIu64 ": hello names %zu", node, n->session, m.hello.n_holds);
 	node_send(s, node, &m);
 	heartbeat_later(s, node, n->session);
