@@ -8,6 +8,7 @@
 
 #include "ctl.h"
 #include "say.h"
+#include "types.h"
 
 #define PAUSE_FIRST_MS 50
 #define PAUSE_LAST_MS 1000
@@ -115,7 +116,8 @@ static int print_step(struct follow *f, struct json_object *step)
 		colour[0] ? ctl_colour_off(f->ctl) : "");
 	say_text(f->out, ctl_text(step, "what"));
 	fputc('\n', f->out);
-	return state ? replace(&f->wait->last_state, state) : 0;
+	/* Control's own steps bear its name in place of a state. */
+	return state && ds_state_parse(state) >= 0 ? replace(&f->wait->last_state, state) : 0;
 }
 
 /* The steps behind the last one that is known; all of them when that one has been dropped since. */
