@@ -207,11 +207,6 @@ static void command_help(FILE *out, const struct command *c)
 		out);
 }
 
-static void version(void)
-{
-	puts("flocker-ca " FLOCKER_VERSION);
-}
-
 /* Returns a positive number when the program is done without an error. */
 static int parse_options(const struct command *c, int argc, char **argv, struct request *rq)
 {
@@ -249,7 +244,7 @@ static int parse_options(const struct command *c, int argc, char **argv, struct 
 			command_help(stdout, c);
 			return 1;
 		case 'V':
-			version();
+			puts(FLOCKER_VERSION);
 			return 1;
 		default:
 			return -EINVAL; /* getopt_long() has said what is wrong */
@@ -292,7 +287,7 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	if (STREQ(name, "--version")) {
-		version();
+		puts(FLOCKER_VERSION);
 		return EXIT_SUCCESS;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)

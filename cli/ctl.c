@@ -287,7 +287,7 @@ static int parse_options(
 		if (o == OPT_HELP || o == OPT_VERSION) {
 			*ret_done = true;
 			if (o == OPT_VERSION)
-				puts("flockerctl " FLOCKER_VERSION);
+				puts(FLOCKER_VERSION);
 			else if (cmd)
 				command_help(stdout, cmd);
 			else

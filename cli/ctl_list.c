@@ -144,21 +144,36 @@ static char *format_metadata(struct json_object *dataset)
 	return text;
 }
 
-/* The wished node, as "1b2c3d4e (192.0.2.1)". */
+/* The wished node, as "1b2c3d4e (192.0.2.1)". @nodes by UUID. */
 static void format_server(struct json_object *dataset, struct json_object *nodes, bool long_form,
 	char *buf, size_t size)
 {
 	const char *primary = ctl_text(dataset, "primary");
+	struct json_object *node = primary ? ctl_member(nodes, primary, json_type_object) : NULL;
+	const char *host = ctl_text(node, "host");
 
-	snprintf(buf, size, "<missing>");
-	for (size_t i = 0; primary && i < json_object_array_length(nodes); i++) {
+	if (node)
+		snprintf(buf, size, "%.*s (%s)", long_form ? ID128_TEXT - 1 : SHORT_ID, primary,
+			host ? host : "?");
+	else
+		snprintf(buf, size, "<missing>");
+}
+
+/* Thousands of nodes for a hundred thousand datasets: looked up, not searched. NULL: no memory. */
+static struct json_object *by_uuid(struct json_object *nodes)
+{
+	struct json_object *map = json_object_new_object();
+
+	for (size_t i = 0; map && i < json_object_array_length(nodes); i++) {
 		struct json_object *node = json_object_array_get_idx(nodes, i);
-		const char *uuid = ctl_text(node, "uuid"), *host = ctl_text(node, "host");
+		const char *uuid = ctl_text(node, "uuid");
 
-		if (uuid && STREQ(uuid, primary))
-			snprintf(buf, size, "%.*s (%s)", long_form ? ID128_TEXT - 1 : SHORT_ID,
-				uuid, host ? host : "?");
+		if (uuid && json_object_object_add(map, uuid, json_object_get(node)) < 0) {
+			json_object_put(node);
+			json_object_put(TAKE_PTR(map));
+		}
 	}
+	return map;
 }
 
 static int add_dataset(const struct ctl *c, struct table *t, struct json_object *dataset,
@@ -197,15 +212,16 @@ static int print_datasets(struct ctl *c, struct json_object *datasets)
 {
 	_cleanup_(table_freep) struct table *t =
 		table_new(5, (const char *[]){ "DATASET", "SIZE", "METADATA", "STATUS", "SERVER" });
-	_cleanup_json_ struct json_object *nodes = NULL;
+	_cleanup_json_ struct json_object *nodes = NULL, *map = NULL;
 	int r = ctl_call(c, "GET", "/v2/nodes", NULL, json_type_array, &nodes);
 
 	if (r != CTL_OK)
 		return r;
-	if (!t)
+	map = by_uuid(nodes);
+	if (!t || !map)
 		return ctl_no_memory();
 	for (size_t i = 0; i < json_object_array_length(datasets); i++)
-		if (add_dataset(c, t, json_object_array_get_idx(datasets, i), nodes) < 0)
+		if (add_dataset(c, t, json_object_array_get_idx(datasets, i), map) < 0)
 			return ctl_no_memory();
 	table_print(t, stdout);
 	return CTL_OK;

@@ -72,7 +72,7 @@ class ReadTest(Case):
                          {"flockerctl": "2.0.0", "flocker-control": "9.9.9"})
         alone = {"FLOCKER_CONTROL_SERVICE": None}
         self.assertEqual(self.ctl("version", env=alone), "flockerctl 2.0.0\n")
-        self.assertEqual(self.ctl("--version", env=alone), "flockerctl 2.0.0\n")
+        self.assertEqual(self.ctl("--version", env=alone), "2.0.0\n")
 
     def test_list_nodes(self):
         rows = self.rows(self.ctl("list-nodes"))
