@@ -85,8 +85,8 @@ const char *ctl_dataset_name(struct json_object *dataset);
 const char *ctl_colour_of(const struct ctl *c, const char *state);
 const char *ctl_colour_off(const struct ctl *c);
 
-/* Seconds since the epoch from a number or an RFC 3339 text in UTC; -EINVAL. */
-int ctl_time(struct json_object *value, int64_t *ret_s);
+/* Milliseconds since the epoch from a number of seconds or an RFC 3339 text in UTC; -EINVAL. */
+int ctl_time(struct json_object *value, int64_t *ret_ms);
 
 /* What --wait looks at; filled before the change is asked for. */
 struct ctl_wait {

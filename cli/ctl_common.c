@@ -81,22 +81,40 @@ const char *ctl_colour_off(const struct ctl *c)
 	return c->colour ? "\033[0m" : "";
 }
 
-int ctl_time(struct json_object *value, int64_t *ret_s)
+/* ".5", ".123456" as milliseconds; leaves @text behind it. */
+static int take_fraction(const char **text)
+{
+	int ms = 0, scale = 100;
+
+	if (**text != '.')
+		return 0;
+	for ((*text)++; **text >= '0' && **text <= '9'; (*text)++) {
+		ms += (**text - '0') * scale;
+		scale /= 10;
+	}
+	return ms;
+}
+
+int ctl_time(struct json_object *value, int64_t *ret_ms)
 {
 	struct tm tm = { 0 };
 	const char *end;
+	int ms;
 
 	if (json_object_is_type(value, json_type_int) ||
 		json_object_is_type(value, json_type_double)) {
-		*ret_s = (int64_t)json_object_get_double(value);
+		*ret_ms = (int64_t)(json_object_get_double(value) * 1000);
 		return 0;
 	}
 	if (!json_object_is_type(value, json_type_string))
 		return -EINVAL;
 	end = strptime(json_object_get_string(value), "%Y-%m-%dT%H:%M:%S", &tm);
-	if (!end || (*end != '.' && *end != 'Z'))
+	if (!end)
 		return -EINVAL;
-	*ret_s = timegm(&tm);
+	ms = take_fraction(&end);
+	if (!STREQ(end, "Z"))
+		return -EINVAL;
+	*ret_ms = (int64_t)timegm(&tm) * 1000 + ms;
 	return 0;
 }
 

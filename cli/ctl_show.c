@@ -73,17 +73,20 @@ static void format_age(int64_t s, char *buf, size_t size)
 		snprintf(buf, size, "%" PRId64 " days ago", s / 86400);
 }
 
-/* "2026-01-31 12:34:56 UTC", or the text as it is; "-" for nothing. */
+/* "2026-01-31 12:34:56.789 UTC", or the text as it is; "-" for nothing. */
 static void format_moment(struct json_object *value, char *buf, size_t size)
 {
+	char date[32];
 	time_t moment;
 	struct tm tm;
-	int64_t s;
+	int64_t ms;
 
-	if (ctl_time(value, &s) == 0) {
-		moment = s;
-		if (gmtime_r(&moment, &tm) && strftime(buf, size, "%Y-%m-%d %H:%M:%S UTC", &tm) > 0)
+	if (ctl_time(value, &ms) == 0) {
+		moment = ms / 1000;
+		if (gmtime_r(&moment, &tm) && strftime(date, sizeof(date), "%F %T", &tm) > 0) {
+			snprintf(buf, size, "%s.%03d UTC", date, (int)(ms % 1000));
 			return;
+		}
 	}
 	snprintf(buf, size, "%s", value ? json_object_get_string(value) : "-");
 }
@@ -92,11 +95,11 @@ static void print_since(struct json_object *d)
 {
 	struct json_object *value = json_object_object_get(d, "since");
 	char moment[64], age[64], line[160];
-	int64_t s;
+	int64_t ms;
 
 	format_moment(value, moment, sizeof(moment));
-	if (ctl_time(value, &s) == 0) {
-		format_age((int64_t)time(NULL) - s, age, sizeof(age));
+	if (ctl_time(value, &ms) == 0) {
+		format_age((int64_t)time(NULL) - ms / 1000, age, sizeof(age));
 		snprintf(line, sizeof(line), "%s (%s)", moment, age);
 		print_line("since", line);
 	} else {

@@ -93,29 +93,32 @@ void ctl_wait_done(struct ctl_wait *w)
 static void print_clock(FILE *out, struct json_object *value)
 {
 	char buf[16] = "--:--:--";
+	int64_t ms = 0;
 	struct tm tm;
 	time_t moment;
-	int64_t s;
 
-	if (ctl_time(value, &s) == 0) {
-		moment = s;
+	if (ctl_time(value, &ms) == 0) {
+		moment = ms / 1000;
 		if (localtime_r(&moment, &tm))
 			strftime(buf, sizeof(buf), "%H:%M:%S", &tm);
 	}
-	fprintf(out, "  %s  ", buf);
+	fprintf(out, "  %s.%03d  ", buf, (int)(ms % 1000));
 }
 
 static int print_step(struct follow *f, struct json_object *step)
 {
 	const char *state = ctl_text(step, "state"), *node = ctl_text(step, "node");
+	const char *what = ctl_text(step, "what");
 	const char *colour = state && f->out == stdout ? ctl_colour_of(f->ctl, state) : "";
 
 	print_clock(f->out, json_object_object_get(step, "time"));
 	fprintf(f->out, "%-8.8s  %s%-11s%s  ", node && say_is_clean(node) ? node : "-", colour,
 		state && say_is_clean(state) ? state : "-",
 		colour[0] ? ctl_colour_off(f->ctl) : "");
-	say_text(f->out, ctl_text(step, "what"));
+	say_text(f->out, what);
 	fputc('\n', f->out);
+	if (what && replace(&f->why, what) < 0)
+		return -ENOMEM;
 	/* Control's own steps bear its name in place of a state. */
 	return state && ds_state_parse(state) >= 0 ? replace(&f->wait->last_state, state) : 0;
 }

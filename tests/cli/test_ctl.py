@@ -120,9 +120,9 @@ class ReadTest(Case):
                      "used          1.00 MiB (1048576 bytes)", "available     -",
                      "holders       pid 1 (a)\n              pid 2 (b)",
                      "last error    mount: Device busy (EBUSY)",
-                     "  2026-09-21 14:13:20 UTC  aaaa1111  mounted      first"):
+                     "  2026-09-21 14:13:20.000 UTC  aaaa1111  mounted      first"):
             self.assertIn(line + "\n", shown)
-        self.assertIn("since         2026-09-21 14:13:20 UTC (", shown)
+        self.assertIn("since         2026-09-21 14:13:20.000 UTC (", shown)
         self.assertNotIn("\033", shown)
         self.assertEqual(json.loads(self.ctl("show", d["dataset_id"][:8], "--json")), d)
         self.assertEqual(json.loads(self.ctl("show", d["dataset_id"].upper(), "--json")), d)

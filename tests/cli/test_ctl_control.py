@@ -80,7 +80,7 @@ class ControlTest(unittest.TestCase):
                      "maximum size  1.00 GiB (1073741824 bytes)", "format state  never",
                      "filesystem    xfs"):
             self.assertIn(line + "\n", shown)
-        self.assertRegex(shown, r"since +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(\d+ s ago\)")
+        self.assertRegex(shown, r"since +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \(\d+ s ago\)")
         self.assertRegex(shown, r"history\n  \d{4}-\d\d-\d\d .* created")
 
         out = self.ctl("destroy", "-d", row[0][:13], "--wait=20")
