@@ -91,11 +91,12 @@ static void apply_fact(struct decision *d, const struct ads *ds, struct ds_recor
 	if (id128_is_nil(next->owner) || f->kind == FACT_NONE || f->epoch != next->epoch)
 		return;
 
-	next->incarnation = d->a->incarnation; /* its owner spoke to this one */
 	if (f->kind == FACT_RELEASED) {
 		next->owner = ID128_NIL;
 		return;
 	}
+	/* Its owner has it. That an owner of an old record has it not says nothing of others. */
+	next->incarnation = d->a->incarnation;
 	if (f->kind == FACT_DESTROYED && next->grant == GRANT_DESTROY) {
 		next->owner = ID128_NIL;
 		next->volume_id = ID128_NIL;

@@ -20,7 +20,7 @@ struct worker_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 	struct worker_job *queue, **queue_end, *finished, **finished_end;
-	size_t n_threads, n_idle, n_written_off, n_pending;
+	size_t n_threads, n_idle, n_starting, n_queued, n_written_off, n_pending;
 	bool closing;
 	int event_fd;
 	struct event *event;
@@ -51,6 +51,7 @@ static struct worker_job *next_job(struct worker_pool *p)
 	p->queue = j->next;
 	if (!p->queue)
 		p->queue_end = &p->queue;
+	p->n_queued--;
 	j->running = true;
 	return j;
 }
@@ -75,6 +76,7 @@ static void *worker(void *userdata)
 
 	leave_descriptors(p->event_fd);
 	pthread_mutex_lock(&p->lock);
+	p->n_starting--;
 	while ((j = next_job(p))) {
 		pthread_mutex_unlock(&p->lock);
 		j->run(j->arg);
@@ -100,8 +102,10 @@ static void start_thread(struct worker_pool *p)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, WORKER_STACK);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&thread, &attr, worker, p) == 0)
+	if (pthread_create(&thread, &attr, worker, p) == 0) {
 		p->n_threads++;
+		p->n_starting++;
+	}
 	pthread_attr_destroy(&attr);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
@@ -109,11 +113,11 @@ static void start_thread(struct worker_pool *p)
 /* With the lock held: somebody has to take what waits. Without a thread it waits for the next end. */
 static void see_to_queue(struct worker_pool *p)
 {
-	if (!p->queue)
-		return;
 	if (p->n_idle)
 		pthread_cond_signal(&p->work);
-	else if (p->n_threads - p->n_written_off < WORKER_BUSY_MAX)
+	/* An idle one that was woken for an earlier job and has not taken it yet counts once. */
+	if (p->n_queued > p->n_idle + p->n_starting &&
+		p->n_threads - p->n_written_off < WORKER_BUSY_MAX)
 		start_thread(p);
 }
 
@@ -199,6 +203,7 @@ int worker_submit(struct worker_pool *p, void (*run)(void *arg), void (*done)(vo
 	pthread_mutex_lock(&p->lock);
 	*p->queue_end = j;
 	p->queue_end = &j->next;
+	p->n_queued++;
 	p->n_pending++;
 	see_to_queue(p);
 	pthread_mutex_unlock(&p->lock);

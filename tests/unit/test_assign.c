@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who is granted what, one behaviour a test. Whole histories are the simulator's. */
+#include "assign.h"
+#include "cmocka_all.h"
+
+static const struct id128 node_a = { 0xaaaaaaaaaaaa4aaa, 0x8aaaaaaaaaaaaaaa };
+static const struct id128 node_b = { 0xbbbbbbbbbbbb4bbb, 0x8bbbbbbbbbbbbbbb };
+static const struct id128 dataset = { 0x1111111111114111, 0x8111111111111111 };
+
+static struct assign *a;
+static struct assign_result res;
+static uint64_t now_ms = 1000, session = 100, random_state = 1;
+
+static int setup(void **state)
+{
+	memset(&res, 0, sizeof(res));
+	return assign_new(1, &a);
+}
+
+static int teardown(void **state)
+{
+	assign_result_done(&res);
+	a = assign_free(a);
+	return 0;
+}
+
+/* Decides, and makes it durable at once. */
+static int decide(struct assign_event ev)
+{
+	ev.random[0] = random_state++;
+	ev.random[1] = random_state++;
+	assign_result_done(&res);
+	assign_decide(a, now_ms++, &ev, &res);
+	if (res.n_changes)
+		assign_committed(a, res.txn);
+	return res.status;
+}
+
+static int create(struct id128 primary)
+{
+	struct ds_record r = { .dataset_id = dataset, .primary = primary, .size_bytes = 64 * MIB,
+		.backend = "default" };
+
+	return decide((struct assign_event){ .type = ASSIGN_CREATE, .record = &r });
+}
+
+static uint64_t hello(struct id128 node, struct wire_status *holds, size_t n)
+{
+	struct wire_hello h = { .host = node, .boot = node, .shared = true, .holds = holds,
+		.n_holds = n };
+
+	session++;
+	decide((struct assign_event){ .type = ASSIGN_HELLO, .node = node, .session = session,
+		.hello = &h, .address = "192.0.2.1" });
+	return session;
+}
+
+static void report(struct id128 node, uint64_t in_session, enum report_kind kind, uint64_t epoch)
+{
+	struct assign_view v;
+	struct wire_report r = { .kind = kind, .status = { .dataset_id = dataset, .epoch = epoch } };
+
+	assert_int_equal(assign_dataset(a, now_ms, dataset, &v), 0);
+	r.status.volume_id = v.record->volume_id;
+	r.status.fs_uuid = v.record->fs_uuid;
+	decide((struct assign_event){ .type = ASSIGN_REPORT, .node = node, .session = in_session,
+		.report = &r });
+}
+
+static int move(struct id128 to)
+{
+	return decide((struct assign_event){ .type = ASSIGN_MOVE, .dataset_id = dataset, .primary = to });
+}
+
+static const struct ds_record *record(void)
+{
+	static struct assign_view v;
+
+	assert_int_equal(assign_dataset(a, now_ms, dataset, &v), 0);
+	return v.record;
+}
+
+static const struct wire_assign *sent(struct id128 node)
+{
+	for (size_t i = res.n_sends; i > 0; i--)
+		if (id128_equal(res.sends[i - 1].node, node) && res.sends[i - 1].msg.type == WIRE_ASSIGN)
+			return &res.sends[i - 1].msg.assign;
+	return NULL;
+}
+
+static void a_dataset_is_granted_when_its_primary_connects(void **state)
+{
+	assert_int_equal(create(node_a), 0);
+	assert_true(id128_is_nil(record()->owner));
+	hello(node_a, NULL, 0);
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_int_equal(record()->epoch, 1);
+	assert_int_equal(sent(node_a)->wish, WISH_HOLD);
+	assert_int_equal(res.sends[res.n_sends - 1].after_txn, res.txn); /* never before it is durable */
+}
+
+static void an_id_is_used_once(void **state)
+{
+	assert_int_equal(create(node_a), 0);
+	assert_int_equal(create(node_a), -EEXIST);
+}
+
+static void a_move_waits_for_the_release_and_is_one_commit(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+
+	hello(node_b, NULL, 0);
+	create(node_a);
+	assert_int_equal(move(node_b), 0);
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_int_equal(sent(node_a)->wish, WISH_RELEASE);
+	assert_int_equal(sent(node_b)->wish, WISH_WAIT);
+	report(node_a, sa, REPORT_RELEASED, 1);
+	assert_int_equal(res.n_changes, 1);
+	assert_true(id128_equal(record()->owner, node_b));
+	assert_int_equal(record()->epoch, 2);
+	assert_int_equal(sent(node_b)->wish, WISH_HOLD);
+}
+
+static void a_release_is_not_recalled_and_the_same_node_needs_a_new_epoch(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+
+	create(node_a);
+	move(node_b);
+	move(node_a);
+	assert_true(!sent(node_a) || sent(node_a)->wish == WISH_RELEASE);
+	report(node_a, sa, REPORT_RELEASED, 1);
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_int_equal(record()->epoch, 2);
+}
+
+static void reports_of_old_epochs_and_old_sessions_have_no_effect(void **state)
+{
+	uint64_t old = hello(node_a, NULL, 0), sa;
+	struct wire_status held = { .dataset_id = dataset, .epoch = 1 };
+
+	hello(node_b, NULL, 0);
+	create(node_a);
+	held.volume_id = record()->volume_id;
+	sa = hello(node_a, &held, 1);
+	move(node_b);
+	report(node_a, old, REPORT_RELEASED, 1);
+	assert_true(id128_equal(record()->owner, node_a));
+	report(node_b, session, REPORT_RELEASED, 1);
+	assert_true(id128_equal(record()->owner, node_a));
+	report(node_a, sa, REPORT_RELEASED, 0);
+	assert_true(id128_equal(record()->owner, node_a));
+}
+
+static void a_hello_that_does_not_name_a_grant_uses_it_up(void **state)
+{
+	hello(node_a, NULL, 0);
+	create(node_a);
+	assert_int_equal(record()->epoch, 1);
+	hello(node_a, NULL, 0);
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_int_equal(record()->epoch, 2);
+}
+
+static void a_lost_owner_keeps_its_dataset(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+	char why[256];
+
+	hello(node_b, NULL, 0);
+	create(node_a);
+	decide((struct assign_event){ .type = ASSIGN_GONE, .node = node_a, .session = sa });
+	move(node_b);
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_non_null(strstr(assign_why(a, now_ms, dataset, why, sizeof(why)), "not connected"));
+}
+
+static void the_format_state_goes_forward_with_what_the_owner_says(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+	struct id128 first_volume;
+
+	create(node_a);
+	report(node_a, sa, REPORT_FORMATTED, 1);
+	assert_int_equal(record()->format_state, FORMAT_NEVER); /* not before it was started */
+	report(node_a, sa, REPORT_READY, 1);
+	assert_int_equal(record()->format_state, FORMAT_STARTED);
+	first_volume = record()->volume_id;
+	report(node_a, sa, REPORT_DISCARDED, 1);
+	assert_int_equal(record()->format_state, FORMAT_NEVER);
+	assert_false(id128_equal(record()->volume_id, first_volume));
+	report(node_a, sa, REPORT_READY, 1);
+	report(node_a, sa, REPORT_FORMATTED, 1);
+	assert_int_equal(record()->format_state, FORMAT_DONE);
+	report(node_a, sa, REPORT_DISCARDED, 1);
+	assert_int_equal(record()->format_state, FORMAT_DONE);
+}
+
+static void a_delete_is_a_release_then_a_grant_to_destroy(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+
+	create(node_a);
+	decide((struct assign_event){ .type = ASSIGN_DELETE, .dataset_id = dataset });
+	assert_int_equal(sent(node_a)->wish, WISH_RELEASE);
+	report(node_a, sa, REPORT_RELEASED, 1);
+	assert_int_equal(record()->grant, GRANT_DESTROY);
+	assert_int_equal(sent(node_a)->wish, WISH_DESTROY);
+	assert_false(id128_is_nil(record()->volume_id)); /* not forgotten before it is destroyed */
+	report(node_a, sa, REPORT_DESTROYED, 2);
+	assert_true(id128_is_nil(record()->volume_id));
+	assert_true(record()->deleted);
+	assert_int_equal(move(node_b), -EOWNERDEAD);
+	assert_int_equal(create(node_a), -EEXIST);
+}
+
+static void a_failed_commit_is_undone_and_its_step_found_again(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+	struct wire_report r = { .kind = REPORT_RELEASED, .status = { .dataset_id = dataset, .epoch = 1 } };
+	struct assign_event ev = { .type = ASSIGN_REPORT, .node = node_a, .session = sa, .report = &r };
+
+	hello(node_b, NULL, 0);
+	create(node_a);
+	move(node_b);
+	r.status.volume_id = record()->volume_id;
+	assign_result_done(&res);
+	assign_decide(a, now_ms++, &ev, &res);
+	assert_int_equal(res.n_changes, 1);
+	assign_failed(a, now_ms, res.txn);
+	assert_true(id128_equal(record()->owner, node_a));
+	now_ms = assign_next_wake(a);
+	assert_true(now_ms != UINT64_MAX);
+	decide((struct assign_event){ .type = ASSIGN_TICK });
+	assert_true(id128_equal(record()->owner, node_b));
+}
+
+static void one_identity_is_one_machine(void **state)
+{
+	struct wire_hello h = { .host = node_b, .boot = node_b };
+	struct assign_event ev = { .type = ASSIGN_HELLO, .node = node_a, .hello = &h, .address = "x" };
+	uint64_t first = hello(node_a, NULL, 0);
+	struct assign_node_view v;
+
+	ev.session = ++session;
+	decide(ev);
+	assert_true(res.sends[res.n_sends - 1].close && res.sends[res.n_sends - 1].session == session);
+	assert_true(res.sends[res.n_sends - 1].msg.bye.refused);
+	assert_int_equal(decide((struct assign_event){ .type = ASSIGN_REPLACE, .node = node_a }), -EBUSY);
+	decide((struct assign_event){ .type = ASSIGN_GONE, .node = node_a, .session = first });
+	ev.session = ++session;
+	decide(ev);
+	assert_true(res.sends[res.n_sends - 1].msg.bye.refused); /* it waits for an operator */
+	assert_int_equal(decide((struct assign_event){ .type = ASSIGN_REPLACE, .node = node_a }), 0);
+	ev.session = ++session;
+	decide(ev);
+	assert_int_equal(assign_node(a, now_ms, node_a, &v), 0);
+	assert_true(v.live && v.session == session);
+}
+
+static void a_restored_control_gives_nothing_away_before_all_have_spoken(void **state)
+{
+	struct ds_record r = { .dataset_id = dataset, .primary = node_b, .volume_id = node_a,
+		.owner = node_b, .epoch = 2, .format_state = FORMAT_DONE, .incarnation = 1 };
+	struct node_record na = { .uuid = node_a, .host = node_a }, nb = { .uuid = node_b, .host = node_b };
+	struct wire_status held = { .dataset_id = dataset, .volume_id = node_a, .epoch = 5 };
+
+	a = assign_free(a);
+	assert_int_equal(assign_new(2, &a), 0);
+	assign_load_dataset(a, &r);
+	assign_load_node(a, &na);
+	assign_load_node(a, &nb);
+	hello(node_b, NULL, 0); /* the recorded owner does not have it */
+	assert_true(id128_is_nil(record()->owner));
+	hello(node_a, &held, 1); /* since the backup it went to another */
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_int_equal(record()->epoch, 5);
+	assert_int_equal(sent(node_a)->wish, WISH_RELEASE); /* the wish is still node_b */
+}
+
+static void what_control_does_not_know_is_kept(void **state)
+{
+	struct wire_status held = { .dataset_id = dataset, .volume_id = node_a, .epoch = 5 };
+	struct assign_node_view v;
+
+	hello(node_a, &held, 1);
+	assert_int_equal(sent(node_a)->wish, WISH_KEEP);
+	assert_int_equal(assign_node(a, now_ms, node_a, &v), 0);
+	assert_int_equal(v.n_unknown, 1);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_dataset_is_granted_when_its_primary_connects),
+		TEST(an_id_is_used_once),
+		TEST(a_move_waits_for_the_release_and_is_one_commit),
+		TEST(a_release_is_not_recalled_and_the_same_node_needs_a_new_epoch),
+		TEST(reports_of_old_epochs_and_old_sessions_have_no_effect),
+		TEST(a_hello_that_does_not_name_a_grant_uses_it_up),
+		TEST(a_lost_owner_keeps_its_dataset),
+		TEST(the_format_state_goes_forward_with_what_the_owner_says),
+		TEST(a_delete_is_a_release_then_a_grant_to_destroy),
+		TEST(a_failed_commit_is_undone_and_its_step_found_again),
+		TEST(one_identity_is_one_machine),
+		TEST(a_restored_control_gives_nothing_away_before_all_have_spoken),
+		TEST(what_control_does_not_know_is_kept),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
