@@ -47,11 +47,6 @@ static void touch_files(struct fstree *t, struct fs_object *o, uint32_t mask)
 
 /* ---- metadata ---- */
 
-static const char *text_of(struct json_object *value)
-{
-	return value ? json_object_get_string(value) : "";
-}
-
 static void touch_key(struct fstree *t, struct fs_object *o, struct fs_key *k)
 {
 	stamp(&k->changed);
@@ -92,14 +87,14 @@ static int keys_new(struct fs_object *o, struct json_object *metadata, struct fs
 		if (!json_object_object_get_ex(metadata, o->keys[j].key, &value))
 			continue;
 		keys[kept] = o->keys[j];
-		keys[kept++].value = text_of(value);
+		keys[kept++].value = fs_metadata_text(value);
 	}
 	i = kept;
 	json_object_object_foreach(metadata, key, value) {
 		const struct fs_key *old = key_by_name(o, key);
 
 		if (!old)
-			keys[i++] = (struct fs_key){ .key = key, .value = text_of(value) };
+			keys[i++] = (struct fs_key){ .key = key, .value = fs_metadata_text(value) };
 		else
 			for (size_t j = 0; j < kept; j++) /* of the new object, as the old one goes */
 				if (keys[j].idx == old->idx)

@@ -217,10 +217,10 @@ extern const struct fuse_lowlevel_ops fs_ops;
 void fs_wake(struct fs_handle *h); /* who polls it */
 
 /* fstree_render.c */
-void fs_text_add(struct fs_text *b, const char *fmt, ...) _printf_(2, 3);
 void fs_text_put(struct fs_text *b, const char *s, size_t size);
 void fs_text_time(struct fs_text *b, int64_t ms); /* 2026-01-31T23:59:59.999Z */
 void fs_text_done(struct fs_text *b);
+const char *fs_metadata_text(struct json_object *value); /* borrowed */
 void fs_render_ds(const struct ds_view *v, enum ds_file file, struct fs_text *b);
 void fs_render_node(const struct node_view *v, enum node_file file, struct fs_text *b);
 /* The content of a file as it is now; 0 or -ENOMEM. */

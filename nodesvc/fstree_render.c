@@ -4,7 +4,6 @@
  * thousand datasets have twenty thousand files, of which few are ever read.
  */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <time.h>
 
 #include "fstree_private.h"
@@ -49,27 +48,15 @@ void fs_text_put(struct fs_text *b, const char *s, size_t size)
 	b->len += size;
 }
 
-void fs_text_add(struct fs_text *b, const char *fmt, ...)
-{
-	_cleanup_free_ char *s = NULL;
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vasprintf(&s, fmt, ap);
-	va_end(ap);
-	if (n < 0) {
-		s = NULL;
-		b->failed = true;
-		return;
-	}
-	fs_text_put(b, s, (size_t)n);
-}
-
 void fs_text_done(struct fs_text *b)
 {
 	free(b->s);
 	*b = (struct fs_text){ 0 };
+}
+
+const char *fs_metadata_text(struct json_object *value)
+{
+	return value ? json_object_get_string(value) : "";
 }
 
 static const char *time_text(int64_t ms, char buf[TIME_SIZE])
@@ -88,7 +75,8 @@ void fs_text_time(struct fs_text *b, int64_t ms)
 {
 	char buf[TIME_SIZE];
 
-	fs_text_add(b, "%s", time_text(ms, buf));
+	time_text(ms, buf);
+	fs_text_put(b, buf, strlen(buf));
 }
 
 static void line(struct fs_text *b, const char *s)
@@ -121,128 +109,165 @@ static void time_line(struct fs_text *b, int64_t ms)
 		line(b, time_text(ms, buf));
 }
 
-/* Takes over @value; NULL is null, as json-c has it. */
-static void add(struct json_object *o, const char *key, struct json_object *value)
+/* ---- status.json, written as it goes: a tree of objects would cost more than the request ---- */
+
+static void put(struct fs_text *b, const char *s)
 {
-	json_object_object_add(o, key, value);
+	fs_text_put(b, s, strlen(s));
 }
 
-/* A string as JSON has to have it: what is no UTF-8 (paths, command names) becomes U+FFFD. */
-static struct json_object *string_of(const char *s, size_t size)
+/* A string as JSON has to have it; what is no UTF-8 (paths, command names) becomes U+FFFD. */
+static void json_string(struct fs_text *b, const char *s, size_t size)
 {
-	struct fs_text b = { 0 };
-	struct json_object *o = NULL;
+	const char *end = s + size;
+	char escape[8];
 
-	for (const char *p = s; p < s + size;) {
-		unsigned int n = utf8_length(p, s + size);
+	put(b, "\"");
+	while (s < end) {
+		const char *run = s;
+		unsigned int n;
 
-		if (n > 0)
-			fs_text_put(&b, p, n);
-		else
-			fs_text_put(&b, "\xef\xbf\xbd", 3);
-		p += n > 0 ? n : 1;
+		while (s < end && (uint8_t)*s >= 0x20 && (uint8_t)*s < 0x80 && *s != '"' && *s != '\\')
+			s++;
+		fs_text_put(b, run, (size_t)(s - run));
+		if (s == end)
+			break;
+		n = utf8_length(s, end);
+		if (n == 0) {
+			put(b, "\xef\xbf\xbd");
+		} else if (n > 1) {
+			fs_text_put(b, s, n);
+		} else {
+			snprintf(escape, sizeof(escape), (uint8_t)*s < 0x20 ? "\\u%04x" : "\\%c", *s);
+			put(b, escape);
+		}
+		s += MAX(n, 1u);
 	}
-	if (!b.failed)
-		o = json_object_new_string_len(b.s ? b.s : "", (int)b.len);
-	fs_text_done(&b);
-	return o;
+	put(b, "\"");
 }
 
-static void add_string(struct json_object *o, const char *key, const char *s)
+/* The next member's name; @b ends in "{" before the first. */
+static void member(struct fs_text *b, const char *key)
 {
-	add(o, key, s && *s ? string_of(s, strlen(s)) : NULL);
+	put(b, b->len > 0 && b->s[b->len - 1] == '{' ? "\n  \"" : ",\n  \"");
+	put(b, key);
+	put(b, "\": ");
 }
 
-static void add_id(struct json_object *o, const char *key, struct id128 id)
+static void add_string(struct fs_text *b, const char *key, const char *s)
 {
-	add_string(o, key, id128_is_nil(id) ? NULL : ID128_STR(id));
+	member(b, key);
+	if (s && *s)
+		json_string(b, s, strlen(s));
+	else
+		put(b, "null");
 }
 
-static void add_time(struct json_object *o, const char *key, int64_t ms)
+static void add_id(struct fs_text *b, const char *key, struct id128 id)
+{
+	add_string(b, key, id128_is_nil(id) ? NULL : ID128_STR(id));
+}
+
+static void add_time(struct fs_text *b, const char *key, int64_t ms)
 {
 	char buf[TIME_SIZE];
 
-	add_string(o, key, ms != 0 ? time_text(ms, buf) : NULL);
+	add_string(b, key, ms != 0 ? time_text(ms, buf) : NULL);
 }
 
-static void add_number(struct json_object *o, const char *key, bool known, uint64_t v)
+static void add_number(struct fs_text *b, const char *key, bool known, uint64_t v)
 {
-	add(o, key, known ? json_object_new_uint64(v) : NULL);
+	char buf[24];
+
+	snprintf(buf, sizeof(buf), "%" PRIu64, v);
+	member(b, key);
+	put(b, known ? buf : "null");
 }
 
-static struct json_object *lines_of(const char *s)
+static void add_lines(struct fs_text *b, const char *key, const char *s)
 {
-	struct json_object *list = json_object_new_array();
+	const char *comma = "";
 
+	member(b, key);
+	put(b, "[");
 	while (s && *s) {
 		size_t n = strcspn(s, "\n");
 
-		json_object_array_add(list, string_of(s, n));
+		put(b, comma);
+		json_string(b, s, n);
+		comma = ", ";
 		s += n + (s[n] == '\n');
 	}
-	return list;
+	put(b, "]");
 }
 
-static void json_line(struct fs_text *b, struct json_object *o)
+static void add_metadata(struct fs_text *b, const char *key, struct json_object *metadata)
 {
-	size_t size;
-	const char *s = json_object_to_json_string_length(o, JSON_C_TO_STRING_PRETTY |
-		JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE, &size);
+	const char *comma = "";
 
-	if (!s) {
-		b->failed = true;
-		return;
+	member(b, key);
+	put(b, "{");
+	if (metadata) {
+		json_object_object_foreach(metadata, name, value) {
+			const char *text = fs_metadata_text(value);
+
+			put(b, comma);
+			json_string(b, name, strlen(name));
+			put(b, ": ");
+			json_string(b, text, strlen(text));
+			comma = ", ";
+		}
 	}
-	fs_text_put(b, s, size);
-	fs_text_put(b, "\n", 1);
+	put(b, "}");
 }
 
 static void ds_json(const struct ds_view *v, struct fs_text *b)
 {
-	_cleanup_json_ struct json_object *o = json_object_new_object();
-
-	add_id(o, "dataset_id", v->dataset_id);
-	add_string(o, "name", v->name);
-	add_time(o, "created_at", v->created_at * 1000);
-	add_string(o, "state", ds_state_name(v->state));
-	add_string(o, "wanted", wish_kind_name(v->wanted));
-	add_string(o, "why", v->why);
-	add_time(o, "since", v->since_ms);
-	add_id(o, "owner", v->owner);
-	add_number(o, "epoch", v->epoch != 0, v->epoch);
-	add_id(o, "primary", v->primary);
-	add_number(o, "size", v->size_bytes != 0, v->size_bytes);
-	add_number(o, "used", v->used_at_ms != 0, v->used_bytes);
-	add_number(o, "available", v->used_at_ms != 0, v->available_bytes);
-	add_time(o, "used_at", v->used_at_ms);
-	add_string(o, "device", v->device);
-	add_string(o, "filesystem", v->filesystem);
-	add_id(o, "fs_uuid", v->fs_uuid);
-	add_string(o, "mountpoint", v->mountpoint);
-	add_string(o, "lease", v->lease);
-	add(o, "holders", lines_of(v->holders));
-	add_string(o, "last_error", v->last_error);
-	add(o, "metadata", v->metadata ? json_object_get(v->metadata) : json_object_new_object());
-	json_line(b, o);
+	put(b, "{");
+	add_id(b, "dataset_id", v->dataset_id);
+	add_string(b, "name", v->name);
+	add_time(b, "created_at", v->created_at * 1000);
+	add_string(b, "state", ds_state_name(v->state));
+	add_string(b, "wanted", wish_kind_name(v->wanted));
+	add_string(b, "why", v->why);
+	add_time(b, "since", v->since_ms);
+	add_id(b, "owner", v->owner);
+	add_number(b, "epoch", v->epoch != 0, v->epoch);
+	add_id(b, "primary", v->primary);
+	add_number(b, "size", v->size_bytes != 0, v->size_bytes);
+	add_number(b, "used", v->used_at_ms != 0, v->used_bytes);
+	add_number(b, "available", v->used_at_ms != 0, v->available_bytes);
+	add_time(b, "used_at", v->used_at_ms);
+	add_string(b, "device", v->device);
+	add_string(b, "filesystem", v->filesystem);
+	add_id(b, "fs_uuid", v->fs_uuid);
+	add_string(b, "mountpoint", v->mountpoint);
+	add_string(b, "lease", v->lease);
+	add_lines(b, "holders", v->holders);
+	add_string(b, "last_error", v->last_error);
+	add_metadata(b, "metadata", v->metadata);
+	put(b, "\n}\n");
 }
 
 static void node_json(const struct node_view *v, struct fs_text *b)
 {
-	_cleanup_json_ struct json_object *o = json_object_new_object();
-
-	add_id(o, "uuid", v->uuid);
-	add_id(o, "era", v->era);
-	add_string(o, "control", v->control);
-	add(o, "connected", json_object_new_boolean(v->connected));
-	add_time(o, "connected_since", v->connected_since_ms);
-	add_string(o, "version", v->version);
-	add_string(o, "backend", v->backend);
-	add_string(o, "last_error", v->last_error);
-	add_number(o, "datasets", true, v->datasets);
-	add_number(o, "mounted", true, v->mounted);
-	add_number(o, "troubled", true, v->troubled);
-	json_line(b, o);
+	put(b, "{");
+	add_id(b, "uuid", v->uuid);
+	add_id(b, "era", v->era);
+	add_string(b, "control", v->control);
+	member(b, "connected");
+	put(b, v->connected ? "true" : "false");
+	add_time(b, "connected_since", v->connected_since_ms);
+	add_string(b, "version", v->version);
+	add_string(b, "backend", v->backend);
+	add_string(b, "last_error", v->last_error);
+	add_number(b, "datasets", true, v->datasets);
+	add_number(b, "mounted", true, v->mounted);
+	add_number(b, "troubled", true, v->troubled);
+	put(b, "\n}\n");
 }
+
+/* ---- files ---- */
 
 void fs_render_ds(const struct ds_view *v, enum ds_file file, struct fs_text *b)
 {
