@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+# Debian packages that Flocker needs, for ./quickstart and ./run-tests, which source this file (bash).
+
+packages_build=(gcc libc6-dev meson ninja-build pkg-config python3 udev
+	libjson-c-dev libsystemd-dev libevent-dev libssl-dev libfuse3-dev libudev-dev libmount-dev
+	libblkid-dev libsqlite3-dev libyaml-dev libcmocka-dev)
+packages_run=(fuse3 e2fsprogs xfsprogs btrfs-progs util-linux mount)
+packages_test=(clang systemd libclang-rt-14-dev python3-pytest curl openssl sqlite3 iproute2 procps mandoc
+	lvm2 cryptsetup-bin mdadm gdisk parted)
+
+# packages_missing PACKAGE... - those that are not installed, one a line
+packages_missing() {
+	local have name
+	have=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 2>/dev/null | sed -n 's/^ii *//p')
+	for name in "$@"; do
+		grep -qxF -e "$name" <<<"$have" || echo "$name"
+	done
+}
+
+# packages_install LOG PACKAGE... - installs what is missing; 0 also when nothing is; output goes to LOG
+packages_install() {
+	local log=$1 missing
+	shift
+	mapfile -t missing < <(packages_missing "$@")
+	[ ${#missing[@]} -gt 0 ] || return 0
+	echo "installing ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	{
+		apt-get -q update &&
+			apt-get -qy -o DPkg::Lock::Timeout=120 install --no-install-recommends "${missing[@]}"
+	} >>"$log" 2>&1 </dev/null
+}
