@@ -38,7 +38,7 @@ static int device_find_quickly(struct loopback *lo, const struct loopback_image 
 
 	if (h > 0 && loopback_device_check(image, h - 1, ret) == 0 && ret->ours)
 		return 0;
-	r = loopback_device_find(image, ret);
+	r = loopback_device_find(image, false, ret);
 	if (r == 0)
 		*hint = ret->number + 1;
 	return r;
@@ -94,7 +94,7 @@ static int loopback_lookup(struct driver *d, struct id128 volume_id, struct driv
 	uint64_t size;
 	int r;
 
-	r = loopback_volume_open(lo->root, volume_id, false, &v);
+	r = loopback_volume_open(lo->volumes, volume_id, false, &v);
 	if (r < 0)
 		return r;
 	out = volume_describe(lo, &v);
@@ -124,6 +124,8 @@ static int on_candidate(unsigned number, struct id128 volume_id, void *userdata)
 {
 	struct candidates *c = userdata;
 
+	if (id128_is_nil(volume_id))
+		return 0;
 	if (c->n == c->size) {
 		size_t size = MAX(c->size * 2, (size_t)64);
 		struct candidate *v = reallocarray(c->v, size, sizeof(*v));
@@ -197,7 +199,7 @@ static int list_entry(struct loopback *lo, struct id128 volume_id, const struct 
 	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
 	int r;
 
-	r = loopback_volume_open(lo->root, volume_id, false, &v);
+	r = loopback_volume_open(lo->volumes, volume_id, false, &v);
 	if (r < 0)
 		return r;
 	*ret = volume_describe(lo, &v);
@@ -238,7 +240,7 @@ static int loopback_list(struct driver *d, struct driver_volume **ret, size_t *r
 	size_t n = 0;
 	int fd, r;
 
-	fd = loopback_volumes_open(lo->root);
+	fd = loopback_volumes_open(lo->volumes);
 	if (fd < 0)
 		return fd;
 	dir = fdopendir(fd);
@@ -265,7 +267,7 @@ static int loopback_describe(struct driver *d, struct driver_desc *ret)
 	struct loopback *lo = loopback(d);
 	struct statvfs fs;
 
-	if (statvfs(lo->root, &fs) < 0)
+	if (statvfs(lo->volumes, &fs) < 0)
 		return loopback_errno();
 	*ret = (struct driver_desc){
 		.name = loopback_ops.name,
@@ -286,7 +288,7 @@ static int loopback_device(struct driver *d, struct id128 volume_id, struct driv
 	uint64_t size;
 	int r;
 
-	r = loopback_volume_open(lo->root, volume_id, false, &v);
+	r = loopback_volume_open(lo->volumes, volume_id, false, &v);
 	if (r < 0)
 		return r;
 	if (loopback_claim_place(&v.claim, &lo->self) != DRIVER_HERE)
@@ -319,7 +321,7 @@ static int create_compare(struct loopback *lo, struct id128 volume_id, struct id
 	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
 	int r;
 
-	r = loopback_volume_open(lo->root, volume_id, false, &v);
+	r = loopback_volume_open(lo->volumes, volume_id, false, &v);
 	if (r < 0)
 		return r;
 	if (epoch < v.claim.epoch)
@@ -327,7 +329,7 @@ static int create_compare(struct loopback *lo, struct id128 volume_id, struct id
 	if (!id128_equal(v.meta.dataset_id, dataset_id) ||
 		v.meta.size_bytes != round_up(size_bytes, v.meta.allocation_unit))
 		return -EEXIST;
-	return loopback_volumes_sync(lo->root); /* its maker may have died just before that */
+	return loopback_volumes_sync(lo->volumes); /* its maker may have died just before that */
 }
 
 static int loopback_create(struct driver *d, struct id128 volume_id, struct id128 dataset_id,
@@ -351,10 +353,25 @@ static int loopback_create(struct driver *d, struct id128 volume_id, struct id12
 	r = create_compare(lo, volume_id, dataset_id, size_bytes, epoch);
 	if (r != -ENOENT)
 		return r;
-	r = loopback_volume_create(lo->root, volume_id, &meta, &claim);
+	r = loopback_volume_create(lo->volumes, volume_id, &meta, &claim);
 	if (r == -EEXIST) /* another node was faster */
 		return create_compare(lo, volume_id, dataset_id, size_bytes, epoch);
 	return r;
+}
+
+/* The device on this image, or -ENODEV, or -EBUSY. Does without a look at every device if it can. */
+static int image_find(const struct loopback_volume *v, const struct loopback_image *image,
+	struct loopback_device *ret)
+{
+	_cleanup_close_ int image_fd = loopback_image_open(v, O_RDONLY);
+
+	if (image_fd == -ENODATA)
+		return loopback_device_find(image, false, ret);
+	if (image_fd < 0)
+		return image_fd;
+	if (loopback_image_is_idle(image_fd))
+		return -ENODEV;
+	return loopback_device_find(image, true, ret);
 }
 
 static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t epoch)
@@ -368,9 +385,9 @@ static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t e
 
 	if (!epoch_is_valid(epoch))
 		return -EINVAL;
-	r = loopback_volume_open(lo->root, volume_id, true, &v);
+	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
 	if (r == -ENOENT)
-		return loopback_volumes_sweep(lo->root, volume_id);
+		return loopback_volumes_sweep(lo->volumes, volume_id);
 	if (r < 0)
 		return r;
 	if (epoch < v.claim.epoch)
@@ -383,10 +400,10 @@ static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t e
 	r = image_stat(&v, &image, &size);
 	if (r < 0)
 		return r;
-	r = loopback_device_find(&image, &device);
+	r = image_find(&v, &image, &device);
 	if (r != -ENODEV)
 		return r == 0 ? -EBUSY : r;
-	return loopback_volume_remove(lo->root, &v);
+	return loopback_volume_remove(lo->volumes, &v);
 }
 
 /* The claim becomes ours under @epoch, durably. */
@@ -451,7 +468,7 @@ static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t ep
 
 	if (!epoch_is_valid(epoch) || size_bytes == 0 || size_bytes > INT64_MAX - GIB)
 		return -EINVAL;
-	r = loopback_volume_open(lo->root, volume_id, true, &v);
+	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
 	if (r < 0)
 		return r;
 	if (epoch < v.claim.epoch ||
@@ -465,7 +482,7 @@ static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t ep
 	if (image.missing || size != v.meta.size_bytes ||
 		size != round_up(size_bytes, v.meta.allocation_unit))
 		return -EUCLEAN;
-	r = loopback_device_find(&image, &device);
+	r = image_find(&v, &image, &device);
 	if (r == 0)
 		return attach_existing(lo, &v, &image, &device, epoch);
 	if (r != -ENODEV)
@@ -474,9 +491,10 @@ static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t ep
 }
 
 /* No device has the image, and what was written through it is on stable storage. */
-static int image_settle(const struct loopback_volume *v)
+static int image_settle(const struct loopback_volume *v, const struct loopback_image *image)
 {
 	_cleanup_close_ int image_fd = loopback_image_open(v, O_RDWR);
+	struct loopback_device device;
 	int r;
 
 	if (image_fd == -ENODATA)
@@ -486,7 +504,13 @@ static int image_settle(const struct loopback_volume *v)
 	r = loopback_device_wait_unused(image_fd);
 	if (r < 0)
 		return r;
-	return fsync(image_fd) < 0 ? loopback_errno() : 0;
+	if (fsync(image_fd) < 0)
+		return loopback_errno();
+	image_fd = close_keep_errno(image_fd);
+	r = image_find(v, image, &device); /* not ours any more, so somebody else's */
+	if (r != -ENODEV)
+		return r == 0 ? -EBUSY : r;
+	return 0;
 }
 
 static int loopback_detach(struct driver *d, struct id128 volume_id, uint64_t epoch)
@@ -501,7 +525,7 @@ static int loopback_detach(struct driver *d, struct id128 volume_id, uint64_t ep
 
 	if (!epoch_is_valid(epoch))
 		return -EINVAL;
-	r = loopback_volume_open(lo->root, volume_id, true, &v);
+	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
 	if (r < 0)
 		return r;
 	if (epoch < v.claim.epoch)
@@ -512,12 +536,12 @@ static int loopback_detach(struct driver *d, struct id128 volume_id, uint64_t ep
 	r = image_stat(&v, &image, &size);
 	if (r < 0)
 		return r;
-	r = loopback_device_find(&image, &device);
+	r = device_find_quickly(lo, &image, &device);
 	if (r == 0)
 		r = place == DRIVER_HERE ? loopback_device_release(&image, device.number) : -EBUSY;
 	if (r < 0 && r != -ENODEV)
 		return r;
-	r = image_settle(&v);
+	r = image_settle(&v, &image);
 	if (r < 0)
 		return r;
 

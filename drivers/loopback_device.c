@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -153,7 +154,9 @@ static int backing_read(unsigned number, struct id128 *ret)
 	r = attribute_read(number, "loop/backing_file", path, sizeof(path));
 	if (r < 0)
 		return r;
-	return backing_parse(path, ret) ? 0 : -ENODEV;
+	if (!backing_parse(path, ret))
+		*ret = ID128_NIL;
+	return 0;
 }
 
 int loopback_device_each(int (*fn)(unsigned number, struct id128 volume_id, void *userdata),
@@ -185,6 +188,7 @@ int loopback_device_each(int (*fn)(unsigned number, struct id128 volume_id, void
 
 struct find {
 	const struct loopback_image *image;
+	bool any_name;
 	struct loopback_device device;
 	unsigned n_ours, n_foreign;
 };
@@ -195,7 +199,7 @@ static int on_candidate(unsigned number, struct id128 volume_id, void *userdata)
 	struct loopback_device device;
 	int r;
 
-	if (!id128_equal(volume_id, f->image->volume_id))
+	if (!f->any_name && !id128_equal(volume_id, f->image->volume_id))
 		return 0;
 	r = loopback_device_check(f->image, number, &device);
 	if (r == -ENODEV)
@@ -211,12 +215,17 @@ static int on_candidate(unsigned number, struct id128 volume_id, void *userdata)
 	return 0;
 }
 
-int loopback_device_find(const struct loopback_image *image, struct loopback_device *ret)
+int loopback_device_find(const struct loopback_image *image, bool thorough,
+	struct loopback_device *ret)
 {
 	struct find f = { .image = image };
 	int r;
 
 	r = loopback_device_each(on_candidate, &f);
+	if (r == 0 && thorough && f.n_ours + f.n_foreign == 0) {
+		f.any_name = true;
+		r = loopback_device_each(on_candidate, &f);
+	}
 	if (r < 0)
 		return r;
 	if (f.n_foreign > 0 || f.n_ours > 1)
@@ -239,6 +248,17 @@ static int image_lock(int image_fd, uint64_t limit_ns)
 			return -EBUSY;
 	}
 	return 0;
+}
+
+bool loopback_image_is_idle(int image_fd)
+{
+	/* A read lease is only given on a file that nobody writes. We hold it for a moment; who
+	 * opens the file just then waits that long, and we are sent a signal that would kill
+	 * us if it were the usual SIGIO. */
+	if (fcntl(image_fd, F_SETSIG, SIGURG) < 0 || fcntl(image_fd, F_SETLEASE, F_RDLCK) < 0)
+		return false;
+	fcntl(image_fd, F_SETLEASE, F_UNLCK);
+	return true;
 }
 
 int loopback_device_wait_unused(int image_fd)
@@ -355,7 +375,9 @@ int loopback_device_release(const struct loopback_image *image, unsigned number)
 		return 0;
 	if (fd < 0)
 		return fd;
-	if (fsync(fd) < 0)
+	/* Older kernels forget what the device's page cache still has. This brings it into the
+	 * image; one fsync() of the image does the rest when nothing more can come. */
+	if (sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE_AND_WAIT) < 0)
 		return loopback_errno();
 	if (ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO)
 		return errno == EBUSY ? -EBUSY : loopback_errno();

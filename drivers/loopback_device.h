@@ -35,8 +35,9 @@ struct loopback_device {
 };
 
 /**
- * loopback_device_each() - every loop device whose backing file is called .../<volume_id>/image
- * @fn: told number and volume; nothing was compared yet. A non-zero return ends the round.
+ * loopback_device_each() - every loop device that has a backing file
+ * @fn: told the number, and the volume when that file is called .../<volume_id>/image, else nil;
+ *	nothing was compared yet. A non-zero return ends the round.
  *
  * Returns: 0, what @fn returned, or negative errno when sysfs cannot be read.
  */
@@ -49,14 +50,17 @@ int loopback_device_check(const struct loopback_image *image, unsigned number,
 
 /**
  * loopback_device_find() - the one device on this image
+ * @thorough: when no name leads to one, open and compare every loop device: finds those that others
+ *	made through a link or a bind mount
  *
  * Returns: 0; -ENODEV when there is none; -EBUSY when there are several, or one that is not ours.
  */
-int loopback_device_find(const struct loopback_image *image, struct loopback_device *ret);
+int loopback_device_find(const struct loopback_image *image, bool thorough,
+	struct loopback_device *ret);
 
 /**
  * loopback_device_make() - a new device on an image that has none
- * @image_fd: open for reading and writing; the device keeps this open file, the caller closes @image_fd
+ * @image_fd: open for reading and writing; the device keeps this open file, the caller its number
  * @block_size: of the device's sectors. Direct I/O where the filesystem takes it in such blocks,
  *	through the page cache elsewhere.
  *
@@ -70,12 +74,23 @@ int loopback_device_make(const struct loopback_image *image, int image_fd, uint6
 int loopback_device_adopt(const struct loopback_image *image, unsigned number, uint64_t epoch);
 
 /**
- * loopback_device_release() - flush it, take it down, wait until it is gone
+ * loopback_device_release() - take it down and wait until it is gone
+ *
+ * Everything written is then in the image, which is not yet on stable storage.
  *
  * Returns: 0; -EBUSY when somebody holds it exclusively (mounted anywhere), or has it open at the
  * end of two seconds: the device then goes away with that opener; -EIO when a write was lost.
  */
 int loopback_device_release(const struct loopback_image *image, unsigned number);
+
+/*
+ * Does nobody at all have this file open for writing, so no device either that could change it, in
+ * whatever namespace and under whatever name? Costs the same however many devices there are.
+ * @image_fd: open for reading only
+ *
+ * False also where the filesystem cannot tell: then look with loopback_device_find().
+ */
+bool loopback_image_is_idle(int image_fd);
 
 /* Waits, two seconds at most, until no device of ours has @image_fd's file. 0, -EBUSY. */
 int loopback_device_wait_unused(int image_fd);

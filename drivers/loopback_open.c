@@ -99,12 +99,12 @@ static int directory_make(const char *path, mode_t mode)
 }
 
 /* <root> and <root>/volumes. Parents may serve others as well, so they are open to look through. */
-static int directories_make(const char *root)
+static int directories_make(const char *root, const char *volumes)
 {
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *path = strdup(volumes);
 	int r;
 
-	if (asprintf(&path, "%s/volumes", root) < 0)
+	if (!path)
 		return -ENOMEM;
 	for (char *p = path + 1; (p = strchr(p, '/')); p++) {
 		*p = '\0';
@@ -116,27 +116,31 @@ static int directories_make(const char *root)
 	return directory_make(path, 0700);
 }
 
-static int root_prepare(const char *root, char **ret_error)
+static int root_prepare(struct loopback *lo, const char *root, char **ret_error)
 {
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	r = directories_make(root);
+	if (asprintf(&lo->volumes, "%s/volumes", root) < 0) {
+		lo->volumes = NULL;
+		return -ENOMEM;
+	}
+	r = directories_make(root, lo->volumes);
 	if (r < 0)
 		return refuse(ret_error, r, "cannot make the directory '%s': %s", root, strerror(-r));
-	r = loopback_volumes_open(root);
+	r = loopback_volumes_open(lo->volumes);
 	if (r < 0)
-		return refuse(ret_error, r, "cannot open '%s/volumes': %s", root, strerror(-r));
+		return refuse(ret_error, r, "cannot open '%s': %s", lo->volumes, strerror(-r));
 	close(r);
 	fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
 		r = -errno;
 		return refuse(ret_error, r,
-			"cannot open /dev/loop-control: %s (loopback needs root and the kernel's loop module)",
+			"cannot open /dev/loop-control: %s (needs root and the kernel's loop module)",
 			strerror(-r));
 	}
 	/* What cannot be swept today costs space, and nothing else. */
-	(void)loopback_volumes_sweep(root, ID128_NIL);
+	(void)loopback_volumes_sweep(lo->volumes, ID128_NIL);
 	return 0;
 }
 
@@ -144,8 +148,10 @@ struct driver *loopback_close(struct driver *d)
 {
 	struct loopback *lo = (struct loopback *)d;
 
-	if (lo)
+	if (lo) {
 		free(lo->root);
+		free(lo->volumes);
+	}
 	free(lo);
 	return NULL;
 }
@@ -169,12 +175,8 @@ int loopback_open(const struct driver_node *self, const struct driver_option *op
 		*lo = (struct loopback){ .self = *self, .allocation_unit = UNIT_DEFAULT };
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = read_option(lo, opts, i, &error);
-	if (r == 0 && !lo->root) {
-		lo->root = strdup(ROOT_DEFAULT);
-		r = lo->root ? 0 : -ENOMEM;
-	}
 	if (r == 0)
-		r = root_prepare(lo->root, &error);
+		r = root_prepare(lo, lo->root ?: ROOT_DEFAULT, &error);
 	if (r < 0) {
 		*ret_error = TAKE_PTR(error);
 		return r;

@@ -11,7 +11,8 @@
 /* What the contract calls struct driver. Written by open() alone, but for the hints. */
 struct loopback {
 	struct driver_node self;
-	char *root;
+	char *root;    /* as configured, or NULL */
+	char *volumes; /* <root>/volumes */
 	uint64_t allocation_unit;
 	_Atomic uint32_t hints[LOOPBACK_HINTS]; /* number of a loop device + 1; 0: none */
 };

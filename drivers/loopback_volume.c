@@ -26,21 +26,16 @@ void loopback_volume_done(struct loopback_volume *v)
 	v->dir_fd = close_keep_errno(v->dir_fd);
 }
 
-int loopback_volumes_open(const char *root)
+int loopback_volumes_open(const char *volumes)
 {
-	_cleanup_close_ int root_fd = -EBADF;
-	int fd;
+	int fd = open(volumes, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (root_fd < 0)
-		return loopback_errno();
-	fd = openat(root_fd, "volumes", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? loopback_errno() : fd;
 }
 
-int loopback_volumes_sync(const char *root)
+int loopback_volumes_sync(const char *volumes)
 {
-	_cleanup_close_ int fd = loopback_volumes_open(root);
+	_cleanup_close_ int fd = loopback_volumes_open(volumes);
 
 	if (fd < 0)
 		return fd;
@@ -173,7 +168,7 @@ static int volume_load(struct loopback_volume *v, bool lock)
 	return meta_read(v->dir_fd, &v->meta);
 }
 
-int loopback_volume_open(const char *root, struct id128 volume_id, bool lock,
+int loopback_volume_open(const char *volumes, struct id128 volume_id, bool lock,
 	struct loopback_volume *ret)
 {
 	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
@@ -181,7 +176,7 @@ int loopback_volume_open(const char *root, struct id128 volume_id, bool lock,
 	char name[ID128_TEXT];
 	int r, linked;
 
-	volumes_fd = loopback_volumes_open(root);
+	volumes_fd = loopback_volumes_open(volumes);
 	if (volumes_fd < 0)
 		return volumes_fd;
 	v.volume_id = volume_id;
@@ -207,7 +202,7 @@ int loopback_image_open(const struct loopback_volume *v, int flags)
 {
 	int fd;
 
-	fd = openat(v->dir_fd, "image", flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	fd = openat(v->dir_fd, "image", flags | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? -ENODATA : loopback_errno();
 	return fd;
@@ -276,9 +271,9 @@ static int litter_remove(int volumes_fd, const char *name)
 	return 0;
 }
 
-int loopback_volumes_sweep(const char *root, struct id128 only)
+int loopback_volumes_sweep(const char *volumes, struct id128 only)
 {
-	_cleanup_close_ int volumes_fd = loopback_volumes_open(root);
+	_cleanup_close_ int volumes_fd = loopback_volumes_open(volumes);
 	_cleanup_(closedirp) DIR *dir = NULL;
 	struct dirent *de;
 	int fd, r, first = 0;
@@ -302,9 +297,9 @@ int loopback_volumes_sweep(const char *root, struct id128 only)
 	return first;
 }
 
-int loopback_volume_remove(const char *root, struct loopback_volume *v)
+int loopback_volume_remove(const char *volumes, struct loopback_volume *v)
 {
-	_cleanup_close_ int volumes_fd = loopback_volumes_open(root);
+	_cleanup_close_ int volumes_fd = loopback_volumes_open(volumes);
 	char name[LITTER_NAME];
 	int r;
 
@@ -404,10 +399,10 @@ static int volume_fill(int dir_fd, struct id128 volume_id, struct loopback_meta 
 	return fsync(dir_fd) < 0 ? loopback_errno() : 0;
 }
 
-int loopback_volume_create(const char *root, struct id128 volume_id,
+int loopback_volume_create(const char *volumes, struct id128 volume_id,
 	const struct loopback_meta *meta, struct loopback_claim *claim)
 {
-	_cleanup_close_ int volumes_fd = loopback_volumes_open(root), dir_fd = -EBADF;
+	_cleanup_close_ int volumes_fd = loopback_volumes_open(volumes), dir_fd = -EBADF;
 	char name[LITTER_NAME];
 	int r;
 

@@ -34,8 +34,8 @@ struct loopback_volume {
 
 void loopback_volume_done(struct loopback_volume *v);
 
-/* <root>/volumes; a descriptor or an errno of the contract, never -ENOENT. */
-int loopback_volumes_open(const char *root);
+/* @volumes is the path <root>/volumes, here and below. A descriptor or an errno, never -ENOENT. */
+int loopback_volumes_open(const char *volumes);
 
 /**
  * loopback_volume_open() - one volume's bookkeeping
@@ -44,7 +44,7 @@ int loopback_volumes_open(const char *root);
  *
  * Returns: 0, -ENOENT, -EIO, -ENOTSUP, -ETIMEDOUT (somebody has had the lock for ten seconds).
  */
-int loopback_volume_open(const char *root, struct id128 volume_id, bool lock,
+int loopback_volume_open(const char *volumes, struct id128 volume_id, bool lock,
 	struct loopback_volume *ret);
 
 /**
@@ -53,20 +53,20 @@ int loopback_volume_open(const char *root, struct id128 volume_id, bool lock,
  *
  * Returns: 0, -EEXIST when there is one already (which may not be durable), -ENOSPC, -EIO.
  */
-int loopback_volume_create(const char *root, struct id128 volume_id,
+int loopback_volume_create(const char *volumes, struct id128 volume_id,
 	const struct loopback_meta *meta, struct loopback_claim *claim);
 
-/* Makes everything in <root>/volumes durable that was renamed before. */
-int loopback_volumes_sync(const char *root);
+/* Makes everything in it durable that was renamed before. */
+int loopback_volumes_sync(const char *volumes);
 
 /* Ends a locked volume. Done when this returns 0; else it is gone, but its space may not be. */
-int loopback_volume_remove(const char *root, struct loopback_volume *v);
+int loopback_volume_remove(const char *volumes, struct loopback_volume *v);
 
 /**
  * loopback_volumes_sweep() - clear away what killed creates and destroys left
  * @only: of this volume; nil: of all
  */
-int loopback_volumes_sweep(const char *root, struct id128 only);
+int loopback_volumes_sweep(const char *volumes, struct id128 only);
 
 /* Opens the image, @flags as of open(2). -ENODATA: there is no such file. */
 int loopback_image_open(const struct loopback_volume *v, int flags);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loopback_devices.c - the loopback driver against the kernel: busy devices, foreign devices, reboots,
- * and what is left when a volume was given back.
+ * loopback_devices.c - the loopback driver against the kernel: busy devices, foreign devices,
+ * reboots, and what is left when a volume was given back.
  */
 #include <fcntl.h>
 #include <linux/loop.h>
@@ -105,7 +105,7 @@ static void the_device_says_whose_it_is(void **state)
 
 	snprintf(want, sizeof(want), "flocker:%s:1", ID128_STR(look(w, w->a, id).dataset_id));
 	assert_string_equal((char *)info.lo_file_name, want);
-	assert_int_equal(info.lo_flags & (LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN | LO_FLAGS_READ_ONLY), 0);
+	assert_int_equal(info.lo_flags & (uint32_t)~LO_FLAGS_DIRECT_IO, 0);
 
 	assert_ok(ops->attach(w->a, id, DRIVER_EPOCH_MAX, SIZE));
 	info = loop_info(w, id);
@@ -306,6 +306,22 @@ static void an_image_with_a_foreign_device_is_busy(void **state)
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
 	run("losetup -d %s", device);
 	assert_ok(ops->detach(w->a, id, 1));
+}
+
+static void a_foreign_device_under_another_name_is_found(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	char alias[100], device[64];
+
+	snprintf(alias, sizeof(alias), "%s/alias", w->where);
+	run("touch %s && mount --bind %s %s", alias, volume_file(w, id, "image"), alias);
+	foreign_device(alias, "", device);
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EBUSY);
+	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
+	assert_int_equal(ops->destroy(w->a, id, 1), -EBUSY);
+	run("losetup -d %s && umount %s", device, alias);
+	assert_ok(ops->attach(w->a, id, 1, SIZE));
 }
 
 static void an_image_that_is_locked_gets_no_device(void **state)
@@ -560,6 +576,7 @@ int main(void)
 		T(a_mounted_device_is_busy),
 		T(a_mount_in_another_namespace_is_busy_too),
 		T(an_image_with_a_foreign_device_is_busy),
+		T(a_foreign_device_under_another_name_is_found),
 		T(an_image_that_is_locked_gets_no_device),
 		T(a_copy_of_the_backend_is_not_taken_for_it),
 		T(after_a_reboot_the_same_epoch_attaches_again),

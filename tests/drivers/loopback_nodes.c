@@ -188,7 +188,8 @@ static void create_against_create(struct world *w, unsigned me)
 		arena->result[me] = ops->create(d, id, id, SIZE, 1);
 		meet();
 		if (me == 0 && (arena->result[0] != 0 || arena->result[1] != 0 ||
-				       ops->attach(d, id, 2, SIZE) != 0 || ops->detach(d, id, 2) != 0 ||
+				       ops->attach(d, id, 2, SIZE) != 0 ||
+				       ops->detach(d, id, 2) != 0 ||
 				       ops->destroy(d, id, 3) != 0))
 			arena->bad++;
 	}

@@ -190,8 +190,8 @@ static void litter_is_swept_but_not_what_is_being_built(void **state)
 	snprintf(dead, sizeof(dead), ".new-%s.0123456789abcdef", ID128_STR(new_id()));
 	snprintf(alive, sizeof(alive), ".new-%s.0123456789abcdef", ID128_STR(new_id()));
 	snprintf(gone, sizeof(gone), ".gone-%s.0123456789abcdef", ID128_STR(new_id()));
-	run("cd %s/volumes && mkdir %s %s %s && truncate -s 1M %s/image %s/image", w->where, dead, alive,
-		gone, dead, gone);
+	run("cd %s/volumes && mkdir %s %s %s && truncate -s 1M %s/image %s/image", w->where, dead,
+		alive, gone, dead, gone);
 	snprintf(path, sizeof(path), "%s/volumes/%s", w->where, alive);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_ok(flock(fd, LOCK_EX));
@@ -295,9 +295,14 @@ static void bad_options_are_named_with_their_line(void **state)
 	struct world *w = *state;
 	const struct driver_option unknown = { "root-path", w->where, 7 };
 	const struct driver_option relative = { "root_path", "volumes", 8 };
-	const struct driver_option twice[] = { { "root_path", w->where, 3 }, { "root_path", "/x", 9 } };
+	const struct driver_option twice[] = {
+		{ "root_path", w->where, 3 },
+		{ "root_path", "/x", 9 },
+	};
 	const struct driver_option file = { "root_path", "/proc/version/x", 4 };
-	static const char *const units[] = { "0", "1", "513", "-512", "x", "", "1024k", "2147483648" };
+	static const char *const units[] = {
+		"0", "1", "513", "-512", "x", "", "1024k", "2147483648",
+	};
 
 	expect_refusal(w, &unknown, 1, "line 7: unknown key 'root-path'");
 	expect_refusal(w, &unknown, 1, "root_path and allocation_unit");
