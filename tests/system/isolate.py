@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine within the machine: own mounts, processes, network, /dev and /run, gone at the end.
+
+enter() runs pytest again inside and ends this process with its status. Outside stays a supervisor, so
+that loop devices and files, which no namespace holds, are cleared away even when pytest is killed.
+"""
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import kernel
+
+INSIDE = "FLOCKER_SYSTEM_BASE"
+LOCK = "/run/lock/flocker-test-udevd"
+LOCK_LIMIT_S = 300
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
+PR_SET_PDEATHSIG = 1
+SKIPPED = 77
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(result, what):
+    if result != 0:
+        err = ctypes.get_errno()
+        raise OSError(err, f"{what}: {os.strerror(err)}")
+
+
+def run(*command):
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def inside():
+    return INSIDE in os.environ
+
+
+def lock_other_udevds_out():
+    """uevents reach every udevd of the machine: one test at a time has one."""
+    os.makedirs(os.path.dirname(LOCK), exist_ok=True)
+    fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + LOCK_LIMIT_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                print("skipped: another test has had its udevd for long", flush=True)
+                os._exit(SKIPPED)
+        time.sleep(0.05)  # flock() has no limit of its own
+
+
+def make_machine(base):
+    """As udevd expects it: /dev for its links, /run for its data, /sys of this network namespace."""
+    check(libc.unshare(CLONE_NEWNS | CLONE_NEWNET), "unshare")
+    run("mount", "--make-rprivate", "/")
+    run("mount", "-t", "proc", "proc", "/proc")
+    lock_other_udevds_out()
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    os.makedirs("/run/overlay/upper")
+    os.makedirs("/run/overlay/work")
+    run("mount", "-t", "overlay", "-o",
+        "lowerdir=/dev,upperdir=/run/overlay/upper,workdir=/run/overlay/work", "overlay", "/dev")
+    run("mount", "-t", "sysfs", "sysfs", "/sys")
+    run("ip", "link", "set", "lo", "up")
+    # As the mount root of the quickstart: what appears here is seen by nodes, never the other way.
+    run("mount", "--bind", base, base)
+    run("mount", "--make-shared", base)
+
+
+def init(base, arguments):
+    """Process 1 of the machine: starts pytest, and takes in the orphans."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    make_machine(base)
+    environment = dict(os.environ, **{INSIDE: base})
+    pytest = os.fork()
+    if pytest == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.execve(sys.executable, [sys.executable, "-m", "pytest", *arguments], environment)
+    # A KeyboardInterrupt lets fixtures end what they began.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(pytest, signal.SIGINT))
+    while True:
+        pid, status = os.wait()
+        if pid == pytest:
+            return os.waitstatus_to_exitcode(status)
+
+
+def clear(base):
+    """Everything that ran is dead, and with it every mount."""
+    for loop in kernel.loops():
+        if loop.file.startswith(base + "/"):
+            subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=False)
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def enter(arguments):
+    base = tempfile.mkdtemp(prefix="flocker-system-",
+                            dir=os.environ.get("FLOCKER_SYSTEM_TMP", "/var/tmp"))
+    os.chmod(base, 0o755)  # the control server is not root
+    sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest has it from the terminal as well
+    check(libc.unshare(CLONE_NEWPID), "unshare")
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = init(base, arguments)
+        except BaseException as e:  # noqa: B902 - this process must not return into pytest
+            print(f"the test machine does not start: {e}", file=sys.stderr, flush=True)
+        os._exit(status & 0xff)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: os.kill(pid, signal.SIGTERM))
+    while True:
+        try:
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            break
+        except InterruptedError as e:
+            assert e.errno == errno.EINTR
+    clear(base)
+    os._exit(status & 0xff)
