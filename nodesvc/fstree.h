@@ -21,6 +21,7 @@
 struct fstree;
 
 struct fstree_config {
+	struct id128 node;	 /* in the mount table: tells our own remains from another node's tree */
 	const char *mountpoint;	 /* absolute; made when missing, its parent (0700) as well */
 	const char *bind_target; /* a second place for the same tree, or NULL */
 	const char *group;	 /* may enter bind_target's parent, which becomes 0750 root:group, or
@@ -39,10 +40,11 @@ struct fstree_config {
  * @c: strings are copied
  * @why: on failure one line for people, cut to @size
  *
- * A status tree that stands at either place is taken for the remains of a killed daemon: its
- * connection is aborted, and it is detached, without ever being looked into, since a killed process
+ * A tree of the same node that stands at either place is taken for the remains of a killed daemon:
+ * its connection is aborted, and it is detached, without ever being looked into, since a killed process
  * with a thread in a hung disk keeps it unanswered for ever. So the caller must be the only daemon of
- * these places. Anything else that is mounted there is left alone, and refused.
+ * this node. The tree of another node (it comes through a shared mount root) is left alone and covered;
+ * anything else that is mounted there is refused.
  *
  * Returns: 0, -EBUSY (something else is mounted there), -ENOENT or -ENODEV (no /dev/fuse), -ENOTDIR,
  * or negative errno of mkdir(2), chown(2) and mount(2).

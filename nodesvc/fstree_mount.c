@@ -87,6 +87,7 @@ int fs_places_init(struct fstree *t, const struct fstree_config *c, char *why, s
 {
 	int r;
 
+	snprintf(t->source, sizeof(t->source), FSTREE_SOURCE "%s", ID128_STR(c->node));
 	r = place_new(c->mountpoint, NULL, &t->mountpoint, why, size);
 	if (r < 0 || !c->bind_target)
 		return r;
@@ -100,13 +101,24 @@ void fs_places_done(struct fstree *t)
 }
 
 enum standing {
-	STANDS_NOTHING,
-	STANDS_TREE, /* a status tree; which one, the device tells */
+	STANDS_NOTHING, /* or another node's tree, which we cover */
+	STANDS_OURS,
 	STANDS_OTHER,
 };
 
+static enum standing standing_of(const struct fstree *t, struct libmnt_fs *fs)
+{
+	const char *source = fs ? mnt_fs_get_source(fs) : NULL;
+
+	if (!fs)
+		return STANDS_NOTHING;
+	if (!STREQ(mnt_fs_get_fstype(fs), FSTREE_TYPE))
+		return STANDS_OTHER;
+	return source && STREQ(source, t->source) ? STANDS_OURS : STANDS_NOTHING;
+}
+
 /* What is on top at @place. */
-static int look(const char *place, enum standing *ret, dev_t *ret_dev)
+static int look(const struct fstree *t, const char *place, enum standing *ret, dev_t *ret_dev)
 {
 	struct libmnt_table *tb = mnt_new_table();
 	struct libmnt_fs *fs;
@@ -120,22 +132,21 @@ static int look(const char *place, enum standing *ret, dev_t *ret_dev)
 		return r;
 	}
 	fs = mnt_table_find_target(tb, place, MNT_ITER_BACKWARD);
-	*ret = !fs ? STANDS_NOTHING :
-		STREQ(mnt_fs_get_fstype(fs), FSTREE_TYPE) ? STANDS_TREE : STANDS_OTHER;
+	*ret = standing_of(t, fs);
 	*ret_dev = fs ? mnt_fs_get_devno(fs) : 0;
 	mnt_unref_table(tb);
 	return 0;
 }
 
-/* Ends the trees at @place. Force aborts the connection, so that readers of a hung one get free. */
-static int clear(const char *place, int flags, char *why, size_t size)
+/* Ends our trees at @place. Force aborts the connection, so that readers of a hung one get free. */
+static int clear(const struct fstree *t, const char *place, int flags, char *why, size_t size)
 {
 	enum standing standing;
 	dev_t dev;
 	int r;
 
 	for (;;) {
-		r = look(place, &standing, &dev);
+		r = look(t, place, &standing, &dev);
 		if (r < 0)
 			return fail(r, why, size, "cannot read the mount table");
 		if (standing == STANDS_NOTHING)
@@ -149,14 +160,8 @@ static int clear(const char *place, int flags, char *why, size_t size)
 
 static int make_directory(const char *place, char *why, size_t size)
 {
-	struct stat st;
-
 	if (mkdir(place, 0755) < 0 && errno != EEXIST)
 		return fail(-errno, why, size, "cannot make %s", place);
-	if (lstat(place, &st) < 0)
-		return fail(-errno, why, size, "cannot look at %s", place);
-	if (!S_ISDIR(st.st_mode))
-		return fail(-ENOTDIR, why, size, "cannot mount at %s", place);
 	return 0;
 }
 
@@ -164,13 +169,19 @@ static int make_directory(const char *place, char *why, size_t size)
 
 static int mount_tree(struct fstree *t, int fd, char *why, size_t size)
 {
+	enum standing standing;
 	char options[128];
+	dev_t dev;
 
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40555,user_id=0,group_id=0,allow_other", fd);
-	if (mount("flocker", t->mountpoint, FSTREE_TYPE, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+	if (mount(t->source, t->mountpoint, FSTREE_TYPE, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
 		options) < 0)
 		return fail(-errno, why, size, "cannot mount the status tree at %s", t->mountpoint);
-	return 0;
+	if (look(t, t->mountpoint, &standing, &dev) == 0 && standing == STANDS_OURS)
+		return 0;
+	/* It went where a symbolic link leads. We would never find it there again. */
+	umount2(t->mountpoint, MNT_DETACH);
+	return fail(-ENOTDIR, why, size, "cannot mount the status tree at %s", t->mountpoint);
 }
 
 /* The connection is in @fd already, which the session takes over when this returns 0. */
@@ -282,11 +293,11 @@ static bool stands(struct fstree *t)
 	enum standing first, second;
 	dev_t dev, copy;
 
-	if (!t->session || look(t->mountpoint, &first, &dev) < 0 || first != STANDS_TREE)
+	if (!t->session || look(t, t->mountpoint, &first, &dev) < 0 || first != STANDS_OURS)
 		return false;
 	if (!t->bind_target)
 		return true;
-	return look(t->bind_target, &second, &copy) == 0 && second == STANDS_TREE && copy == dev;
+	return look(t, t->bind_target, &second, &copy) == 0 && second == STANDS_OURS && copy == dev;
 }
 
 static int clear_places(struct fstree *t, int flags, char *why, size_t size)
@@ -294,10 +305,10 @@ static int clear_places(struct fstree *t, int flags, char *why, size_t size)
 	int r = 0;
 
 	if (t->bind_target)
-		r = clear(t->bind_target, flags, why, size);
+		r = clear(t, t->bind_target, flags, why, size);
 	if (r < 0)
 		return r;
-	return t->mountpoint ? clear(t->mountpoint, flags, why, size) : 0;
+	return t->mountpoint ? clear(t, t->mountpoint, flags, why, size) : 0;
 }
 
 static int prepare_places(struct fstree *t, char *why, size_t size)

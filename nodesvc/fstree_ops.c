@@ -264,7 +264,9 @@ static int take_text(struct fstree *t, struct fs_handle *h)
 	}
 	free(h->text);
 	h->size = b.len;
-	h->text = b.s;
+	h->text = realloc(b.s, MAX(b.len, (size_t)1)); /* thousands may be open for long */
+	if (!h->text)
+		h->text = b.s;
 	h->seen = changed;
 	return 0;
 }

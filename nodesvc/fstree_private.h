@@ -28,6 +28,7 @@
 #include "fstree.h"
 
 #define FSTREE_NAME_MAX 255
+#define FSTREE_SOURCE "flocker:" /* and the node's uuid */
 #define FSTREE_LINK_TARGET (3 + ID128_TEXT) /* "../<dataset_id>" */
 
 /*
@@ -142,6 +143,7 @@ struct fs_notifier;
 struct fstree {
 	struct event_base *base;
 	char *mountpoint, *bind_target;
+	char source[sizeof(FSTREE_SOURCE) + ID128_TEXT]; /* in the mount table */
 	int priority;
 	void (*on_gone)(void *userdata);
 	void *userdata;

@@ -11,6 +11,7 @@
 
 #define TIME_SIZE 32
 
+/* clang-format off */
 const char *const fs_ds_files[FILE_MAX] = {
 	[FILE_STATE] = "state",		    [FILE_WANTED] = "wanted",
 	[FILE_WHY] = "why",		    [FILE_SINCE] = "since",
@@ -29,6 +30,7 @@ const char *const fs_node_files[NODE_FILE_MAX] = {
 	[NODE_CONTROL] = "control",	    [NODE_CONNECTED] = "connected",
 	[NODE_VERSION] = "version",	    [NODE_STATUS] = "status.json",
 };
+/* clang-format on */
 
 void fs_text_put(struct fs_text *b, const char *s, size_t size)
 {

@@ -362,6 +362,28 @@ static void datasets_come_and_go_without_end(void **state)
 
 /* ---- the end of the process, and of the mount ---- */
 
+/* Invalidations meet lookups that hold the locks they need, up to the last moment. */
+static void it_ends_soon_under_readers(void **state)
+{
+	struct treehost *h = *state;
+	struct tree_command fill = { .op = TREE_FILL, .n = 200, .name = "set-" };
+	struct tree_command clear = { .op = TREE_CLEAR, .n = 200 };
+	int64_t begin;
+
+	assert_int_equal(run("(while ls " MOUNTPOINT "/by-name/; do cat " MOUNTPOINT "/*/state " MOUNTPOINT
+		"/by-name/*/why; done) >/dev/null 2>&1 &"), 0);
+	for (unsigned int i = 0; i < 30 * scale; i++) {
+		fill.seq = i;
+		assert_int_equal(treehost_do(h, &fill), 0);
+		if (i % 3 == 2)
+			assert_int_equal(treehost_do(h, &clear), 0);
+	}
+	begin = now_ms();
+	assert_int_equal(treehost_quit(h), 0);
+	assert_in_range(now_ms() - begin, 0, 900);
+	h->pid = 0;
+}
+
 static void wait_content(const char *path, const char *expected)
 {
 	int64_t end = now_ms() + TREE_TIMEOUT_MS;
@@ -462,6 +484,36 @@ static void what_others_mounted_there_is_left_alone(void **state)
 	assert_int_equal(treehost_start(h), 0);
 }
 
+/* Through a shared mount root, one node's tree comes to stand where another node's should. */
+static void another_nodes_tree_is_covered_and_lives_on(void **state)
+{
+	struct treehost *h = *state, other = *h;
+	int fd;
+
+	assert_int_equal(treehost_set(h, 1, 1, NULL), 0);
+	fd = open_file(ds_path(1, "state"));
+	other.node = 1;
+	assert_int_equal(treehost_start(&other), 0);
+	assert_content(ds_path(1, "state"), "ENOENT");
+	assert_string_equal(read_at_start(fd), "mounted\n");
+	assert_int_equal(treehost_quit(&other), 0);
+	assert_content(ds_path(1, "state"), "mounted\n");
+	assert_int_equal(mounts_of_the_tree(), 2);
+	close(fd);
+}
+
+static void a_symbolic_link_is_no_place(void **state)
+{
+	struct treehost h = { .mountpoint = "/run/flocker-test/root/link" };
+
+	assert_return_code(symlink("datasets", h.mountpoint), errno);
+	assert_int_equal(treehost_start(&h), -ENOTDIR);
+	assert_return_code(unlink(h.mountpoint), errno);
+	assert_int_equal(mounts_of_the_tree(), 1);
+	h.mountpoint = "/run/flocker-test/absent/deeper/datasets";
+	assert_int_equal(treehost_start(&h), -ENOENT);
+}
+
 static void a_clean_end_leaves_no_mount(void **state)
 {
 	struct treehost *h = *state;
@@ -495,11 +547,14 @@ int main(void)
 		TREE_TEST(a_thousand_datasets_are_read_while_they_change),
 		TREE_TEST(a_thousand_datasets_take_little_memory),
 		TREE_TEST(datasets_come_and_go_without_end),
+		TREE_TEST(it_ends_soon_under_readers),
 		BOUND_TEST(it_comes_back_after_a_kill_with_a_reader_inside),
 		BOUND_TEST(it_replaces_one_that_never_answers),
 		BOUND_TEST(it_comes_back_when_it_is_unmounted),
 		BOUND_TEST(the_bound_copy_is_for_the_group),
 		BOUND_TEST(what_others_mounted_there_is_left_alone),
+		BOUND_TEST(another_nodes_tree_is_covered_and_lives_on),
+		TREE_TEST(a_symbolic_link_is_no_place),
 		BOUND_TEST(a_clean_end_leaves_no_mount),
 	};
 

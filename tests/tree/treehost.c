@@ -165,7 +165,7 @@ static void on_gone(void *userdata)
 static int serve(const struct treehost *h, int fd)
 {
 	struct server s = { .base = event_base_new(), .fd = fd };
-	struct fstree_config c = { .mountpoint = h->mountpoint, .bind_target = h->bind_target,
+	struct fstree_config c = { .node = tree_id(h->node), .mountpoint = h->mountpoint, .bind_target = h->bind_target,
 		.group = h->group, .on_gone = on_gone, .userdata = &s };
 	struct event *event = event_new(s.base, fd, EV_READ | EV_PERSIST, on_command, &s);
 	char why[256] = "";

@@ -23,6 +23,7 @@ struct treehost {
 	pid_t pid;
 	int fd;
 	const char *mountpoint, *bind_target, *group;
+	unsigned int node; /* its identity */
 };
 
 enum tree_op {
