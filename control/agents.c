@@ -21,12 +21,13 @@ struct held {
 struct agent {
 	struct agents *agents;
 	struct agent *prev, *next;
+	struct agent *prev_held, *next_held; /* in the list of those that hold something */
 	struct conn *conn;
 	struct event *ping;
 	struct id128 node;
 	uint64_t session;
 	uint64_t heard_ms;
-	bool greeted;  /* its hello was given to assign */
+	bool greeted; /* its hello was given to assign */
 	bool finishing;
 	struct held *held, **last_held;
 };
@@ -37,7 +38,7 @@ struct agents {
 	SSL_CTX *ctx;
 	struct evconnlistener *listener;
 	struct event *resume;
-	struct agent *first;
+	struct agent *first, *first_held;
 	struct lh_table *by_session;
 	uint64_t last_session, durable_txn;
 	size_t n_unknown;
@@ -65,8 +66,32 @@ static struct agent *find_session(const struct agents *a, uint64_t session)
 
 /* ---- the end of a session ---- */
 
+/* A commit looks only at those that wait for one. */
+static void list_held(struct agent *g)
+{
+	struct agents *a = g->agents;
+
+	g->next_held = a->first_held;
+	if (g->next_held)
+		g->next_held->prev_held = g;
+	a->first_held = g;
+}
+
+static void unlist_held(struct agent *g)
+{
+	if (g->prev_held)
+		g->prev_held->next_held = g->next_held;
+	else
+		g->agents->first_held = g->next_held;
+	if (g->next_held)
+		g->next_held->prev_held = g->prev_held;
+	g->prev_held = g->next_held = NULL;
+}
+
 static void drop_held(struct agent *g)
 {
+	if (g->held)
+		unlist_held(g);
 	for (struct held *h = g->held, *next; h; h = next) {
 		next = h->next;
 		wire_msg_done(&h->send.msg);
@@ -155,9 +180,11 @@ static void agent_flush(struct agent *g)
 	while (g->held && g->held->send.after_txn <= g->agents->durable_txn && !g->finishing) {
 		struct held *h = g->held;
 
-		g->held = h->next;
-		if (!g->held)
+		if (!h->next) {
+			unlist_held(g);
 			g->last_held = &g->held;
+		}
+		g->held = h->next;
 		agent_write(g, &h->send);
 		wire_msg_done(&h->send.msg);
 		free(h);
@@ -181,6 +208,8 @@ static void agents_send(void *userdata, struct assign_send *s)
 		agent_bye(g, "control is out of memory");
 		return;
 	}
+	if (!g->held)
+		list_held(g);
 	h->send = *s;
 	s->msg = (struct wire_msg){ .type = WIRE_PING };
 	*g->last_held = h;
@@ -192,34 +221,43 @@ static void agents_durable(void *userdata, uint64_t txn)
 	struct agents *a = userdata;
 
 	a->durable_txn = txn;
-	for (struct agent *g = a->first, *next; g; g = next) {
-		next = g->next;
+	for (struct agent *g = a->first_held, *next; g; g = next) {
+		next = g->next_held;
 		agent_flush(g);
 	}
+}
+
+/* Drops what rests on void transactions; true when a welcome was among it. */
+static bool agent_void(struct agent *g, uint64_t txn)
+{
+	bool unwelcome = false;
+
+	for (struct held **p = &g->held; *p;) {
+		struct held *h = *p;
+
+		if (h->send.after_txn < txn) {
+			p = &h->next;
+			continue;
+		}
+		unwelcome = unwelcome || h->send.msg.type == WIRE_WELCOME;
+		*p = h->next;
+		wire_msg_done(&h->send.msg);
+		free(h);
+	}
+	for (g->last_held = &g->held; *g->last_held; g->last_held = &(*g->last_held)->next)
+		;
+	if (!g->held)
+		unlist_held(g);
+	return unwelcome;
 }
 
 static void agents_failed(void *userdata, uint64_t txn)
 {
 	struct agents *a = userdata;
 
-	for (struct agent *g = a->first; g; g = g->next) {
-		bool unwelcome = false;
-
-		for (struct held **p = &g->held; *p;) {
-			struct held *h = *p;
-
-			if (h->send.after_txn < txn) {
-				p = &h->next;
-				continue;
-			}
-			unwelcome = unwelcome || h->send.msg.type == WIRE_WELCOME;
-			*p = h->next;
-			wire_msg_done(&h->send.msg);
-			free(h);
-		}
-		for (g->last_held = &g->held; *g->last_held; g->last_held = &(*g->last_held)->next)
-			;
-		if (unwelcome) /* what its hello changed is void: it has to say it again */
+	for (struct agent *g = a->first_held, *next; g; g = next) {
+		next = g->next_held;
+		if (agent_void(g, txn)) /* what its hello changed is void: it has to say it again */
 			agent_bye(g, "control's store cannot be written; come again");
 		else
 			agent_flush(g);

@@ -32,13 +32,15 @@ struct rest {
 	struct evhttp *http;
 	struct evconnlistener *listener;
 	struct rest_request *first; /* unanswered */
+	struct door *doors;
 	size_t n_connections;
 	bool stopping;
 };
 
 /* Hangs on a session and is freed with it, so it sees every end of a connection. */
 struct door {
-	struct rest *rest;
+	struct rest *rest; /* NULL: it is gone; bufferevents end a moment after evhttp_free() */
+	struct door *prev, *next;
 	SSL *ssl;
 	struct event *limit;
 };
@@ -396,16 +398,28 @@ static void on_request(struct evhttp_request *http, void *userdata)
 
 /* ---- connections ---- */
 
+static void door_leave(struct door *d)
+{
+	struct rest *r = d->rest;
+
+	if (d->prev)
+		d->prev->next = d->next;
+	else
+		r->doors = d->next;
+	if (d->next)
+		d->next->prev = d->prev;
+	event_free(d->limit);
+	d->rest = NULL;
+	if (r->n_connections-- >= REST_CONNECTIONS_MAX && !r->stopping)
+		evconnlistener_enable(r->listener);
+}
+
 static void door_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
 	struct door *d = ptr;
 
-	if (!d)
-		return;
-	if (d->rest->n_connections-- >= REST_CONNECTIONS_MAX && !d->rest->stopping)
-		evconnlistener_enable(d->rest->listener);
-	if (d->limit)
-		event_free(d->limit);
+	if (d && d->rest)
+		door_leave(d);
 	free(d);
 }
 
@@ -456,7 +470,7 @@ static struct door *door_new(struct rest *r, SSL *ssl)
 
 	if (!d)
 		return NULL;
-	*d = (struct door){ .rest = r, .ssl = ssl };
+	*d = (struct door){ .rest = r, .ssl = ssl, .next = r->doors };
 	d->limit = evtimer_new(r->base, on_handshake_limit, d);
 	if (!d->limit || event_add(d->limit, &(struct timeval){ .tv_sec = HANDSHAKE_LIMIT_S }) < 0 ||
 		SSL_set_ex_data(ssl, door_index, d) != 1) {
@@ -465,6 +479,9 @@ static struct door *door_new(struct rest *r, SSL *ssl)
 		free(d);
 		return NULL;
 	}
+	if (d->next)
+		d->next->prev = d;
+	r->doors = d;
 	if (++r->n_connections >= REST_CONNECTIONS_MAX) {
 		log_warning(0, "REST port: %d connections are open; more have to wait",
 			REST_CONNECTIONS_MAX);
@@ -518,6 +535,8 @@ struct rest *rest_free(struct rest *r)
 		rest_reply_error(r->first, HTTP_SERVUNAVAIL, "The control service stops.");
 	if (r->http)
 		evhttp_free(r->http);
+	while (r->doors)
+		door_leave(r->doors);
 	free(r);
 	return NULL;
 }

@@ -84,10 +84,12 @@ static void read_size(struct json_object *v, uint64_t *ret, struct schema_errors
 		return;
 	}
 	*ret = negative ? 0 : json_object_get_uint64(v);
-	if (negative || *ret < DATASET_MINIMUM_SIZE)
-		violation(e, "/maximum_size: must be at least %" PRIu64, DATASET_MINIMUM_SIZE);
-	if (*ret > INT64_MAX)
+	if (*ret > INT64_MAX) {
 		violation(e, "/maximum_size: must be below 2^63");
+		return;
+	}
+	if (*ret < DATASET_MINIMUM_SIZE)
+		violation(e, "/maximum_size: must be at least %" PRIu64, DATASET_MINIMUM_SIZE);
 	if (json_object_get_int64(v) % (int64_t)DATASET_SIZE_UNIT != 0)
 		violation(e, "/maximum_size: must be a multiple of %" PRIu64, DATASET_SIZE_UNIT);
 }

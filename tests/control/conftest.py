@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Throw-away clusters for the tests of flocker-control: certificates, a server, users and nodes."""
+import ctypes
 import os
 import pathlib
 import shutil
@@ -16,6 +17,19 @@ def pytest_configure(config):
         pytest.exit("FLOCKER_CONTROL does not name the program", returncode=77)
     if not shutil.which("openssl"):
         pytest.exit("skipped: the program openssl is missing", returncode=77)
+    if os.geteuid() == 0:
+        # Mounts of ours stay ours.
+        libc = ctypes.CDLL(None, use_errno=True)
+        clone_newns, ms_rec_private = 0x20000, 0x4000 | 1 << 18
+        if libc.unshare(clone_newns) or libc.mount(None, b"/", None, ms_rec_private, None):
+            pytest.exit("skipped: a mount namespace is not to be had", returncode=77)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leave_nothing(request, tmp_path_factory):
+    yield
+    if not request.session.testsfailed:
+        shutil.rmtree(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

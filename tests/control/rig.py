@@ -237,6 +237,10 @@ class Node:
                 self.inbox.put(message)
         except (EOFError, OSError, ValueError):
             pass
+        try:
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        except OSError:
+            pass
         self.closed.set()
         self.inbox.put(None)
 
@@ -292,4 +296,11 @@ class Node:
         return order
 
     def close(self):
+        # The reader must be out of its call before the descriptor's number is free for others; and
+        # SSLSocket.shutdown() would go on in plain text.
+        try:
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        except OSError:
+            pass
+        assert self.closed.wait(LIMIT_S)
         self.socket.close()

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The REST API: the original's recorded answers, and what it says beyond them."""
+import http.client
+import json
+import pathlib
+import re
+import socket
+import threading
+import uuid
+
+import pytest
+
+import rig
+
+EXAMPLES = json.loads(pathlib.Path(__file__).with_name("v1-examples.json").read_text())
+N1, N2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+DATASETS = "/v1/configuration/datasets"
+
+# Where the answer differs from the original's on purpose: the status that is given instead.
+DELIBERATE = {
+    "HEAD is routed but treated as a body-carrying method": 200,
+    "duplicate key, last wins": 400,
+    "deleted=false accepted by schema, not by handler": 400,
+}
+
+
+class Placeholders:
+    """<tag-1> and the like stand for one value each, found when first seen."""
+
+    def __init__(self):
+        self.values = {}
+
+    def fill(self, text):
+        for name, value in self.values.items():
+            text = text.replace(name, value)
+        return text
+
+    def check(self, want, have):
+        if isinstance(want, dict):
+            assert isinstance(have, dict) and want.keys() == have.keys(), (want, have)
+            for key in want:
+                self.check(want[key], have[key])
+        elif isinstance(want, list):
+            assert isinstance(have, list) and len(want) == len(have), (want, have)
+            order = lambda v: v.get("dataset_id", "") if isinstance(v, dict) else str(v)
+            if any("<new-uuid4>" in json.dumps(v) for v in want):
+                assert sorted(str(v.get("primary")) for v in want) == sorted(
+                    str(v.get("primary")) for v in have)
+                return
+            for w, h in zip(sorted(want, key=order), sorted(have, key=order)):
+                self.check(w, h)
+        elif want == "<new-uuid4>":
+            assert uuid.UUID(have).version == 4
+        elif isinstance(want, str) and "<tag-" in want:
+            pattern = re.sub(r"<tag\\?-[0-9]+>", "([0-9a-f]{32})", re.escape(self.fill(want)))
+            found = re.fullmatch(pattern, have)
+            assert found, (want, have)
+            new = [n for n in re.findall("<tag-[0-9]+>", want) if n not in self.values]
+            self.values.update(zip(new, found.groups()))
+        elif want != "<version string>":
+            assert want == have, (want, have)
+
+
+def send(control, example, places):
+    headers = example.get("headers") or {}
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    connection = control.connect()
+    connection.putrequest(example["method"], example["path"])
+    body = None
+    if "raw" in example:
+        body = example["raw"].encode("latin-1")
+    elif "body" in example:
+        body = json.dumps(example["body"]).encode()
+    for name, value in pairs:
+        if value.startswith("<tag-"):  # the recorder had looked at it
+            places.values.setdefault(value, control.get(DATASETS).headers["X-Configuration-Tag"])
+        connection.putheader(name, places.fill(value))
+    if body is not None:
+        connection.putheader("Content-Length", str(len(body)))
+    elif example["method"] in ("POST", "PUT"):
+        connection.putheader("Content-Length", "0")
+    connection.endheaders()
+    if body:
+        try:
+            connection.send(body)
+        except OSError:  # the answer to a GET needs no body, and may come before it
+            pass
+    answer = rig.Answer(connection.getresponse())
+    connection.close()
+    return answer
+
+
+@pytest.mark.parametrize("group", ["routing", "dataset-create", "dataset-lifecycle"])
+def test_recorded_answers_of_the_original(control, group):
+    places = Placeholders()
+    done = 0
+    for example in (e for e in EXAMPLES if e["group"] == group):
+        name = f"{example['step']} {example['what']}"
+        answer = send(control, example, places)
+        if example["what"] in DELIBERATE:
+            assert answer.status == DELIBERATE[example["what"]], name
+            continue
+        assert answer.status == example["status"], (name, answer.text)
+        assert answer.type == "application/json", name
+        try:
+            want = example.get("answer")
+            if isinstance(want, dict) and "errors" in want:
+                assert answer.json["errors"] and all(
+                    isinstance(e, str) for e in answer.json["errors"])
+                assert answer.json["description"] == want["description"]
+            elif isinstance(want, dict) and "The request body could" in want.get("description", ""):
+                assert answer.json["description"] == want["description"]
+            elif want is not None and not (isinstance(want, list) and group == "dataset-create"
+                                           and want):
+                places.check(want, answer.json)
+            headers = example.get("answer_headers", {})
+            if "allow" in headers:
+                assert set(answer.headers["Allow"].split(", ")) == set(headers["allow"].split(", "))
+            if "x-configuration-tag" in headers:
+                places.check(headers["x-configuration-tag"], answer.headers["X-Configuration-Tag"])
+        except AssertionError as e:
+            raise AssertionError(f"{group} {name}: {answer.text}") from e
+        done += 1
+    assert done >= 10
+
+
+def test_every_error_is_an_object_with_a_description(control):
+    for method, path, status in (("GET", "/", 404), ("GET", "/v1/nothere", 404),
+                                 ("PATCH", "/v1/version", 405), ("TRACE", "/v1/version", 405),
+                                 ("DELETE", f"{DATASETS}/{uuid.uuid4()}", 404),
+                                 ("GET", f"/v2/datasets/{uuid.uuid4()}", 404),
+                                 ("GET", f"{DATASETS}/%ff", 405), ("DELETE", f"{DATASETS}/%ff", 400),
+                                 ("DELETE", f"{DATASETS}/%00", 400)):
+        answer = control.call(method, path)
+        assert (answer.status, answer.type) == (status, "application/json"), (method, path)
+        assert list(answer.json) == ["description"] and answer.json["description"]
+
+
+@pytest.mark.parametrize("body, pointer, advice", [
+    ({"primary": "x"}, "/primary", "version-4 UUID"),
+    ({"primary": N1, "a/b~c": 1}, "/a~1b~0c", "not allowed"),
+    ({"primary": N1, "maximum_size": 1 << 20}, "/maximum_size", "at least 67108864"),
+    ({"primary": N1, "maximum_size": (1 << 30) + 1}, "/maximum_size", "multiple of 1024"),
+    ({"primary": N1, "maximum_size": 1 << 90}, "/maximum_size", "below 2^63"),
+    ({"primary": N1, "maximum_size": 1 << 63}, "/maximum_size", "below 2^63"),
+    ({"primary": N1, "metadata": {"k": "v" * 257}}, "/metadata/k", "256 characters"),
+    ({"primary": N1, "metadata": {str(i): "" for i in range(17)}}, "/metadata", "at most 16"),
+    ({"primary": N1, "metadata": {"flocker:filesystem": "ntfs"}}, "/metadata/flocker:filesystem",
+     "ext4, xfs or btrfs"),
+    ({"primary": N1, "metadata": {"flocker:filesystem": "xfs"}, "maximum_size": 64 << 20},
+     "/maximum_size", "kind xfs"),
+    ({"primary": N1, "metadata": {"flocker:filesystem": "btrfs"}, "maximum_size": 64 << 20},
+     "/maximum_size", "kind btrfs"),
+])
+def test_violations_name_the_place_and_what_would_be_right(control, body, pointer, advice):
+    answer = control.post(DATASETS, body)
+    assert answer.status == 400
+    error, = answer.json["errors"]
+    assert error.startswith(pointer + ":") and advice in error
+
+
+@pytest.mark.parametrize("raw", [
+    b'{"primary": "%s", "primary": "%s"}' % (N1.encode(), N2.encode()),
+    b'{"primary": "\\u0000"}', b'{"primary": "\\ud800"}', b'{"primary": NaN}', b'\xef\xbb\xbf{}',
+    b'[' * 33 + b']' * 33, b'{"primary": "%s"} x' % N1.encode(), b"{'primary': 1}", b"\x00",
+    b'{"a": 01}', b'{"a": .5}', b'{"a": 1.}', b'{"a": "\t"}', b'{"a": tru}', b'{"a" 1}', b'{"a": 1,}',
+])
+def test_what_is_no_json_is_refused(control, raw):
+    answer = control.post(DATASETS, raw=raw)
+    assert answer.status == 400
+    assert answer.json["description"].startswith("The request body could not be decoded")
+    assert answer.json["errors"]
+
+
+def test_sizes_are_integers_by_their_spelling(control):
+    for text in (b"67108864.0", b"1e9", b"true", b'"67108864"', b"6.7108864e7"):
+        answer = control.post(DATASETS, raw=b'{"primary": "%s", "maximum_size": %s}'
+                              % (N1.encode(), text))
+        assert answer.status == 400, text
+
+
+def test_text_comes_back_as_it_was_given(control):
+    metadata = {"name": "caf\u00e9 \U0001d11e \u202e\u0001\"\\/", "k\u00e9y": ""}
+    dataset = control.create(N1, metadata=metadata)
+    answer = control.get(DATASETS)
+    assert answer.text.isascii()
+    assert answer.json == [{"dataset_id": dataset, "primary": N1, "deleted": False,
+                            "metadata": metadata}]
+
+
+def test_the_filesystem_of_a_dataset(control):
+    plain = control.create(N1)
+    xfs = control.create(N1, metadata={"flocker:filesystem": "xfs"}, maximum_size=1 << 30)
+    kinds = {d["dataset_id"]: d["filesystem"] for d in control.get("/v2/datasets").json}
+    assert kinds == {plain: "ext4", xfs: "xfs"}
+
+
+def test_the_filesystem_of_the_cluster(authority, tmp_path):
+    server = rig.Control(authority, tmp_path)
+    server.start("--filesystem", "btrfs")
+    dataset = server.create(N1)
+    assert server.get(f"/v2/datasets/{dataset}").json["filesystem"] == "btrfs"
+    answer = server.post(DATASETS, {"primary": N1, "maximum_size": 64 << 20})
+    assert answer.status == 400 and "btrfs" in answer.text.decode()
+    server.end()
+
+
+def test_a_stale_tag_never_lets_two_writers_through(control):
+    tag = control.get(DATASETS).headers["X-Configuration-Tag"]
+    statuses = []
+
+    def writer():
+        statuses.append(control.post(DATASETS, {"primary": N1}, headers={
+            "X-If-Configuration-Matches": tag}).status)
+        control.hang_up()
+
+    threads = [threading.Thread(target=writer) for _ in range(16)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sorted(statuses) == [201] + [412] * 15
+
+
+def test_tags_of_two_runs_differ(control):
+    tag = control.get(DATASETS).headers["X-Configuration-Tag"]
+    control.hang_up()
+    assert control.stop() == 0
+    control.start()
+    assert control.get(DATASETS).headers["X-Configuration-Tag"] != tag
+
+
+def test_one_of_several_tags_suffices(control):
+    tag = control.get(DATASETS).headers["X-Configuration-Tag"]
+    connection = control.connect()
+    body = json.dumps({"primary": N1}).encode()
+    connection.putrequest("POST", DATASETS)
+    for value in ("nope", tag):
+        connection.putheader("X-If-Configuration-Matches", value)
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body)
+    assert connection.getresponse().status == 201
+
+
+def test_large_bodies_and_headers_are_refused(control):
+    answer = control.post(DATASETS, raw=b'"' + b"x" * (1 << 20) + b'"')
+    assert answer.status == 413 and "1048576" in answer.json["description"]
+    control.hang_up()
+    connection = control.connect()
+    try:
+        connection.request("GET", "/v1/version", headers={"X-Long": "x" * 20000})
+        assert connection.getresponse().status in (400, 413)
+    except (OSError, http.client.HTTPException):
+        pass  # closed at once
+    control.hang_up()
+    assert control.get("/v1/version").status == 200
+
+
+def test_requests_may_be_pipelined_and_chunked(control):
+    connection = control.connect()
+    connection.connect()
+    body = json.dumps({"primary": N1}).encode()
+    chunked = (b"POST " + DATASETS.encode() + b" HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+               + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n")
+    connection.sock.sendall(chunked + b"GET /v1/version HTTP/1.1\r\nConnection: close\r\n\r\n")
+    data = b""
+    while part := connection.sock.recv(65536):
+        data += part
+    assert data.count(b"HTTP/1.1 ") == 2 and b"201 Created" in data and b'"flocker"' in data
+
+
+def test_a_client_that_leaves_early_harms_nobody(control):
+    for _ in range(20):
+        connection = control.connect()
+        connection.connect()
+        body = json.dumps({"primary": N1}).encode()
+        connection.sock.sendall(b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s"
+                                % (DATASETS.encode(), len(body), body))
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.sock.close()
+    rig.wait_until("all were created", lambda: len(control.get(DATASETS).json) == 20)
+
+
+def test_an_ipv4_address_of_the_server_is_enough_for_a_strict_client(control):
+    context = rig.client_context(control.authority, control.authority.user)
+    context.check_hostname = True
+    connection = http.client.HTTPSConnection("127.0.0.1", control.port, context=context)
+    connection.request("GET", "/v1/version")
+    assert connection.getresponse().status == 200

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was acknowledged is there after anything; what cannot be kept is refused."""
+import http.client
+import os
+import shutil
+import sqlite3
+import subprocess
+import threading
+
+import pytest
+
+import rig
+
+N1, N2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+DATASETS = "/v1/configuration/datasets"
+STORE = "control.sqlite"
+
+
+def configured(control):
+    return {d["dataset_id"]: d for d in control.get(DATASETS).json}
+
+
+@pytest.mark.parametrize("moment", [5, 60, 200])
+def test_kill_during_a_burst_loses_nothing_acknowledged(control, moment):
+    acknowledged, moved = set(), set()
+    enough = threading.Event()
+
+    def client():
+        try:
+            while True:
+                dataset = control.create(N1)
+                acknowledged.add(dataset)
+                if control.post(f"{DATASETS}/{dataset}", {"primary": N2}).status == 200:
+                    moved.add(dataset)
+                if len(acknowledged) >= moment:
+                    enough.set()
+        except (OSError, http.client.HTTPException):
+            control.hang_up()
+
+    threads = [threading.Thread(target=client) for _ in range(8)]
+    for t in threads:
+        t.start()
+    assert enough.wait(rig.LIMIT_S)
+    control.kill()
+    for t in threads:
+        t.join()
+    control.start()
+    seen = configured(control)
+    assert acknowledged <= seen.keys()
+    assert all(seen[d]["primary"] == N2 for d in moved)
+
+
+def test_all_is_there_after_a_stop(control):
+    dataset = control.create(N1, metadata={"name": "db"}, maximum_size=1 << 30)
+    before = control.get("/v2/datasets").json[0]
+    control.hang_up()
+    assert control.stop() == 0
+    control.start()
+    after = control.get("/v2/datasets").json[0]
+    for key in ("dataset_id", "metadata", "volume_id", "fs_uuid", "maximum_size", "epoch"):
+        assert before[key] == after[key]
+    assert after["dataset_id"] == dataset
+
+
+def test_two_controls_never_share_a_data_path(authority, tmp_path, control):
+    second = rig.Control(authority, tmp_path, name="two")
+    assert "another flocker-control runs on this data path" in second.fails()
+    assert control.create(N1)
+
+
+def test_the_store_is_private(control):
+    assert (control.data / STORE).stat().st_mode & 0o777 == 0o600
+    assert control.data.stat().st_mode & 0o777 == 0o700
+
+
+def spoil_text(path):
+    path.write_text("this is no database\n" * 400)
+
+
+def spoil_other(path):
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE x (y)")
+    db.commit()
+    db.close()
+
+
+def spoil_newer(path):
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA application_id = %d" % 0x464c4b52)
+    db.execute("PRAGMA user_version = 99")
+    db.execute("CREATE TABLE x (y)")
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (spoil_text, "is not a database of flocker-control"),
+    (spoil_other, "is not a database of flocker-control"),
+    (spoil_newer, "written by a newer flocker-control (format 99"),
+    (lambda p: p.mkdir(), "is not a database of flocker-control"),
+])
+def test_a_strange_file_is_left_alone(authority, tmp_path, spoil, words):
+    control = rig.Control(authority, tmp_path)
+    control.data.mkdir(mode=0o700)
+    spoil(control.data / STORE)
+    assert words in control.fails()
+
+
+def test_a_record_that_cannot_be_read_stops_the_start(control):
+    control.create(N1)
+    control.hang_up()
+    assert control.stop() == 0
+    db = sqlite3.connect(control.data / STORE)
+    db.execute("UPDATE record SET value = '{\"version\": 1}' WHERE key LIKE 'dataset/%'")
+    db.commit()
+    db.close()
+    assert "cannot be read" in control.fails()
+
+
+def test_keys_of_a_later_version_are_kept(control):
+    dataset = control.create(N1)
+    control.hang_up()
+    assert control.stop() == 0
+
+    def value(update=None):
+        db = sqlite3.connect(control.data / STORE)
+        if update:
+            db.execute("UPDATE record SET value = replace(value, '{\"version\"', ?) "
+                       "WHERE key = ?", (update, "dataset/" + dataset))
+            db.commit()
+        text, = db.execute("SELECT value FROM record WHERE key = ?",
+                           ("dataset/" + dataset,)).fetchone()
+        db.close()
+        return text
+
+    value('{"tomorrow": {"x": [1]}, "version"')
+    control.start()
+    assert control.post(f"{DATASETS}/{dataset}", {"primary": N2}).status == 200
+    control.hang_up()
+    assert control.stop() == 0
+    text = value()
+    assert '"tomorrow":{"x":[1]}' in text and N2 in text
+
+
+def test_a_new_incarnation_is_higher_and_told_to_nodes(control):
+    control.hang_up()
+    assert control.stop() == 0
+    control.start("--new-incarnation")
+    assert "start without --new-incarnation next time" in control.log
+    first = rig.Node(control).join()["incarnation"]
+    assert first > 1
+    control.hang_up()
+    assert control.stop() == 0
+    control.start()
+    assert rig.Node(control).join()["incarnation"] == first
+
+
+def test_a_node_that_saw_a_newer_state_is_not_served(control):
+    node = rig.Node(control)
+    node.hello(incarnation=7)
+    assert "--new-incarnation" in node.take("bye")["reason"]
+
+
+@pytest.fixture
+def small(authority, tmp_path):
+    """A control service, not started, whose data path is a disk of half a MiB."""
+    control = rig.Control(authority, tmp_path)
+    control.data.mkdir(mode=0o700)
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700",
+                                            "tmpfs", str(control.data)]).returncode:
+        pytest.skip("needs root and mount")
+    yield control
+    try:
+        control.end()
+    finally:
+        subprocess.run(["umount", str(control.data)], check=True)
+
+
+def fill(path):
+    with open(path, "wb", buffering=0) as f:
+        try:
+            while f.write(b"x" * 4096) == 4096:
+                pass
+        except OSError:
+            pass
+
+
+def test_a_full_disk_refuses_writes_and_recovers(small):
+    small.start()
+    kept = {small.create(N1)}
+    node = rig.Node(small)
+    node.join()
+    fill(small.data / "ballast")
+    for _ in range(400):  # the log has some room left
+        answer = small.post(DATASETS, {"primary": N1, "metadata": {"k": "v" * 256}})
+        if answer.status != 201:
+            break
+        kept.add(answer.json["dataset_id"])
+    assert answer.status == 503
+    assert "No space left on device" in answer.json["description"]
+    small.wait_log("the store cannot be written; changes are refused until it works again")
+    assert configured(small).keys() == kept
+    node.send("ping")
+    node.take("pong")
+    (small.data / "ballast").unlink()
+    dataset = rig.wait_until("writes work again", lambda: (
+        a := small.post(DATASETS, {"primary": node.id})).status == 201 and a.json["dataset_id"])
+    kept.add(dataset)
+    small.wait_log("the store works again")
+    node.take_wish(dataset, "hold")
+    small.kill()
+    small.hang_up()
+    small.start()
+    assert kept <= configured(small).keys()
+
+
+def test_a_disk_that_is_full_at_the_start_is_said(small):
+    fill(small.data / "ballast")
+    assert "the disk is full" in small.fails()
+    (small.data / "ballast").unlink()
+    small.start()
+
+
+def test_a_read_only_disk_is_said(small):
+    subprocess.run(["mount", "-o", "remount,ro", str(small.data)], check=True)
+    assert "read-only" in small.fails()
+    subprocess.run(["mount", "-o", "remount,rw", str(small.data)], check=True)
+    small.start()
+
+
+def test_a_copy_of_the_store_starts(control, authority, tmp_path):
+    dataset = control.create(N1)
+    control.kill()
+    control.hang_up()
+    second = rig.Control(authority, tmp_path, name="two")
+    second.data = tmp_path / "copy"
+    shutil.copytree(control.data, second.data)
+    second.start("--new-incarnation")
+    assert dataset in configured(second)
+    second.end()
