@@ -9,9 +9,9 @@
 #define BUSY_MAX_MS 500	      /* a holder's end is no event, and a busy umount(2) costs microseconds */
 #define BLOCKED_MS 60000      /* what needs a person is looked at again at this pace */
 #define RECHECK_MS 60000      /* the net below the events */
-#define SLOW_MS 10000	      /* a step that runs longer than this is told with its age */
+#define SLOW_MS UINT64_C(10000) /* a step that runs longer than this is told with its age */
 
-/* What a step is while it runs, and how long it may: a worker beyond it is reported and written off. */
+/* What a step is while it runs, and how long it may: one beyond it is reported as hung. */
 static const struct {
 	enum ds_state state;
 	uint32_t limit_s;
@@ -448,14 +448,15 @@ static void plan_destroy(const struct converge_in *in, struct converge_out *out)
 static void plan_running(const struct converge_in *in, struct converge_out *out)
 {
 	enum ds_step step = in->running.step;
-	uint64_t age = in->now_ms - in->running.since_ms, limit = converge_limit_ms(step);
+	uint64_t age = in->now_ms - in->running.since_ms;
+	uint64_t limit = MIN(converge_limit_ms(step), in->limit_max_ms ? in->limit_max_ms : UINT64_MAX);
 
 	/* Looking is no state of its own. */
 	enum ds_state state = step == STEP_OBSERVE ? resting_state(in->seen) : steps[step].state;
 
-	if (age < SLOW_MS) {
+	if (age < MIN(SLOW_MS, limit)) {
 		say(out, state, "%s", steps[step].doing);
-		out->again_ms = in->running.since_ms + SLOW_MS;
+		out->again_ms = in->running.since_ms + MIN(SLOW_MS, limit);
 		return;
 	}
 	if (age < limit) {

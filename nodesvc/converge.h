@@ -82,6 +82,7 @@ struct converge_in {
 	const struct converge_seen *seen;
 	const struct converge_last *last;
 	struct converge_running running;
+	uint64_t limit_max_ms;	    /* caps the limit of every step; 0: no cap */
 };
 
 struct converge_out {
@@ -89,7 +90,7 @@ struct converge_out {
 	uint64_t again_ms;	    /* plan again then, if nothing happens before; CONVERGE_NEVER */
 	enum ds_state state;
 	enum report_kind report;    /* to be said once a session, besides the status */
-	bool stuck;		    /* the running step is beyond its limit: write its worker off */
+	bool stuck;		    /* the running step is beyond its limit: to be told */
 	char why[WIRE_WHY_MAX];
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* flocker-node - the daemon of one host. */
+#include <ctype.h>
 #include <event2/thread.h>
 #include <getopt.h>
 #include <malloc.h>
@@ -12,11 +13,13 @@
 static const char usage[] =
 	"flocker-node - attach, mount and release the datasets that control assigns to this host\n"
 	"\n"
-	"usage: flocker-node [--agent-config FILE] [--log-level LEVEL]\n"
+	"usage: flocker-node [--agent-config FILE] [--log-level LEVEL] [--step-limit SECONDS]\n"
 	"\n"
 	"  -c, --agent-config FILE  configuration (default " NODE_CONFIG_DEFAULT_PATH ");\n"
 	"                           cluster.crt, node.crt and node.key lie beside it\n"
 	"      --log-level LEVEL    error, warning, notice, info (default) or debug\n"
+	"      --step-limit SECONDS report a step as hung after this time at the latest;\n"
+	"                           for tests and diagnosis\n"
 	"      --help, --version\n"
 	"\n"
 	"SIGTERM ends the daemon and leaves mounts as they are. See flocker-node(8).\n";
@@ -30,17 +33,36 @@ struct daemon {
 
 /* ---- command line ---- */
 
-static int parse_options(int argc, char **argv, const char **ret_config)
+struct options {
+	const char *config;
+	unsigned int step_limit_s; /* 0: as each step has it */
+};
+
+static int parse_seconds(const char *text, unsigned int *ret)
+{
+	char *end;
+	unsigned long v;
+
+	errno = 0;
+	v = strtoul(text, &end, 10);
+	if (errno || end == text || *end || !isdigit((unsigned char)*text) || v < 1 || v > 86400)
+		return -EINVAL;
+	*ret = (unsigned int)v;
+	return 0;
+}
+
+static int parse_options(int argc, char **argv, struct options *ret)
 {
 	static const struct option options[] = { { "agent-config", required_argument, NULL, 'c' },
-		{ "log-level", required_argument, NULL, 'l' }, { "help", no_argument, NULL, 'h' },
+		{ "log-level", required_argument, NULL, 'l' },
+		{ "step-limit", required_argument, NULL, 's' }, { "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' }, { 0 } };
 	int c, level;
 
 	while ((c = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
 		switch (c) {
 		case 'c':
-			*ret_config = optarg;
+			ret->config = optarg;
 			break;
 		case 'l':
 			if (log_level_parse(optarg, &level) < 0) {
@@ -49,6 +71,13 @@ static int parse_options(int argc, char **argv, const char **ret_config)
 				return -EINVAL;
 			}
 			log_set_level(level);
+			break;
+		case 's':
+			if (parse_seconds(optarg, &ret->step_limit_s) < 0) {
+				fprintf(stderr, "ERROR: --step-limit '%s' is no number of seconds from "
+						"1 to 86400\n", optarg);
+				return -EINVAL;
+			}
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -167,7 +196,7 @@ static void end(struct daemon *d)
 		event_base_free(d->base);
 }
 
-static int serve(const struct node_config *c, SSL_CTX *ctx, struct id128 uuid)
+static int serve(const struct node_config *c, SSL_CTX *ctx, struct id128 uuid, unsigned int step_limit_s)
 {
 	struct daemon d = { 0 };
 	char why[1024] = "";
@@ -189,6 +218,7 @@ static int serve(const struct node_config *c, SSL_CTX *ctx, struct id128 uuid)
 	}
 	log_notice("flocker-node %s, node %s, datasets below %s", FLOCKER_VERSION, ID128_STR(uuid),
 		c->mount_root);
+	node_cap_steps(d.node, step_limit_s);
 	node_start(d.node, on_ready, NULL);
 	event_base_dispatch(d.base);
 	end(&d);
@@ -199,7 +229,7 @@ int main(int argc, char **argv)
 {
 	_cleanup_(node_config_freep) struct node_config *config = NULL;
 	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = NULL;
-	const char *path = NODE_CONFIG_DEFAULT_PATH;
+	struct options options = { .config = NODE_CONFIG_DEFAULT_PATH };
 	char why[NODE_CONFIG_WHY_MAX];
 	struct id128 uuid;
 	int r;
@@ -208,14 +238,14 @@ int main(int argc, char **argv)
 	/* Few arenas: workers come and go, and each arena keeps what it once had. */
 	mallopt(M_ARENA_MAX, 2);
 	signal(SIGPIPE, SIG_IGN);
-	r = parse_options(argc, argv, &path);
+	r = parse_options(argc, argv, &options);
 	if (r != 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	if (geteuid() != 0) {
 		(void)log_error(0, "attaching and mounting need root");
 		return EXIT_FAILURE;
 	}
-	r = node_config_read(path, &config, why, sizeof(why));
+	r = node_config_read(options.config, &config, why, sizeof(why));
 	if (r < 0) {
 		(void)log_error(0, "%s", why);
 		return EXIT_FAILURE;
@@ -224,6 +254,6 @@ int main(int argc, char **argv)
 		(void)log_warning(0, "%s", config->warnings[i]);
 	r = open_tls(config, &ctx, &uuid);
 	if (r == 0)
-		r = serve(config, ctx, uuid);
+		r = serve(config, ctx, uuid, options.step_limit_s);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -44,7 +44,6 @@ struct node {
 struct running {
 	struct running *next, **prev;
 	struct node *node;
-	struct worker_job *job;
 	struct step_job step;
 };
 
@@ -142,7 +141,7 @@ static void start_step(struct node *n, const struct roster_start *start)
 		r->node = n;
 		r->step.env = &n->env;
 		r->step.start = *start;
-		if (worker_submit(n->pool, step_on_worker, step_done, r, &r->job) == 0) {
+		if (worker_submit(n->pool, step_on_worker, step_done, r) == 0) {
 			r->next = n->running;
 			r->prev = &n->running;
 			if (r->next)
@@ -156,16 +155,13 @@ static void start_step(struct node *n, const struct roster_start *start)
 		&nothing);
 }
 
-static void write_off(struct node *n, struct id128 dataset_id)
+static void tell_stuck(const struct node *n, struct id128 dataset_id)
 {
-	for (struct running *r = n->running; r; r = r->next) {
-		if (!id128_equal(r->step.start.dataset_id, dataset_id))
-			continue;
-		log_dataset(dataset_id, LOG_ERR, 0, "%s does not return: its worker is written off, and "
-						    "other datasets go on",
-			ds_step_name(r->step.start.step));
-		worker_write_off(n->pool, r->job);
-	}
+	for (const struct running *r = n->running; r; r = r->next)
+		if (id128_equal(r->step.start.dataset_id, dataset_id))
+			log_dataset(dataset_id, LOG_ERR, 0, "%s does not return: the storage hangs, and "
+							    "other datasets go on",
+				ds_step_name(r->step.start.step));
 }
 
 static void on_plan(evutil_socket_t fd, short what, void *userdata)
@@ -180,7 +176,7 @@ static void on_plan(evutil_socket_t fd, short what, void *userdata)
 	for (size_t i = 0; i < out.n_sends; i++)
 		uplink_send(n->uplink, &out.sends[i]);
 	for (size_t i = 0; i < out.n_stuck; i++)
-		write_off(n, out.stuck[i]);
+		tell_stuck(n, out.stuck[i]);
 	for (size_t i = 0; i < out.n_changed; i++)
 		show_change(n, &out.changed[i]);
 	if (out.n_changed)
@@ -274,7 +270,7 @@ static void scan_mounts(struct node *n)
 		return;
 	s->node = n;
 	s->mount_root = n->c->mount_root;
-	n->scanning = worker_submit(n->pool, scan_on_worker, scan_done, s, NULL) == 0;
+	n->scanning = worker_submit(n->pool, scan_on_worker, scan_done, s) == 0;
 	if (!n->scanning)
 		free(s);
 }
@@ -435,7 +431,7 @@ static void on_save(evutil_socket_t fd, short what, void *userdata)
 	uplink_seen(n->uplink, &s->incarnation, &s->revision);
 	n->saving = s->directory && (s->incarnation != n->state.incarnation ||
 			s->revision != n->state.revision) &&
-		    worker_submit(n->pool, save_on_worker, save_done, s, NULL) == 0;
+		    worker_submit(n->pool, save_on_worker, save_done, s) == 0;
 	if (!n->saving) {
 		free(s->directory);
 		free(s);
@@ -502,7 +498,7 @@ static void on_adopt(evutil_socket_t fd, short what, void *userdata)
 	if (a) {
 		a->node = n;
 		a->env = &n->env;
-		if (worker_submit(n->pool, adopt_on_worker, adopt_done, a, NULL) == 0)
+		if (worker_submit(n->pool, adopt_on_worker, adopt_done, a) == 0)
 			return;
 		free(a);
 	}
@@ -660,6 +656,11 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 	show_node(n);
 	*ret = n;
 	return 0;
+}
+
+void node_cap_steps(struct node *n, unsigned int seconds)
+{
+	roster_cap_limits(n->roster, seconds * UINT64_C(1000));
 }
 
 void node_start(struct node *n, void (*on_ready)(void *userdata), void *userdata)

@@ -37,6 +37,9 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 	struct node **ret, char *why, size_t size);
 struct node *node_free(struct node *n);
 
+/* Steps are reported as stuck after @seconds, also those that may take longer; before node_start(). */
+void node_cap_steps(struct node *n, unsigned int seconds);
+
 /* Looks for what is claimed here, then dials control. @on_ready: once, when adoption is done. */
 void node_start(struct node *n, void (*on_ready)(void *userdata), void *userdata);
 

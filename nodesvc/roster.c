@@ -2,7 +2,7 @@
 #include "roster.h"
 
 #define RECHECK_MS 60000 /* +-20 %: the net below the events */
-#define START_LOOK_MS 10000 /* a step that was just started is planned about again then */
+#define START_LOOK_MS UINT64_C(10000) /* a step that was just started is planned about again then */
 
 /* One dataset. It stays, small, after its end: the highest epoch seen must not be forgotten. */
 struct entry {
@@ -38,7 +38,7 @@ struct roster {
 	size_t n, n_slots;
 	size_t *slots; /* open addressing: index + 1 into entries; 0: free */
 	bool connected;
-	uint64_t next_ticket;
+	uint64_t next_ticket, limit_max_ms;
 };
 
 static void *grow(void *p, size_t n, size_t size)
@@ -83,6 +83,11 @@ struct roster *roster_free(struct roster *r)
 	free(r->slots);
 	free(r);
 	return NULL;
+}
+
+void roster_cap_limits(struct roster *r, uint64_t ms)
+{
+	r->limit_max_ms = ms;
 }
 
 static void place(struct roster *r, size_t index)
@@ -405,7 +410,7 @@ static void start(struct roster *r, struct entry *e, enum ds_step step, uint64_t
 static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struct roster_out *out)
 {
 	struct converge_in in = { e->id, now_ms, r->connected, &e->wish, &e->seen, &e->last,
-		e->running };
+		e->running, r->limit_max_ms };
 	struct converge_out plan;
 
 	if (e->running.step == STEP_NONE && (e->look || e->recheck_ms <= now_ms) && !is_gone(e))
@@ -423,13 +428,10 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 		start(r, e, plan.step, now_ms, out);
 	e->due_ms = MIN(plan.again_ms, e->running.step == STEP_NONE ? e->recheck_ms : CONVERGE_NEVER);
 	if (e->running.step != STEP_NONE && plan.step != STEP_NONE)
-		e->due_ms = now_ms + START_LOOK_MS;
-	if (plan.stuck) {
-		e->due_ms = plan.again_ms;
-		if (!e->stuck_said) {
-			out->stuck = grow(out->stuck, out->n_stuck, sizeof(*out->stuck));
-			out->stuck[out->n_stuck++] = e->id;
-		}
+		e->due_ms = now_ms + (r->limit_max_ms ? MIN(r->limit_max_ms, START_LOOK_MS) : START_LOOK_MS);
+	if (plan.stuck && !e->stuck_said) {
+		out->stuck = grow(out->stuck, out->n_stuck, sizeof(*out->stuck));
+		out->stuck[out->n_stuck++] = e->id;
 		e->stuck_said = true;
 	}
 	report(r, e, plan.report, out);

@@ -62,6 +62,9 @@ struct roster_view {
 int roster_new(struct roster **ret);
 struct roster *roster_free(struct roster *r);
 
+/* Steps beyond @ms are reported as stuck, also where their own limit is longer; 0: no such cap. */
+void roster_cap_limits(struct roster *r, uint64_t ms);
+
 /**
  * roster_adopt() - a volume that is claimed here was found
  * Nothing is done to it until control confirms. A dataset that is known already is left alone.

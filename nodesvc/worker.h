@@ -13,10 +13,11 @@
 
 #include "macro.h"
 
-#define WORKER_BUSY_MAX 16 /* at work at once, beside those written off */
+#define WORKER_BUSY_MAX 16  /* at work at once, beside those that are slow */
+#define WORKER_SLOW_MS 2000 /* who works longer is written off: it holds nobody else up */
+#define WORKER_MAX 512	    /* threads in all; what comes then waits for one to return */
 
 struct worker_pool;
-struct worker_job;
 
 /**
  * worker_pool_new() - no thread is made before there is work
@@ -31,15 +32,10 @@ struct worker_pool *worker_pool_free(struct worker_pool *p);
 /**
  * worker_submit() - run a function on a worker, then another on the loop
  * @run: on the worker; may block as long as it likes
- * @done: on the loop, after @run returned
- * @ret: for worker_write_off(); valid until @done is called
+ * @done: on the loop, after @run returned; for a job that hangs that may be never
  * Returns: 0 or -ENOMEM.
  */
-int worker_submit(struct worker_pool *p, void (*run)(void *arg), void (*done)(void *arg), void *arg,
-	struct worker_job **ret);
-
-/* This job will not come back soon: its worker does not count any more. It may still come back. */
-void worker_write_off(struct worker_pool *p, struct worker_job *j);
+int worker_submit(struct worker_pool *p, void (*run)(void *arg), void (*done)(void *arg), void *arg);
 
 /* Jobs waiting or running, those written off included. */
 size_t worker_pending(const struct worker_pool *p);

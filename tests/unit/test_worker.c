@@ -88,7 +88,7 @@ static void a_worker_has_left_the_daemons_descriptors(void **state)
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	assert_int_equal(worker_submit(f->pool, count_fds, fds_counted, f, NULL), 0);
+	assert_int_equal(worker_submit(f->pool, count_fds, fds_counted, f), 0);
 	wait_for(f, 1);
 	assert_int_equal(f->open_fds, 1); /* the one that tells of results */
 	close(pair[0]);
@@ -100,16 +100,11 @@ static void stuck_workers_do_not_hold_up_others(void **state)
 	struct fixture *f = *state;
 	volatile bool stuck = false, open = true;
 	struct job blocked = { f, &stuck }, free_job = { f, &open };
-	struct worker_job *jobs[WORKER_BUSY_MAX];
 
 	for (int i = 0; i < WORKER_BUSY_MAX; i++)
-		assert_int_equal(worker_submit(f->pool, wait_at_gate, one_done, &blocked, &jobs[i]), 0);
-	assert_int_equal(worker_submit(f->pool, wait_at_gate, one_done, &free_job, NULL), 0);
-	for (int i = 0; i < 50; i++)
-		event_base_loop(f->base, EVLOOP_NONBLOCK);
-	assert_int_equal(f->done, 0); /* all places are taken */
-	worker_write_off(f->pool, jobs[0]);
-	wait_for(f, 1);
+		assert_int_equal(worker_submit(f->pool, wait_at_gate, one_done, &blocked), 0);
+	assert_int_equal(worker_submit(f->pool, wait_at_gate, one_done, &free_job), 0);
+	wait_for(f, 1); /* once those that took all places are written off */
 	assert_int_equal(worker_pending(f->pool), WORKER_BUSY_MAX);
 	stuck = true;
 	wait_for(f, WORKER_BUSY_MAX + 1); /* also the one that was written off comes back */
@@ -126,11 +121,11 @@ static void jobs_that_come_at_once_do_not_wait_for_each_other(void **state)
 	for (int round = 0; round < 200; round++) {
 		int before = f->done;
 
-		worker_submit(f->pool, wait_at_gate, one_done, &warm, NULL);
+		worker_submit(f->pool, wait_at_gate, one_done, &warm);
 		wait_for(f, before + 1); /* leaves an idle worker behind */
 		later = false;
-		worker_submit(f->pool, wait_at_gate, one_done, &j, NULL);
-		worker_submit(f->pool, wait_at_gate, one_done, &warm, NULL);
+		worker_submit(f->pool, wait_at_gate, one_done, &j);
+		worker_submit(f->pool, wait_at_gate, one_done, &warm);
 		wait_for(f, before + 2);
 		later = true;
 		wait_for(f, before + 3);
@@ -144,7 +139,7 @@ static void many_jobs_are_all_done(void **state)
 	struct job j = { f, &open };
 
 	for (int i = 0; i < 2000; i++)
-		assert_int_equal(worker_submit(f->pool, wait_at_gate, one_done, &j, NULL), 0);
+		assert_int_equal(worker_submit(f->pool, wait_at_gate, one_done, &j), 0);
 	wait_for(f, 2000);
 }
 
