@@ -13,29 +13,30 @@
 
 struct ds_view {
 	struct id128 dataset_id;
-	const char *name;	/* for by-name, any bytes; NULL or "": no link */
-	int64_t created_at;	/* seconds since 1970; among equal names the oldest is shown plain */
+	const char *name;   /* for by-name, any bytes; NULL or "": no link */
+	int64_t created_at; /* seconds since 1970; the oldest of a name is shown plain */
 	enum ds_state state;
 	enum wish_kind wanted;
-	const char *why;	/* one line for people */
-	int64_t since_ms;	/* of the state */
+	const char *why;	     /* one line for people */
+	int64_t since_ms;	     /* of the state */
 	struct id128 owner, primary; /* nil: nobody */
-	uint64_t epoch;		/* 0: none */
+	uint64_t epoch;		     /* 0: none */
 	uint64_t size_bytes;
 	uint64_t used_bytes, available_bytes; /* known as of used_at_ms */
-	int64_t used_at_ms;	/* 0: both not known */
+	int64_t used_at_ms;		      /* 0: both not known */
 	const char *device, *filesystem;
-	struct id128 fs_uuid;	/* nil: not known */
+	struct id128 fs_uuid; /* nil: not known */
 	const char *mountpoint;
-	const char *lease;	/* what pins it, one line */
-	const char *holders;	/* lines, each with its newline */
+	const char *lease;   /* what pins it, one line */
+	const char *holders; /* lines, each with its newline */
 	const char *last_error;
-	struct json_object *metadata; /* of strings, or NULL; referenced, so never change it after */
+	/* Of strings, or NULL. The tree takes a reference, so it must never change afterwards. */
+	struct json_object *metadata;
 };
 
 struct node_view {
 	struct id128 uuid, era;
-	const char *control;	/* "host:port" */
+	const char *control; /* "host:port" */
 	bool connected;
 	int64_t connected_since_ms; /* of the present connection, or of its loss */
 	const char *version, *backend, *last_error;

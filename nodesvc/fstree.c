@@ -26,9 +26,10 @@ static void wake_readers(struct fs_object *o, unsigned int idx)
 {
 	struct fs_handle *h;
 
-	LIST_FOREACH(h, &o->handles, list)
+	LIST_FOREACH(h, &o->handles, list) {
 		if (h->idx == idx)
 			fs_wake(h);
+	}
 }
 
 void fs_touch(struct fstree *t, struct fs_object *o, unsigned int idx)
@@ -96,7 +97,8 @@ static int keys_new(struct fs_object *o, struct json_object *metadata, struct fs
 		if (!old)
 			keys[i++] = (struct fs_key){ .key = key, .value = fs_metadata_text(value) };
 		else
-			for (size_t j = 0; j < kept; j++) /* of the new object, as the old one goes */
+			/* The key's text, too, is now the new object's: the old one goes. */
+			for (size_t j = 0; j < kept; j++)
 				if (keys[j].idx == old->idx)
 					keys[j].key = key;
 	}
@@ -262,7 +264,8 @@ static size_t events_surplus(const struct fs_object *o, size_t line_size)
 	for (size_t i = 0; i < o->events_size; i++)
 		lines += o->events[i] == '\n';
 	while (at < o->events_size &&
-		(lines > FSTREE_EVENTS_MAX || o->events_size - at + line_size > FSTREE_EVENTS_SIZE)) {
+		(lines > FSTREE_EVENTS_MAX ||
+			o->events_size - at + line_size > FSTREE_EVENTS_SIZE)) {
 		const char *end = memchr(o->events + at, '\n', o->events_size - at);
 
 		at = (size_t)(end - o->events) + 1;

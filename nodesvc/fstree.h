@@ -14,19 +14,19 @@
 
 #include "dsview.h"
 
-#define FSTREE_EVENTS_MAX 64	    /* lines kept of a dataset's events ... */
+#define FSTREE_EVENTS_MAX 64	     /* lines kept of a dataset's events ... */
 #define FSTREE_EVENTS_SIZE (4 * KIB) /* ... and bytes */
-#define FSTREE_OPEN_MAX 16384	    /* files of the tree open at once; -ENFILE beyond */
+#define FSTREE_OPEN_MAX 16384	     /* files of the tree open at once; -ENFILE beyond */
 
 struct fstree;
 
 struct fstree_config {
-	struct id128 node;	 /* in the mount table: tells our own remains from another node's tree */
+	struct id128 node; /* in the mount table: tells our own remains from another node's tree */
 	const char *mountpoint;	 /* absolute; made when missing, its parent (0700) as well */
 	const char *bind_target; /* a second place for the same tree, or NULL */
-	const char *group;	 /* may enter bind_target's parent, which becomes 0750 root:group, or
-				  * 0700 where there is no such group; NULL: the parent is left alone */
-	int priority;		 /* of its events in the loop */
+	const char *group; /* may enter bind_target's parent, which becomes 0750 root:group, or
+			    * 0700 where there is no such group; NULL: the parent is left alone */
+	int priority;	   /* of its events in the loop */
 	/*
 	 * The tree was taken down from outside (umount, or the connection aborted). It is whole
 	 * in memory: call fstree_mount(), at once or later, or fstree_free(); from here, too.
@@ -41,13 +41,13 @@ struct fstree_config {
  * @why: on failure one line for people, cut to @size
  *
  * A tree of the same node that stands at either place is taken for the remains of a killed daemon:
- * its connection is aborted, and it is detached, without ever being looked into, since a killed process
- * with a thread in a hung disk keeps it unanswered for ever. So the caller must be the only daemon of
- * this node. The tree of another node (it comes through a shared mount root) is left alone and covered;
- * anything else that is mounted there is refused.
+ * its connection is aborted, and it is detached, without ever being looked into, since a killed
+ * process with a thread in a hung disk keeps it unanswered for ever. So the caller must be the only
+ * daemon of this node. The tree of another node (it comes through a shared mount root) is left
+ * alone and covered; anything else that is mounted there is refused.
  *
- * Returns: 0, -EBUSY (something else is mounted there), -ENOENT or -ENODEV (no /dev/fuse), -ENOTDIR,
- * or negative errno of mkdir(2), chown(2) and mount(2).
+ * Returns: 0, -EBUSY (something else is mounted there), -ENOENT or -ENODEV (no /dev/fuse),
+ * -ENOTDIR, or negative errno of mkdir(2), chown(2) and mount(2).
  */
 int fstree_new(struct event_base *base, const struct fstree_config *c, struct fstree **ret,
 	char *why, size_t size);
@@ -56,7 +56,8 @@ int fstree_new(struct event_base *base, const struct fstree_config *c, struct fs
  * fstree_mount() - see that the tree is at both places
  *
  * Mounts it anew, with all it holds, unless it is served and stands at both. For on_gone(), and for
- * changes of the mount table. Errors as fstree_new(); the tree is then unmounted and may be tried again.
+ * changes of the mount table. Errors as fstree_new(); the tree is then unmounted and may be tried
+ * again.
  */
 int fstree_mount(struct fstree *t, char *why, size_t size);
 

@@ -3,8 +3,8 @@
  * fstree_mount.c - the tree in the file system, and its session on the loop.
  *
  * Mounts are judged by the mount table alone. A look at the place itself (even a stat) is a
- * question to whoever serves it, and the one we want to clear away may be a killed daemon that a thread
- * in a hung disk keeps from ending: it would never answer.
+ * question to whoever serves it, and the one we want to clear away may be a killed daemon that a
+ * thread in a hung disk keeps from ending: it would never answer.
  */
 #include <fcntl.h>
 #include <grp.h>
@@ -55,8 +55,8 @@ static int guard_parent(const char *dir, const char *group, char *why, size_t si
 }
 
 /*
- * The parent's real path and the last name below it: the mount table has real paths, and the place itself
- * must not be looked at.
+ * The parent's real path and the last name below it: the mount table has real paths, and the place
+ * itself must not be looked at.
  */
 static int place_new(const char *path, const char *group, char **ret, char *why, size_t size)
 {
@@ -154,7 +154,8 @@ static int clear(const struct fstree *t, const char *place, int flags, char *why
 		if (standing == STANDS_OTHER)
 			return fail(-EBUSY, why, size, "something else is mounted at %s", place);
 		if (umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW | flags) < 0)
-			return fail(-errno, why, size, "cannot detach the old status tree at %s", place);
+			return fail(-errno, why, size, "cannot detach the old status tree at %s",
+				place);
 	}
 }
 
@@ -173,9 +174,10 @@ static int mount_tree(struct fstree *t, int fd, char *why, size_t size)
 	char options[128];
 	dev_t dev;
 
-	snprintf(options, sizeof(options), "fd=%d,rootmode=40555,user_id=0,group_id=0,allow_other", fd);
-	if (mount(t->source, t->mountpoint, FSTREE_TYPE, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		options) < 0)
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40555,user_id=0,group_id=0,allow_other",
+		fd);
+	if (mount(t->source, t->mountpoint, FSTREE_TYPE,
+		    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
 		return fail(-errno, why, size, "cannot mount the status tree at %s", t->mountpoint);
 	if (look(t, t->mountpoint, &standing, &dev) == 0 && standing == STANDS_OURS)
 		return 0;
@@ -251,8 +253,10 @@ static int start_session(struct fstree *t)
 {
 	int r;
 
-	t->event = event_new(t->base, fuse_session_fd(t->session), EV_READ | EV_PERSIST, on_request, t);
-	if (!t->event || event_priority_set(t->event, t->priority) < 0 || event_add(t->event, NULL) < 0)
+	t->event = event_new(t->base, fuse_session_fd(t->session), EV_READ | EV_PERSIST, on_request,
+		t);
+	if (!t->event || event_priority_set(t->event, t->priority) < 0 ||
+		event_add(t->event, NULL) < 0)
 		return -ENOMEM;
 	r = fs_notifier_new(t, &t->notifier);
 	return r < 0 ? r : 0;
@@ -264,7 +268,8 @@ static int open_session(struct fstree *t, char *why, size_t size)
 	int r;
 
 	if (fd < 0)
-		return fail(-errno, why, size, "cannot open /dev/fuse (is the kernel module fuse loaded?)");
+		return fail(-errno, why, size,
+			"cannot open /dev/fuse (is the kernel module fuse loaded?)");
 	r = mount_tree(t, fd, why, size);
 	if (r < 0)
 		return r;

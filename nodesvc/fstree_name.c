@@ -2,10 +2,10 @@
 /*
  * fstree_name.c - any name as a file name.
  *
- * Percent-escaped are: "/", control characters (C0, DEL, C1), bytes that are no UTF-8, a leading dot,
- * a "%" that would read as an escape, and the "@" of a name that ends like one with an id. So two
- * names never become one file name, and an escaped name can be read back. A name beyond
- * 255 bytes is cut and ends in "~" and 16 digits of its hash; an empty one becomes "%00".
+ * Percent-escaped are: "/", control characters (C0, DEL, C1), bytes that are no UTF-8, a leading
+ * dot, a "%" that would read as an escape, and the "@" of a name that ends like one with an id. So
+ * two names never become one file name, and an escaped name can be read back. A name beyond 255
+ * bytes is cut and ends in "~" and 16 digits of its hash; an empty one becomes "%00".
  */
 #include <ctype.h>
 
@@ -75,7 +75,7 @@ void fs_name_escape(const char *name, char ret[FSTREE_NAME_MAX + 1])
 			len += n;
 			p += n;
 		} else {
-			/* A C1 character is two bytes; its second is no UTF-8 by itself, so it follows. */
+			/* The second byte of a C1 character follows: it is no UTF-8 by itself. */
 			len += (size_t)sprintf(out + len, "%%%02X", (uint8_t)*p++);
 		}
 	}

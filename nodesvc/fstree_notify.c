@@ -3,9 +3,9 @@
  * fstree_notify.c - tells the kernel what it may not believe any longer.
  *
  * The loop marks: a bit in an object, or a name that is gone. Marks of one file coalesce, so
- * however long the thread is stuck they cost no memory; names are bounded, and one that is dropped ages
- * out of the kernel's cache by itself. From the marks a short queue is filled, from which the thread
- * sends; when it runs low the thread asks for more. It touches nothing else of the tree.
+ * however long the thread is stuck they cost no memory; names are bounded, and one that is dropped
+ * ages out of the kernel's cache by itself. From the marks a short queue is filled, from which the
+ * thread sends; when it runs low the thread asks for more. It touches nothing else of the tree.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -31,9 +31,9 @@ struct fs_notifier {
 	pthread_cond_t wanted;
 	struct note queue[QUEUE_MAX];
 	size_t first, count;
-	bool more;		     /* the loop has more than the queue takes */
+	bool more; /* the loop has more than the queue takes */
 	bool leave, left;
-	int event_fd;		     /* to the loop: there is room, or the thread has left */
+	int event_fd; /* to the loop: there is room, or the thread has left */
 	struct event *event;
 };
 
@@ -272,7 +272,8 @@ static int64_t now_ms(void)
 /* The thread may wait for a process that waits for an answer of ours: so answer meanwhile. */
 static bool serve_until_left(struct fstree *t, struct fs_notifier *n)
 {
-	struct pollfd fds[] = { { n->event_fd, POLLIN, 0 }, { fuse_session_fd(t->session), POLLIN, 0 } };
+	struct pollfd fds[] = { { n->event_fd, POLLIN, 0 },
+		{ fuse_session_fd(t->session), POLLIN, 0 } };
 	int64_t end = now_ms() + LEAVE_MS;
 	eventfd_t count;
 

@@ -3,9 +3,9 @@
  * fstree_ops.c - FUSE requests, each answered once, at once and from memory.
  *
  * Reading goes past the page cache (FOPEN_DIRECT_IO): contents are a few bytes, so an answer costs
- * no more than a cached page that would have to be invalidated at every change, and a reader gets what
- * is true when it reads. Each open keeps the text that it read from the start, so that a file read
- * in pieces is of one moment; reading from the start again takes the text of now.
+ * no more than a cached page that would have to be invalidated at every change, and a reader gets
+ * what is true when it reads. Each open keeps the text that it read from the start, so that a file
+ * read in pieces is of one moment; reading from the start again takes the text of now.
  *
  * Attributes are cached by the kernel, but only those of a GETATTR answer: those that come
  * with a LOOKUP could reach an inode that the kernel is just making, after an invalidation that did
@@ -160,9 +160,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	/* Answers are small: moving pages around would cost more than copying. */
 	conn->want &= ~(unsigned int)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
-		FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA);
+				      FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA);
 	conn->want |= conn->capable & (FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-		FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS);
+					      FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS);
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -257,7 +257,7 @@ static int take_text(struct fstree *t, struct fs_handle *h)
 		return 0;
 	r = fs_render(t, h->object, h->idx, &b);
 	if (r == 0 && !b.s)
-		fs_text_put(&b, "", 1); /* so that an empty text is one, too */
+		b.s = calloc(1, 1); /* so that an empty text is one, too */
 	if (r < 0 || !b.s) {
 		fs_text_done(&b);
 		return -ENOMEM;
@@ -308,7 +308,8 @@ static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 	if (ph) {
 		if (h->poll)
 			fuse_pollhandle_destroy(h->poll);
-		h->poll = ph; /* also when there is something to read: epoll waits for the edge after */
+		/* Also when there is something to read: epoll may wait for the edge after. */
+		h->poll = ph;
 	}
 	if (changed == 0)
 		events = POLLIN | POLLRDNORM | POLLPRI | POLLERR | POLLHUP;
@@ -454,7 +455,7 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at
 	read_directory(req, ino, size, at, true);
 }
 
-/* What is left out libfuse answers rightly: opendir, forget, statfs; access and flush with ENOSYS. */
+/* libfuse answers the others rightly: opendir, forget, statfs; access and flush with ENOSYS. */
 const struct fuse_lowlevel_ops fs_ops = {
 	.init = op_init,
 	.lookup = op_lookup,

@@ -11,8 +11,8 @@
  *   fstree_mount.c   mounting, the remains of a killed daemon, the session on the loop
  *   fstree_notify.c  telling the kernel what it may not cache any longer
  *
- * Inode numbers. An object (a dataset, or the node in slot 0) sits in a slot; the number is its slot,
- * the generation of the slot's use, and an index within the object:
+ * Inode numbers. An object (a dataset, or the node in slot 0) sits in a slot. The number is made of
+ * the slot, the generation of the slot's use, and an index within the object:
  *
  *	gen:24  slot:20  idx:20
  *
@@ -28,7 +28,7 @@
 #include "fstree.h"
 
 #define FSTREE_NAME_MAX 255
-#define FSTREE_SOURCE "flocker:" /* and the node's uuid */
+#define FSTREE_SOURCE "flocker:"	    /* and the node's uuid */
 #define FSTREE_LINK_TARGET (3 + ID128_TEXT) /* "../<dataset_id>" */
 
 /*
@@ -48,7 +48,8 @@ enum fs_idx {
 	IDX_LINK,
 	/* either: one for each row of its table of files */
 	IDX_FILE,
-	IDX_KEY = 32, /* metadata files, numbered as the keys appear; those below have a bit in masks */
+	/* metadata files, numbered as the keys appear; what is below has a bit in masks */
+	IDX_KEY = 32,
 	IDX_BITS = 20,
 	SLOT_BITS = 20,
 	GEN_BITS = 24,
@@ -97,8 +98,8 @@ struct fs_handle {
 	LIST_ENTRY(fs_handle) list;
 	struct fs_object *object; /* NULL: the dataset is gone, and the handle among the orphans */
 	unsigned int idx;
-	int64_t seen;		  /* change time of what was last read; 0: nothing was */
-	char *text;		  /* what was last read from the start, or NULL */
+	int64_t seen; /* change time of what was last read; 0: nothing was */
+	char *text;   /* what was last read from the start, or NULL */
 	size_t size;
 	struct fuse_pollhandle *poll; /* to be told of the next change, or NULL */
 };
@@ -112,10 +113,11 @@ struct fs_key {
 };
 
 struct fs_object {
-	uint64_t base;	       /* inode number of idx 0 */
-	uint32_t known, dirty; /* by idx: the kernel may cache the attributes; it must forget them */
-	bool queued;	       /* on the list of dirty objects */
-	bool plain;	       /* the oldest of its name: the link has no id */
+	uint64_t base;	/* inode number of idx 0 */
+	uint32_t known; /* a bit an idx: the kernel may cache the attributes */
+	uint32_t dirty; /* and must be told to forget them */
+	bool queued;	/* on the list of dirty objects */
+	bool plain;	/* the oldest of its name: the link has no id */
 	STAILQ_ENTRY(fs_object) dirty_list;
 	struct fs_handles handles;
 	int64_t changed[IDX_FILE + FILE_MAX]; /* by idx: nanoseconds since 1970, ever growing */
@@ -124,7 +126,7 @@ struct fs_object {
 	char *link;	      /* escaped name, or NULL */
 	char *events;	      /* lines */
 	size_t events_size;
-	struct fs_key *keys;  /* by idx */
+	struct fs_key *keys; /* by idx */
 	size_t n_keys;
 	unsigned int next_key;
 	struct fs_object *next_id, *next_link; /* in their hash chains */
@@ -148,10 +150,10 @@ struct fstree {
 	void (*on_gone)(void *userdata);
 	void *userdata;
 
-	struct fs_object node;	  /* slot 0: root, by-name and .node */
+	struct fs_object node;	     /* slot 0: root, by-name and .node */
 	struct node_view *node_view; /* one block with its strings */
-	struct fs_object **slots; /* [0] is &node; NULL: free */
-	size_t n_slots, n_used, n_links, low_free;
+	struct fs_object **slots;    /* [0] is &node; NULL: free */
+	size_t n_slots, n_used, low_free;
 	uint32_t generation;
 	struct fs_object **ids, **links; /* chains; both have n_chains, a power of two */
 	size_t n_chains;
@@ -178,7 +180,7 @@ struct fs_text {
 /* fstree.c */
 void fs_touch(struct fstree *t, struct fs_object *o, unsigned int idx); /* it changed just now */
 void fs_handle_free(struct fstree *t, struct fs_handle *h);
-void fs_forget_kernel(struct fstree *t); /* the session is over: nothing is open or cached any more */
+void fs_forget_kernel(struct fstree *t); /* the session is over: nothing is open or cached */
 
 /* fstree_table.c */
 struct fs_object *fs_find(struct fstree *t, struct id128 dataset_id);
@@ -187,10 +189,10 @@ struct fs_object *fs_object_of(struct fstree *t, uint64_t ino); /* NULL when it 
 struct fs_key *fs_key_of(struct fs_object *o, unsigned int idx);
 int64_t fs_changed(struct fs_object *o, unsigned int idx); /* 0: there is no such file */
 void fs_link_name(const struct fs_object *o, char ret[FSTREE_NAME_MAX + 1]);
-void fs_name_settle(struct fstree *t, const char *link); /* makes the oldest of a name the plain one */
+void fs_name_settle(struct fstree *t, const char *link); /* makes the oldest of it plain */
 void fs_name_add(struct fstree *t, struct fs_object *o, char *link); /* takes over @link, or NULL */
 void fs_name_remove(struct fstree *t, struct fs_object *o);
-int fs_table_add(struct fstree *t, struct fs_object *o); /* 0, -ENOSPC or -ENOMEM; by its view's id */
+int fs_table_add(struct fstree *t, struct fs_object *o); /* by its view's id; -ENOSPC */
 void fs_table_remove(struct fstree *t, struct fs_object *o);
 int fs_table_init(struct fstree *t);
 void fs_table_done(struct fstree *t);
@@ -239,11 +241,11 @@ void fs_unmount(struct fstree *t); /* and ends the session */
 int fs_serve(struct fstree *t);	   /* 1: answered one; -EAGAIN: nothing is asked; -ENODEV: over */
 
 /*
- * fstree_notify.c: a thread, since the kernel may let an invalidation wait for a lock that a process
- * holds while it waits for our answer.
+ * fstree_notify.c: a thread, since the kernel may let an invalidation wait for a lock that a
+ * process holds while it waits for our answer.
  */
 int fs_notifier_new(struct fstree *t, struct fs_notifier **ret);
-/* Serves the session until the thread has left. false: it hangs in the kernel, and needs the session. */
+/* Serves the session until the thread left. false: it hangs in the kernel, with the session. */
 bool fs_notifier_free(struct fstree *t, struct fs_notifier *n);
 void fs_notify_attr(struct fstree *t, struct fs_object *o, unsigned int idx);
 void fs_notify_entry(struct fstree *t, uint64_t parent, const char *name);

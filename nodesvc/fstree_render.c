@@ -129,7 +129,8 @@ static void json_string(struct fs_text *b, const char *s, size_t size)
 		const char *run = s;
 		unsigned int n;
 
-		while (s < end && (uint8_t)*s >= 0x20 && (uint8_t)*s < 0x80 && *s != '"' && *s != '\\')
+		while (s < end && (uint8_t)*s >= 0x20 && (uint8_t)*s < 0x80 && *s != '"' &&
+			*s != '\\')
 			s++;
 		fs_text_put(b, run, (size_t)(s - run));
 		if (s == end)
@@ -140,7 +141,8 @@ static void json_string(struct fs_text *b, const char *s, size_t size)
 		} else if (n > 1) {
 			fs_text_put(b, s, n);
 		} else {
-			snprintf(escape, sizeof(escape), (uint8_t)*s < 0x20 ? "\\u%04x" : "\\%c", *s);
+			snprintf(escape, sizeof(escape), (uint8_t)*s < 0x20 ? "\\u%04x" : "\\%c",
+				*s);
 			put(b, escape);
 		}
 		s += MAX(n, 1u);

@@ -81,7 +81,7 @@ struct node_view *fs_node_view_copy(const struct node_view *v)
 static bool text_equal(const struct fs_text *a, const struct fs_text *b)
 {
 	return !a->failed && !b->failed && a->len == b->len &&
-		(a->len == 0 || memcmp(a->s, b->s, a->len) == 0);
+	       (a->len == 0 || memcmp(a->s, b->s, a->len) == 0);
 }
 
 uint32_t fs_ds_differences(const struct ds_view *old, const struct ds_view *new)
@@ -89,7 +89,8 @@ uint32_t fs_ds_differences(const struct ds_view *old, const struct ds_view *new)
 	struct fs_text a = { 0 }, b = { 0 };
 	uint32_t mask = 0;
 
-	static_assert(FILE_STATUS == FILE_EVENTS - 1, "status.json is compared after what it tells");
+	static_assert(FILE_STATUS == FILE_EVENTS - 1,
+		"status.json is compared after what it tells");
 	for (enum ds_file i = 0; i < FILE_EVENTS; i++) {
 		a.len = b.len = 0;
 		if (i == FILE_STATUS && mask != 0) {

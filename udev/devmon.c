@@ -94,8 +94,9 @@ static bool note(struct devmon *m, struct udev_device *dev)
 
 static void tell(struct devmon *m, const struct pending *p, enum devmon_action action)
 {
-	struct devmon_event e = { .devno = p->devno, .name = p->name, .action = action,
-		.dataset_id = p->dataset_id };
+	struct devmon_event e = {
+		.devno = p->devno, .name = p->name, .action = action, .dataset_id = p->dataset_id
+	};
 	struct devmon_disk disk;
 
 	if (action != DEVMON_REMOVE && devmon_sysfs_disk(m->sysfs, p->devno, &disk) == 0) {
@@ -117,7 +118,7 @@ static bool read_events(struct devmon *m)
 		if (!dev) {
 			if (errno == EAGAIN)
 				break;
-			/* ENOBUFS: the socket overran. Others: one that could not be read, so it is lost, too. */
+			/* ENOBUFS: the socket overran. Others: one event could not be read. */
 			lost |= errno != EINTR;
 			continue;
 		}
@@ -167,8 +168,10 @@ static int open_monitor(struct devmon *m, const struct devmon_config *c)
 
 static int open_event(struct devmon *m, struct event_base *base, int priority)
 {
-	m->event = event_new(base, udev_monitor_get_fd(m->monitor), EV_READ | EV_PERSIST, on_events, m);
-	if (!m->event || event_priority_set(m->event, priority) < 0 || event_add(m->event, NULL) < 0)
+	m->event = event_new(base, udev_monitor_get_fd(m->monitor), EV_READ | EV_PERSIST, on_events,
+		m);
+	if (!m->event || event_priority_set(m->event, priority) < 0 ||
+		event_add(m->event, NULL) < 0)
 		return -ENOMEM;
 	return 0;
 }

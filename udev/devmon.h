@@ -16,7 +16,7 @@
 struct devmon;
 
 enum devmon_source {
-	DEVMON_AUTO,   /* udev where /run/udev/control exists, else the kernel */
+	DEVMON_AUTO, /* udev where /run/udev/control exists, else the kernel */
 	DEVMON_UDEV,
 	DEVMON_KERNEL,
 };
@@ -29,10 +29,10 @@ enum devmon_action {
 
 struct devmon_event {
 	dev_t devno;
-	const char *name;	 /* "loop3"; borrowed */
+	const char *name;	   /* "loop3"; borrowed */
 	enum devmon_action action; /* all others (bind, move, online) are changes */
-	struct id128 dataset_id; /* as the rules say; nil: nobody's, or heard from the kernel */
-	uint64_t size_bytes, diskseq; /* as sysfs says now, not as of the event; 0: not there (any more) */
+	struct id128 dataset_id;   /* as the rules say; nil: nobody's, or heard from the kernel */
+	uint64_t size_bytes, diskseq; /* as sysfs says now; 0: not there (any more) */
 };
 
 struct devmon_config {
@@ -50,7 +50,7 @@ struct devmon_config {
 	void *userdata;
 };
 
-/* 0, -ENOMEM, or negative errno of the socket. Listens from its return on; what is there is not told. */
+/* 0, -ENOMEM, or negative errno of the socket. What is there already is not told. */
 int devmon_new(struct event_base *base, const struct devmon_config *c, struct devmon **ret);
 struct devmon *devmon_free(struct devmon *m); /* NULL in, NULL out */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * devmon_sysfs.c - attributes of block devices, below a prefix so that a recorded tree can stand in.
+ * devmon_sysfs.c - attributes of block devices, below a prefix so that a record can stand in.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -68,7 +68,8 @@ int devmon_sysfs_disk(const char *sysfs, dev_t devno, struct devmon_disk *ret)
 	if (r == 0)
 		r = read_number(dir, "diskseq", &diskseq);
 	if (r == -ENOENT)
-		r = faccessat(dir, "size", F_OK, 0) < 0 ? -ENODEV : 0; /* it went while we read, or is old */
+		/* It went while we read, or the kernel has no diskseq. */
+		r = faccessat(dir, "size", F_OK, 0) < 0 ? -ENODEV : 0;
 	if (r == -ENODEV)
 		return r;
 	if (r < 0 || sectors > UINT64_MAX / SECTOR)

@@ -3,7 +3,7 @@
  * flocker-udev-helper DEVICE - tells udev's rules whose device this is.
  *
  * The loopback driver writes "flocker:<dataset_id>:<epoch>" into the loop device's own name field,
- * which only root can do. Prints nothing, and fails, for a device of anybody else. The device is not read.
+ * which only root can do. Prints nothing, and fails, for a device of anybody else. Reads no data.
  */
 #include <fcntl.h>
 #include <linux/loop.h>

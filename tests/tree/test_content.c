@@ -61,8 +61,9 @@ static const char *text_of(struct json_object *o, const char *key)
 
 static void status_json_tells_all_and_ages(void **state)
 {
-	struct tree_command c = { .op = TREE_SET, .n = 3, .seq = 4, .name = "a \"name\"",
-		.metadata = "{\"k\":\"v\"}" };
+	struct tree_command c = {
+		.op = TREE_SET, .n = 3, .seq = 4, .name = "a \"name\"", .metadata = "{\"k\":\"v\"}"
+	};
 	struct json_object *o;
 
 	assert_int_equal(treehost_do(*state, &c), 0);
@@ -74,7 +75,8 @@ static void status_json_tells_all_and_ages(void **state)
 	assert_int_equal(json_object_get_int64(json_object_object_get(o, "size")), 64 * MIB);
 	assert_int_equal(json_object_array_length(json_object_object_get(o, "holders")), 2);
 	assert_string_equal(json_object_get_string(json_object_array_get_idx(
-		json_object_object_get(o, "holders"), 1)), "pid 2 (x\xef\xbf\xbd): file");
+				    json_object_object_get(o, "holders"), 1)),
+		"pid 2 (x\xef\xbf\xbd): file");
 	assert_string_equal(text_of(json_object_object_get(o, "metadata"), "k"), "v");
 	assert_null(json_object_object_get(o, "lease"));
 	json_object_put(o);
@@ -143,7 +145,10 @@ static void check_entry(const char *path)
 
 static void modes_and_sizes_are_true(void **state)
 {
-	struct tree_command c = { .op = TREE_FILL, .n = 3, .seq = 2, .name = "x",
+	struct tree_command c = { .op = TREE_FILL,
+		.n = 3,
+		.seq = 2,
+		.name = "x",
 		.metadata = "{\"a\":\"1\",\"b\":\"two\"}" };
 	struct statvfs fs;
 
@@ -153,7 +158,8 @@ static void modes_and_sizes_are_true(void **state)
 	assert_int_equal(each_entry(tree_path(".node"), check_entry), 6);
 	assert_int_equal(each_entry(ds_path(1, ""), NULL), 20);
 	assert_return_code(statvfs(MOUNTPOINT, &fs), errno);
-	assert_int_equal(fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV), ST_RDONLY | ST_NOSUID | ST_NODEV);
+	assert_int_equal(fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV),
+		ST_RDONLY | ST_NOSUID | ST_NODEV);
 }
 
 static void the_tree_cannot_be_written(void **state)
@@ -225,8 +231,11 @@ static void events_keep_the_last_lines(void **state)
 
 static void metadata_keys_are_files(void **state)
 {
-	struct tree_command c = { .op = TREE_SET, .n = 1, .seq = 1,
-		.metadata = "{\"name\":\"demo\",\"a/b\":\"1\\n2\",\"..\":\"dots\",\"\":\"empty\"}" };
+	struct tree_command c = { .op = TREE_SET,
+		.n = 1,
+		.seq = 1,
+		.metadata =
+			"{\"name\":\"demo\",\"a/b\":\"1\\n2\",\"..\":\"dots\",\"\":\"empty\"}" };
 	struct stat before, after;
 
 	assert_int_equal(treehost_do(*state, &c), 0);
@@ -325,7 +334,7 @@ static void a_listing_goes_on_while_datasets_change(void **state)
 			continue;
 		if (n++ != 0)
 			continue;
-		for (unsigned int i = 1; i < 1000; i += 2) /* those of the first half go, every other one */
+		for (unsigned int i = 1; i < 1000; i += 2)
 			treehost_do(*state, &(struct tree_command){ .op = TREE_REMOVE, .n = i });
 	}
 	closedir(d);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The status tree while it changes: caches, poll, removal, and the end of the process that serves it. */
+/* The status tree while it changes: caches, poll, removal, the end of who serves it. */
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -49,7 +49,7 @@ static void a_cached_stat_changes_with_the_file(void **state)
 	for (unsigned int i = 0; i < 500; i++) {
 		unsigned int digits = i % 5 + 1;
 
-		c.seq = (unsigned int[]){ 1, 10, 100, 1000, 10000 }[i % 5] * 9; /* as long as its epoch */
+		c.seq = (unsigned int[]){ 9, 90, 900, 9000, 90000 }[i % 5];
 		snprintf(c.metadata, sizeof(c.metadata), "{\"k\":\"%.*s\"}", (int)digits, "xxxxx");
 		assert_int_equal(treehost_do(*state, &c), 0);
 		wait_size(ds_path(1, "metadata/k"), digits + 1);
@@ -312,8 +312,9 @@ static void *feeder_main(void *userdata)
 
 static void a_thousand_datasets_are_read_while_they_change(void **state)
 {
-	struct tree_command c = { .op = TREE_FILL, .n = 1000, .seq = 1, .name = "set-",
-		.metadata = "{\"name\":\"x\"}" };
+	struct tree_command c = {
+		.op = TREE_FILL, .n = 1000, .seq = 1, .name = "set-", .metadata = "{\"name\":\"x\"}"
+	};
 	struct feeder f = { .host = *state };
 	pthread_t thread;
 	int64_t start;
@@ -321,9 +322,12 @@ static void a_thousand_datasets_are_read_while_they_change(void **state)
 	assert_int_equal(treehost_do(*state, &c), 0);
 	assert_int_equal(pthread_create(&thread, NULL, feeder_main, &f), 0);
 	start = now_ms();
-	assert_int_equal(run("test $(find " MOUNTPOINT " -type f | tee /run/list | wc -l) -ge 20000"), 0);
+	assert_int_equal(run("test $(find " MOUNTPOINT
+			     " -type f | tee /run/list | wc -l) -ge 20000"),
+		0);
 	assert_int_equal(run("xargs cat < /run/list > /run/all && test -s /run/all"), 0);
-	print_message("read in %lld ms, %u bursts meanwhile\n", (long long)(now_ms() - start), f.rounds);
+	print_message("read in %lld ms, %u bursts meanwhile\n", (long long)(now_ms() - start),
+		f.rounds);
 	__atomic_store_n(&f.stop, true, __ATOMIC_SEQ_CST);
 	pthread_join(thread, NULL);
 	assert_in_range(f.rounds, 2, 1000000);
@@ -370,8 +374,9 @@ static void it_ends_soon_under_readers(void **state)
 	struct tree_command clear = { .op = TREE_CLEAR, .n = 200 };
 	int64_t begin;
 
-	assert_int_equal(run("(while ls " MOUNTPOINT "/by-name/; do cat " MOUNTPOINT "/*/state " MOUNTPOINT
-		"/by-name/*/why; done) >/dev/null 2>&1 &"), 0);
+	assert_int_equal(run("(while ls " MOUNTPOINT "/by-name/; do cat " MOUNTPOINT
+			     "/*/state " MOUNTPOINT "/by-name/*/why; done) >/dev/null 2>&1 &"),
+		0);
 	for (unsigned int i = 0; i < 30 * scale; i++) {
 		fill.seq = i;
 		assert_int_equal(treehost_do(h, &fill), 0);
@@ -449,7 +454,8 @@ static void it_comes_back_when_it_is_unmounted(void **state)
 	assert_int_equal(treehost_do(*state, &(struct tree_command){ .op = TREE_MOUNT }), 0);
 	assert_int_equal(mounts_of_the_tree(), 2);
 	assert_return_code(umount2(BOUND, MNT_DETACH), errno);
-	assert_return_code(umount2(MOUNTPOINT, MNT_DETACH), errno); /* the last: noticed by itself */
+	/* The last one: noticed by itself. */
+	assert_return_code(umount2(MOUNTPOINT, MNT_DETACH), errno);
 	wait_content(ds_path(1, "state"), "mounted\n");
 	assert_int_equal(treehost_do(*state, &(struct tree_command){ .op = TREE_GONE }), 1);
 	assert_int_equal(treehost_do(*state, &(struct tree_command){ .op = TREE_MOUNT }), 0);

@@ -25,7 +25,7 @@ static void names_are_escaped_as_little_as_needed(void **state)
 		{ "a\nb\x01\x7f", "a%0Ab%01%7F" },
 		{ "\xc2\x85\xc2\xa0", "%C2%85\xc2\xa0" },
 		{ "\xff\xc3", "%FF%C3" },
-		{ "\xc0\xaf", "%C0%AF" },	    /* "/" in two bytes */
+		{ "\xc0\xaf", "%C0%AF" },	 /* "/" in two bytes */
 		{ "\xed\xa0\x80", "%ED%A0%80" }, /* half of a surrogate pair */
 		{ "x@y", "x@y" },
 		{ "x@" ID, "x%40" ID },

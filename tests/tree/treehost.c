@@ -16,7 +16,8 @@ struct server {
 
 struct id128 tree_id(unsigned int n)
 {
-	return id128_make_v4(UINT64_C(0x1111111111110000) + n, UINT64_C(0xabcdef0123456789) * (n + 1));
+	return id128_make_v4(UINT64_C(0x1111111111110000) + n,
+		UINT64_C(0xabcdef0123456789) * (n + 1));
 }
 
 void tree_view(unsigned int n, unsigned int seq, struct tree_text *text, struct ds_view *ret)
@@ -87,10 +88,14 @@ static int do_burst(struct server *s, struct tree_command c)
 
 static int do_node(struct server *s, const struct tree_command *c)
 {
-	return fstree_set_node(s->tree, &(struct node_view){
-		.uuid = tree_id(1), .era = tree_id(2), .control = "control.example:4524",
-		.connected = c->seq % 2, .connected_since_ms = INT64_C(1700000000123),
-		.version = "2.0.0", .backend = "loopback", .datasets = c->seq });
+	return fstree_set_node(s->tree, &(struct node_view){ .uuid = tree_id(1),
+						.era = tree_id(2),
+						.control = "control.example:4524",
+						.connected = c->seq % 2,
+						.connected_since_ms = INT64_C(1700000000123),
+						.version = "2.0.0",
+						.backend = "loopback",
+						.datasets = c->seq });
 }
 
 static int resident_kib(void)
@@ -165,8 +170,12 @@ static void on_gone(void *userdata)
 static int serve(const struct treehost *h, int fd)
 {
 	struct server s = { .base = event_base_new(), .fd = fd };
-	struct fstree_config c = { .node = tree_id(h->node), .mountpoint = h->mountpoint, .bind_target = h->bind_target,
-		.group = h->group, .on_gone = on_gone, .userdata = &s };
+	struct fstree_config c = { .node = tree_id(h->node),
+		.mountpoint = h->mountpoint,
+		.bind_target = h->bind_target,
+		.group = h->group,
+		.on_gone = on_gone,
+		.userdata = &s };
 	struct event *event = event_new(s.base, fd, EV_READ | EV_PERSIST, on_command, &s);
 	char why[256] = "";
 	int r;

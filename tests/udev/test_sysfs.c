@@ -82,7 +82,8 @@ static void an_old_kernel_has_no_diskseq(void **state)
 
 static void nonsense_is_an_error(void **state)
 {
-	static const char *const wrong[] = { "", "x", "12x", "99999999999999999999", "18446744073709551615" };
+	static const char *const wrong[] = { "", "x", "12x", "99999999999999999999",
+		"18446744073709551615" };
 	struct devmon_disk disk = { .size_bytes = 7 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {

@@ -47,7 +47,8 @@ void udevtest_enter(void)
 	mkdir("/run/dev", 0755);
 	mkdir("/run/dev-work", 0755);
 	need(mount("overlay", "/dev", "overlay", 0,
-		"lowerdir=/dev,upperdir=/run/dev,workdir=/run/dev-work") == 0, "needs an overlay on /dev");
+		     "lowerdir=/dev,upperdir=/run/dev,workdir=/run/dev-work") == 0,
+		"needs an overlay on /dev");
 	/* sysfs of the new network namespace, as udevd expects it */
 	need(mount("sysfs", "/sys", "sysfs", 0, NULL) == 0, "needs a sysfs");
 }

@@ -19,14 +19,14 @@ bool udevtest_start(const char *rules);
 void udevtest_stop(void); /* ends it; others may start theirs */
 
 struct udevtest_loop {
-	int fd;		/* of the device */
-	char name[16];	/* "loop7" */
+	int fd;	       /* of the device */
+	char name[16]; /* "loop7" */
 	char image[64];
 	dev_t devno;
 };
 
-/* A new loop device on a new image of @size, called @loop_name ("flocker:...") in its own name field. */
+/* A new loop device on a new image of @size, with @loop_name in its own name field. */
 void udevtest_attach(struct udevtest_loop *l, const char *loop_name, off_t size);
-void udevtest_grow(struct udevtest_loop *l, off_t size); /* as losetup -c */
+void udevtest_grow(struct udevtest_loop *l, off_t size);	 /* as losetup -c */
 void udevtest_poke(struct udevtest_loop *l, const char *action); /* an event, "change" or another */
-void udevtest_detach(struct udevtest_loop *l);		 /* device and image; twice is fine */
+void udevtest_detach(struct udevtest_loop *l); /* device and image; twice is fine */
