@@ -6,6 +6,7 @@
 #include "devmon.h"
 #include "fstree.h"
 #include "log.h"
+#include "mountwatch.h"
 #include "node.h"
 #include "nodestate.h"
 #include "nodeview.h"
@@ -31,10 +32,10 @@ struct node {
 	struct fstree *tree;
 	struct devmon *devmon;
 	struct uplink *uplink;
-	struct event *plan, *timer, *adopt_timer, *mounts, *save_timer, *tree_timer;
-	int mounts_fd;
+	struct event *plan, *timer, *adopt_timer, *save_timer, *tree_timer;
+	struct mountwatch *mountwatch;
 	struct running *running;
-	bool scanning, scan_again, saving, adopted, connected;
+	bool saving, connected;
 	struct timespec connected_at;
 	char last_error[WIRE_WHY_MAX];
 	void (*on_ready)(void *userdata);
@@ -201,83 +202,46 @@ static void on_timer(evutil_socket_t fd, short what, void *userdata)
 
 /* ---- the mount table: what changed there is looked at, dataset by dataset ---- */
 
-struct scan {
+struct mounts {
 	struct node *node;
-	const char *mount_root;
-	struct vmount_entry *list;
+	const struct vmount_entry *list;
 	size_t n;
-	int error;
 };
 
-static void scan_mounts(struct node *n);
-
-static void scan_on_worker(void *arg)
-{
-	struct scan *s = arg;
-
-	s->error = vmount_list(s->mount_root, &s->list, &s->n);
-}
-
-static const struct vmount_entry *mount_of(const struct scan *s, struct id128 id)
+static const struct vmount_entry *mount_of(const struct mounts *m, struct id128 id)
 {
 	char name[ID128_TEXT];
 
 	id128_format(id, name);
-	for (size_t i = 0; i < s->n; i++)
-		if (STREQ(s->list[i].name, name))
-			return &s->list[i];
+	for (size_t i = 0; i < m->n; i++)
+		if (STREQ(m->list[i].name, name))
+			return &m->list[i];
 	return NULL;
 }
 
 static void compare_mount(struct id128 id, void *userdata)
 {
-	const struct scan *s = userdata;
-	const struct vmount_entry *m = mount_of(s, id);
+	const struct mounts *m = userdata;
+	const struct vmount_entry *found = mount_of(m, id);
 	struct roster_view v;
 
-	if (roster_view(s->node->roster, id, &v) < 0 || v.gone)
+	if (roster_view(m->node->roster, id, &v) < 0 || v.gone)
 		return;
-	if (v.status.mounted != (m != NULL) || (m && m->read_only && v.status.state != DS_FAULTY))
-		roster_touch(s->node->roster, now_ms(), id);
+	if (v.status.mounted != (found != NULL) ||
+		(found && found->read_only && v.status.state != DS_FAULTY))
+		roster_touch(m->node->roster, now_ms(), id);
 }
 
-static void scan_done(void *arg)
+static void on_mounts(int error, const struct vmount_entry *list, size_t count, void *userdata)
 {
-	struct scan *s = arg;
-	struct node *n = s->node;
+	struct node *n = userdata;
+	struct mounts m = { n, list, count };
 
-	n->scanning = false;
-	if (s->error < 0)
+	if (error < 0)
 		roster_touch_all(n->roster, now_ms());
 	else
-		roster_each(n->roster, compare_mount, s);
-	free(s->list);
-	free(s);
-	if (n->scan_again)
-		scan_mounts(n);
+		roster_each(n->roster, compare_mount, &m);
 	plan_soon(n);
-}
-
-static void scan_mounts(struct node *n)
-{
-	struct scan *s;
-
-	n->scan_again = n->scanning;
-	if (n->scanning)
-		return;
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return;
-	s->node = n;
-	s->mount_root = n->c->mount_root;
-	n->scanning = worker_submit(n->pool, scan_on_worker, scan_done, s) == 0;
-	if (!n->scanning)
-		free(s);
-}
-
-static void on_mounts(evutil_socket_t fd, short what, void *userdata)
-{
-	scan_mounts(userdata);
 }
 
 /* ---- devices ---- */
@@ -480,7 +444,6 @@ static void adopt_done(void *arg)
 		}
 		log_info("%zu volume%s claimed here found on backend %s", found, found == 1 ? "" : "s",
 			n->c->backend);
-		n->adopted = true;
 		show_node(n);
 		plan_soon(n);
 		uplink_start(n->uplink);
@@ -576,19 +539,15 @@ static struct event *new_event(struct node *n, int fd, short what, event_callbac
 
 static int make_events(struct node *n)
 {
-	n->mounts_fd = vmount_monitor_fd();
-	if (n->mounts_fd < 0)
-		return n->mounts_fd;
 	n->plan = new_event(n, -1, 0, on_plan, PRIO_PLAN);
 	n->timer = new_event(n, -1, 0, on_timer, PRIO_PLAN);
 	n->adopt_timer = new_event(n, -1, 0, on_adopt, PRIO_PLAN);
 	n->save_timer = new_event(n, -1, 0, on_save, PRIO_PLAN);
 	n->tree_timer = new_event(n, -1, 0, on_tree_timer, PRIO_TREE);
-	/* mountinfo says POLLPRI | POLLERR; libevent's epoll back end reports errors as readable. */
-	n->mounts = new_event(n, n->mounts_fd, EV_READ | EV_PERSIST | EV_ET, on_mounts, PRIO_UEVENT);
-	if (!n->plan || !n->timer || !n->adopt_timer || !n->save_timer || !n->tree_timer || !n->mounts)
+	if (!n->plan || !n->timer || !n->adopt_timer || !n->save_timer || !n->tree_timer)
 		return -ENOMEM;
-	return event_add(n->mounts, NULL) < 0 ? -EIO : 0;
+	return mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->mount_root, on_mounts, n,
+		&n->mountwatch);
 }
 
 static int make_uplink(struct node *n, SSL_CTX *ctx)
@@ -628,7 +587,6 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 	n->c = c;
 	n->base = base;
 	n->uuid = uuid;
-	n->mounts_fd = -EBADF;
 	n->state.lock_fd = -EBADF;
 	n->env.mount_root = c->mount_root;
 	n->env.mount_options = c->mount_options;
@@ -681,16 +639,15 @@ unsigned int node_stop(struct node *n)
 
 struct node *node_free(struct node *n)
 {
-	struct event **events[] = { &n->plan, &n->timer, &n->adopt_timer, &n->save_timer, &n->tree_timer,
-		&n->mounts };
+	struct event **events[] = { &n->plan, &n->timer, &n->adopt_timer, &n->save_timer, &n->tree_timer };
 
 	uplink_free(n->uplink);
 	devmon_free(n->devmon);
+	mountwatch_free(n->mountwatch);
 	fstree_free(n->tree);
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		if (*events[i])
 			event_free(*events[i]);
-	close_keep_errno(n->mounts_fd);
 	worker_pool_free(n->pool);
 	roster_free(n->roster);
 	/* A worker that never returned still uses the driver. */
