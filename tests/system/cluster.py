@@ -353,6 +353,7 @@ class Cluster:
             self.nodes[name] = Node(self, name, n == 0, self.images)
         self.watcher = None
         self.seen = None
+        self.destroyed = []
 
     def next_address(self):
         self.addresses += 1
@@ -467,11 +468,13 @@ exec {real} "$@"
 
     def destroy_all(self):
         """Every dataset goes the way a user would send it."""
-        ids = [d["dataset_id"] for d in self.datasets() if d["state"] != "destroyed"]
+        every = self.datasets()
+        ids = [d["dataset_id"] for d in every if d["state"] != "destroyed"]
         for dataset in ids:
             self.delete(dataset)
         for dataset in ids:
             self.wait_destroyed(dataset)
+        self.destroyed = [d["dataset_id"] for d in every]
 
     def end(self):
         """Destroys what is there, stops everything and looks for what is left."""
@@ -520,8 +523,8 @@ exec {real} "$@"
             [self.images / "volumes"]
         for node in self:
             assert os.listdir(node.root) == ["datasets"] and not os.listdir(node.root / "datasets")
-        links = pathlib.Path("/dev/disk/by-dataset")
-        wait_until("udev's links are gone", lambda: not links.is_dir() or not os.listdir(links))
+        wait_until("udev's links are gone", lambda: not any(
+            os.path.lexists(f"/dev/disk/by-dataset/{dataset}") for dataset in self.destroyed))
 
     def abandon(self):
         """By force, so that the next test starts on clean ground."""
