@@ -405,7 +405,7 @@ char *tls_error_text(SSL *ssl, unsigned long first, char *buf, size_t size)
 	buf[0] = '\0';
 	if (p && p->problem)
 		snprintf(buf, size, "%s", p->problem);
-	else if (code)
+	else if (ERR_GET_LIB(code)) /* bufferevents also pass SSL_ERROR_* on, which are of no library */
 		queue_text(ssl, code, buf, size);
 	if (!first)
 		ERR_clear_error();
