@@ -37,6 +37,8 @@ static const char *state_of(const struct assign_view *v)
 {
 	const struct wire_status *s = owner_status(v);
 
+	if (s && s->state == DS_DESTROYED && !id128_is_nil(v->record->volume_id))
+		return ds_state_name(DS_DESTROYING); /* said, but not yet recorded */
 	if (s)
 		return ds_state_name(s->state);
 	if (id128_is_nil(v->record->volume_id))
