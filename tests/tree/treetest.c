@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "nopins.h"
 #include "treetest.h"
 
 static void need(bool ok, const char *what)
@@ -22,6 +23,7 @@ void tree_enter(void)
 	need(access("/dev/fuse", R_OK | W_OK) == 0, "needs /dev/fuse");
 	need(unshare(CLONE_NEWNS) == 0, "needs a mount namespace");
 	need(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "needs private mounts");
+	detach_copies();
 	need(mount("tmpfs", "/run", "tmpfs", 0, "mode=755") == 0, "needs a tmpfs");
 	mkdir("/run/flocker-test", 0755);
 }

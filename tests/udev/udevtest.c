@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "nopins.h"
 #include "udevtest.h"
 
 #define UDEVD "/lib/systemd/systemd-udevd"
@@ -43,6 +44,7 @@ void udevtest_enter(void)
 	lock_fd = open(LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	need(unshare(CLONE_NEWNS | CLONE_NEWNET) == 0, "needs mount and network namespaces");
 	need(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "needs private mounts");
+	detach_copies();
 	need(mount("tmpfs", "/run", "tmpfs", 0, "mode=755") == 0, "needs a tmpfs");
 	mkdir("/run/dev", 0755);
 	mkdir("/run/dev-work", 0755);
