@@ -203,12 +203,23 @@ static int step_unmount(struct step_job *j)
 	return r;
 }
 
+/* A daemon killed after umount(2), or a machine that went down, left the place of a mount: nothing may
+ * be written there, and after the detach nobody would know of it. What else is there is left alone. */
+static void remove_place(const struct step_job *j, dev_t devno)
+{
+	char name[ID128_TEXT], why[64];
+
+	(void)vmount_unmount(j->env->mount_root, dataset_name(j, name), devno, why, sizeof(why));
+}
+
 static int step_detach(struct step_job *j)
 {
 	const struct converge_wish *w = &j->start.wish;
 	dev_t devno = device_number(j);
-	int r = j->env->ops->detach(j->env->driver, w->volume_id, w->epoch);
+	int r;
 
+	remove_place(j, devno);
+	r = j->env->ops->detach(j->env->driver, w->volume_id, w->epoch);
 	if (r == -EBUSY) {
 		fail(j, r, "the device is still in use");
 		name_holders(j, devno, NULL);

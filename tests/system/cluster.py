@@ -105,6 +105,7 @@ class Control(rig.Control):
         directory = cluster.base / "control"
         directory.mkdir()
         super().__init__(cluster.authority, directory, "log")
+        self.starts = 0
 
     def command(self, *extra):
         return [executable("flocker-control"), "--data-path", str(self.data), "--port",
@@ -113,16 +114,19 @@ class Control(rig.Control):
                 str(self.certs), "--user", "nobody", *extra]
 
     def launch(self, *extra, **options):
-        self.hang_up()
+        self.starts += 1
         options.setdefault("env", dict(os.environ, **{MARK: str(self.cluster.base)}))
         super().launch(*extra, **options)
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
-    def kill(self):
-        super().kill()
-        self.hang_up()
+    def call(self, *args, **kw):
+        """A connection is not used beyond the process that it is to; each thread has its own."""
+        if getattr(self.local, "starts", None) != self.starts:
+            self.hang_up()
+            self.local.starts = self.starts
+        return super().call(*args, **kw)
 
     def restart(self):
         self.kill()
@@ -300,20 +304,28 @@ class Payload:
     """Files of pseudo-random bytes, and their checksums."""
 
     def __init__(self, seed, files=8, size=200_000):
-        self.seed, self.files, self.size = seed, files, size
+        self.files, self.size = files, size
+        self.random = random.Random(seed)
         self.sums = {}
 
-    def write(self, directory):
-        source = random.Random(self.seed)
-        for n in range(self.files):
-            data = source.randbytes(source.randrange(1, self.size))
-            file = directory / f"d{n % 3}" / f"file-{n}"
-            file.parent.mkdir(exist_ok=True)
-            with open(file, "wb") as f:
-                f.write(data)
+    def put(self, directory, name, sync=True):
+        data = self.random.randbytes(self.random.randrange(1, self.size))
+        file = directory / name
+        file.parent.mkdir(exist_ok=True)
+        with open(file, "wb") as f:
+            f.write(data)
+            if sync:
                 f.flush()
                 os.fsync(f.fileno())
-            self.sums[str(file.relative_to(directory))] = hashlib.sha256(data).hexdigest()
+        self.sums[name] = hashlib.sha256(data).hexdigest()
+
+    def write(self, directory, sync=True):
+        for n in range(self.files):
+            self.put(directory, f"d{n % 3}/file-{n}", sync)
+
+    def add(self, directory):
+        """One file anew, with other data."""
+        self.put(directory, self.random.choice(sorted(self.sums)))
 
     def check(self, directory):
         found = {str(f.relative_to(directory)): hashlib.sha256(f.read_bytes()).hexdigest()
@@ -512,13 +524,17 @@ exec {real} "$@"
                 continue
         return found
 
+    def devices(self):
+        """Loop devices on something of this cluster."""
+        return [loop for loop in kernel.loops() if loop.file.startswith(f"{self.base}/")]
+
     def no_leftovers(self):
         """With every dataset destroyed and every daemon stopped, nothing of them is left."""
         base = f"{self.base}/"
         assert not self.processes()
         assert not [m for _, m in kernel.mounts() if m.point.startswith(base)
                     and m.point != str(self.images)]
-        assert not [loop for loop in kernel.loops() if loop.file.startswith(base)]
+        assert not self.devices()
         assert [p for p in self.images.rglob("*") if p.name != "lost+found"] == \
             [self.images / "volumes"]
         for node in self:
@@ -543,9 +559,8 @@ exec {real} "$@"
             if mount.point.startswith(base):
                 subprocess.run(["umount", "--lazy", mount.point], check=False,
                                stderr=subprocess.DEVNULL)
-        for loop in kernel.loops():
-            if loop.file.startswith(base):
-                subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=False)
+        for loop in self.devices():
+            subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=False)
 
     def logs(self):
         """[(name, text)] for the report of a failed test."""
