@@ -28,6 +28,7 @@ DEFINE_CLEANUP(DIR *, closedir);
 struct search {
 	struct vns ns;
 	const char *mountpoint;
+	unsigned int group; /* the peer group of the mount at mountpoint; 0: it propagates nowhere */
 	FILE *out;
 	size_t n;      /* holders, also those not printed */
 	char *suspect; /* a namespace without a process: "4026532 (kept by ...)" */
@@ -251,6 +252,43 @@ static int on_task(const struct vtask *t, void *userdata)
 	return 0;
 }
 
+/* Our own view, for the paths that the kernel tells as this process would see them. */
+static const struct vns_view *own_view(const struct search *s)
+{
+	return vns_view_of(&s->ns, "self");
+}
+
+/* The peer group that @fs is in ("shared:") or receives from ("master:"); 0: none. */
+static unsigned int peer_group(struct libmnt_fs *fs, const char *relation)
+{
+	const char *fields = mnt_fs_get_optional_fields(fs), *found;
+
+	found = fields ? strstr(fields, relation) : NULL;
+	return found ? (unsigned int)strtoul(found + strlen(relation), NULL, 10) : 0;
+}
+
+/* Another namespace's copy that the kernel unmounts together with ours: not in anybody's way. */
+static bool goes_along(const struct search *s, struct libmnt_fs *fs)
+{
+	return s->group && (peer_group(fs, "shared:") == s->group ||
+				   peer_group(fs, "master:") == s->group);
+}
+
+static void find_group(struct search *s)
+{
+	_cleanup_(mnt_free_iterp) struct libmnt_iter *it = mnt_new_iter(MNT_ITER_FORWARD);
+	const struct vns_view *view = own_view(s);
+	struct libmnt_fs *fs;
+
+	while (it && view && s->mountpoint && mnt_table_next_fs(view->table, it, &fs) == 0) {
+		const char *target = mnt_fs_get_target(fs);
+
+		if (vns_id_on_device(&s->ns, mnt_fs_get_id(fs)) && target &&
+			STREQ(target, s->mountpoint))
+			s->group = peer_group(fs, "shared:");
+	}
+}
+
 /* One mount in one view: of the device, on top of it, or a kept namespace. */
 static void check_mount(
 	struct search *s, const struct vns_view *view, struct libmnt_fs *fs, struct line *l)
@@ -262,7 +300,7 @@ static void check_mount(
 	if (STREQ(type, "nsfs") && root)
 		suspect(s, root, target);
 	if (vns_id_on_device(&s->ns, mnt_fs_get_id(fs))) {
-		if (!view->own || !s->mountpoint || !STREQ(target, s->mountpoint))
+		if (view->own ? !s->mountpoint || !STREQ(target, s->mountpoint) : !goes_along(s, fs))
 			line_add(l, "mounted at %s", target);
 	} else if (vns_id_on_device(&s->ns, mnt_fs_get_parent_id(fs))) {
 		line_add(l, "%s mounted on it at %s", type, target);
@@ -290,12 +328,6 @@ static void check_view(struct search *s, const struct vns_view *view)
 		line_add(&l, "in mount namespace %s", view->ns);
 	}
 	emit(s, who, &l);
-}
-
-/* Our own view, for the paths that the kernel tells as this process would see them. */
-static const struct vns_view *own_view(const struct search *s)
-{
-	return vns_view_of(&s->ns, "self");
 }
 
 static bool is_the_device(const struct search *s, const char *path)
@@ -384,6 +416,7 @@ static int find(struct search *s)
 {
 	int r;
 
+	find_group(s);
 	r = vtasks_walk(on_task, s);
 	if (r < 0)
 		return r;

@@ -15,7 +15,8 @@
 /**
  * vholders_find() - name the holders of a device
  * @devno: the device; also finds users of a btrfs on it, which has a number of its own
- * @mountpoint: absolute path of the mount that is to go, no holder of itself; NULL: all mounts are
+ * @mountpoint: absolute path of the mount that is to go, no holder of itself, nor are copies that the
+ *	kernel unmounts with it; NULL: all mounts are
  * @ret_text: newly allocated, one line a holder, each with a newline; "" when there are none:
  *	"pid 123 (postgres): cwd /flocker/x; open file /flocker/x/a; in mount namespace 4026532"
  * @ret_n: how many there are, also beyond VHOLDERS_MAX

@@ -318,6 +318,52 @@ static void many_holders_are_counted(void **state)
 	disk_end(&d);
 }
 
+static void slave_namespace(void *arg)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		_exit(1);
+}
+
+static void use_slave(void *arg)
+{
+	slave_namespace(arg);
+	open_file(arg);
+}
+
+/* As of nodes in slave namespaces of one machine: their copies go with the mount, their users do not. */
+static void copies_that_go_along_are_none_of_its_holders(void **state)
+{
+	struct id128 uuid = new_uuid();
+	pid_t quiet, user;
+	struct disk d;
+	char *text, pid[40];
+
+	disk_new(&d, DISK_SIZE);
+	format(&d, FS_EXT4, uuid);
+	mkdir(rig.root, 0700);
+	assert_int_equal(mount(rig.root, rig.root, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(mount(NULL, rig.root, NULL, MS_SHARED, NULL), 0);
+	must_mount(&d, FS_EXT4, uuid);
+	quiet = child(slave_namespace, NULL);
+	text = holders(&d);
+	assert_null(strstr(text, "mounted at"));
+	free(text);
+	user = child(use_slave, NULL);
+	assert_int_equal(unmount_it(&d), -EBUSY);
+	text = holders(&d);
+	snprintf(pid, sizeof(pid), "pid %d", user);
+	assert_contains(text, pid);
+	assert_contains(text, "open file ");
+	assert_contains(text, "in mount namespace 4026");
+	assert_null(strstr(text, "mounted at"));
+	free(text);
+	child_end(user);
+	must_unmount(&d);
+	child_end(quiet);
+	assert_int_equal(umount2(rig.root, 0), 0);
+	disk_end(&d);
+}
+
 static void the_mount_itself_is_none_of_its_holders(void **state)
 {
 	char link[100], path[120], *text;
@@ -374,6 +420,7 @@ static int all_tests(void)
 		cmocka_unit_test(users_of_a_lazily_unmounted_filesystem_are_named),
 		cmocka_unit_test(a_namespace_without_process_is_suspected),
 		cmocka_unit_test(many_holders_are_counted),
+		cmocka_unit_test(copies_that_go_along_are_none_of_its_holders),
 		cmocka_unit_test(the_mount_itself_is_none_of_its_holders),
 		cmocka_unit_test(a_file_name_cannot_forge_a_line),
 	};
