@@ -19,7 +19,7 @@ enum conn_state {
 	CONN_HANDSHAKE,
 	CONN_OPEN,
 	CONN_FINISHING, /* writing what is queued */
-	CONN_LINGERING, /* all written; waiting for the peer's end, so that it can read our last words */
+	CONN_LINGERING, /* all written; the peer shall read our last words and end it */
 	CONN_CLOSED,
 };
 
@@ -130,8 +130,9 @@ static void conn_take(struct conn *c, const uint8_t *json, size_t size)
 		c->received = m.seq;
 		c->cbs->on_message(c, &m, c->userdata);
 	} else if (m.seq > c->received) {
-		conn_close(c, EPROTO, "received message %" PRIu64 " after %" PRIu64 ": some were lost",
-			m.seq, c->received);
+		conn_close(c, EPROTO,
+			"received message %" PRIu64 " after %" PRIu64 ": some were lost", m.seq,
+			c->received);
 	}
 	wire_msg_done(&m);
 }
@@ -187,8 +188,9 @@ static void on_written(struct bufferevent *bev, void *userdata)
 
 	if (c->state != CONN_FINISHING)
 		return;
-	/* Closing now would reset the connection if the peer is still sending, and our last words would
-	 * be lost: say that we are done, and wait for the peer's end, which on_limit() bounds. */
+	/* Closing now would reset the connection if the peer is still sending, and our last words
+	 * would be lost: say that we are done, and wait for the peer's end, which on_limit()
+	 * bounds. */
 	c->state = CONN_LINGERING;
 	SSL_shutdown(bufferevent_openssl_get_ssl(bev));
 	shutdown(bufferevent_getfd(bev), SHUT_WR);
@@ -243,10 +245,12 @@ static void on_bev_event(struct bufferevent *bev, short what, void *userdata)
 		conn_close(c, EPROTO, "TLS %s: %s",
 			c->state == CONN_HANDSHAKE ? "handshake failed" : "failed", text);
 	} else if (what & BEV_EVENT_EOF) {
-		conn_close(c, c->state == CONN_HANDSHAKE ? ECONNRESET : 0, "the other side closed the "
-			"connection%s", c->state == CONN_HANDSHAKE ? " during the TLS handshake" : "");
+		conn_close(c, c->state == CONN_HANDSHAKE ? ECONNRESET : 0,
+			"the other side closed the connection%s",
+			c->state == CONN_HANDSHAKE ? " during the TLS handshake" : "");
 	} else {
-		conn_close(c, err ?: ECONNRESET, "connection lost: %s", strerror(err ?: ECONNRESET));
+		err = err ?: ECONNRESET;
+		conn_close(c, err, "connection lost: %s", strerror(err));
 	}
 	conn_leave(c);
 }

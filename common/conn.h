@@ -62,7 +62,8 @@ int conn_dial(struct event_base *base, const char *host, uint16_t port, const ch
  */
 int conn_send(struct conn *c, const struct wire_msg *m);
 
-/* Sends what is queued, then closes; on_close follows within two seconds. Incoming frames are dropped. */
+/* Sends what is queued, then closes; on_close follows within two seconds. Incoming frames are
+ * dropped. */
 void conn_finish(struct conn *c);
 
 /* Closes at once, without a callback; also from inside a callback. NULL in, NULL out. */

@@ -2,10 +2,11 @@
 /*
  * jsonin.h - strict reading of JSON that a stranger wrote (RFC 8259 and nothing beside).
  *
- * Refused, beyond what the grammar refuses: text that is not UTF-8 or starts with a byte order mark,
- * more than JSONIN_DEPTH_MAX levels, a key that appears twice in an object, U+0000 in a string, a
- * surrogate without its other half. A number is json_type_int when it is written as an integer and fits
- * into int64_t or uint64_t; any other number is json_type_double and keeps its text. Does no I/O.
+ * Refused, beyond what the grammar refuses: text that is not UTF-8 or starts with a byte order
+ * mark, more than JSONIN_DEPTH_MAX levels, a key that appears twice in an object, U+0000 in a
+ * string, a surrogate without its other half. A number is json_type_int when it is written as an
+ * integer and fits into int64_t or uint64_t; any other number is json_type_double and keeps its
+ * text. Does no I/O.
  */
 #pragma once
 

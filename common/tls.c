@@ -138,7 +138,8 @@ static void explain(SSL *ssl, X509_STORE_CTX *store)
 
 static bool valid_for_host(X509 *cert, const char *host)
 {
-	return X509_check_ip_asc(cert, host, 0) == 1 || X509_check_host(cert, host, 0, 0, NULL) == 1;
+	return X509_check_ip_asc(cert, host, 0) == 1 ||
+	       X509_check_host(cert, host, 0, 0, NULL) == 1;
 }
 
 static bool is_expected_server(SSL *ssl, X509 *cert)
@@ -208,16 +209,17 @@ static int check_readable(const char *path, const char *what, char **ret_error)
 	int err = errno;
 
 	if (fd < 0 && err == ENOENT)
-		return fail(ret_error, -ENOENT, "%s does not exist: put the %s there (see flocker-ca)",
-			path, what);
+		return fail(ret_error, -ENOENT,
+			"%s does not exist: put the %s there (see flocker-ca)", path, what);
 	if (fd < 0 && err == EACCES)
 		return fail(ret_error, -EACCES,
-			"%s cannot be read: let this program's user or group read the %s", path, what);
+			"%s cannot be read: let this program's user or group read the %s", path,
+			what);
 	if (fd < 0)
 		return fail(ret_error, -err, "%s cannot be read: %s", path, strerror(err));
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return fail(ret_error, -EINVAL, "%s is no file: it has to be the %s in PEM form", path,
-			what);
+		return fail(ret_error, -EINVAL, "%s is no file: it has to be the %s in PEM form",
+			path, what);
 	return 0;
 }
 
@@ -233,8 +235,8 @@ static int check_own_chain(SSL_CTX *ctx, const struct tls_files *f, char **ret_e
 	X509_STORE_CTX_set_flags(store, X509_V_FLAG_NO_CHECK_TIME);
 	if (X509_verify_cert(store) != 1)
 		return fail(ret_error, -EINVAL,
-			"%s is not signed by the authority in %s: both have to be of one cluster", f->cert,
-			f->ca);
+			"%s is not signed by the authority in %s: both have to be of one cluster",
+			f->cert, f->ca);
 	return 0;
 }
 
@@ -254,13 +256,14 @@ static int load_files(SSL_CTX *ctx, const struct tls_files *f, char **ret_error)
 	if (SSL_CTX_use_PrivateKey_file(ctx, f->key, SSL_FILETYPE_PEM) != 1) {
 		if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH ||
 			ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_TYPE_MISMATCH)
-			return fail(ret_error, -EINVAL, "%s is not the key of the certificate in %s",
-				f->key, f->cert);
-		return fail(ret_error, -EINVAL, "%s holds no private key in plain PEM form", f->key);
+			return fail(ret_error, -EINVAL,
+				"%s is not the key of the certificate in %s", f->key, f->cert);
+		return fail(
+			ret_error, -EINVAL, "%s holds no private key in plain PEM form", f->key);
 	}
 	if (SSL_CTX_check_private_key(ctx) != 1)
-		return fail(ret_error, -EINVAL, "%s is not the key of the certificate in %s", f->key,
-			f->cert);
+		return fail(ret_error, -EINVAL, "%s is not the key of the certificate in %s",
+			f->key, f->cert);
 	return check_own_chain(ctx, f, ret_error);
 }
 
@@ -282,7 +285,7 @@ static int context_new(const SSL_METHOD *method, const struct tls_files *f, SSL_
 	if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
 		SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
 		return fail(ret_error, -ENOMEM, "cannot set up TLS");
-	/* A peer that just goes away is an end like any other: frames and HTTP lengths show a cut. */
+	/* A peer that just goes away is an end like any other: frames and lengths show a cut. */
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
 			SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
@@ -384,7 +387,8 @@ static void queue_text(SSL *ssl, unsigned long code, char *buf, size_t size)
 	else if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
 		snprintf(buf, size, "no certificate sent");
 	else if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_VERSION_TOO_LOW)
-		snprintf(buf, size, "%s offered, TLS 1.2 is the least", version ?: "an old protocol");
+		snprintf(buf, size, "%s offered, TLS 1.2 is the least",
+			version ?: "an old protocol");
 	else if (reason == SSL_R_HTTP_REQUEST || reason == SSL_R_WRONG_VERSION_NUMBER ||
 		reason == SSL_R_HTTPS_PROXY_REQUEST)
 		snprintf(buf, size, "no TLS spoken");
@@ -405,7 +409,7 @@ char *tls_error_text(SSL *ssl, unsigned long first, char *buf, size_t size)
 	buf[0] = '\0';
 	if (p && p->problem)
 		snprintf(buf, size, "%s", p->problem);
-	else if (ERR_GET_LIB(code)) /* bufferevents also pass SSL_ERROR_* on, which are of no library */
+	else if (ERR_GET_LIB(code)) /* bufferevents pass SSL_ERROR_* on as well, of no library */
 		queue_text(ssl, code, buf, size);
 	if (!first)
 		ERR_clear_error();

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tls.h - mutual TLS as the cluster speaks it: OpenSSL contexts, who the peer must be, and errors in
- * words. TLS 1.2 at least, no renegotiation, no compression, no session resumption. The cluster's
- * certificate authority is the only one trusted; the original's X.509 v1 certificates are accepted.
+ * tls.h - mutual TLS as the cluster speaks it: OpenSSL contexts, who the peer must be, and errors
+ * in words. TLS 1.2 at least, no renegotiation, no compression, no session resumption. The
+ * cluster's certificate authority is the only one trusted; the original's X.509 v1 certificates are
+ * accepted.
  *
  * Making a context reads files; nothing else here blocks. Nothing logs. A program that uses TLS
  * ignores SIGPIPE.
@@ -34,7 +35,8 @@ DEFINE_CLEANUP(SSL *, SSL_free);
 int tls_server_new(const struct tls_files *f, const char *peer_prefix, SSL_CTX **ret,
 	char **ret_error);
 
-/* As tls_server_new(), for the side that dials. Each session names its server: tls_client_expect(). */
+/* As tls_server_new(), for the side that dials. Each session names its server: tls_client_expect().
+ */
 int tls_client_new(const struct tls_files *f, SSL_CTX **ret, char **ret_error);
 
 /**

@@ -160,12 +160,13 @@ static void agent_write(struct agent *g, struct assign_send *s)
 	else if (s->msg.type == WIRE_ASSIGN)
 		s->msg.assign.revision = cluster_revision(g->agents->cluster);
 	else if (s->msg.type == WIRE_BYE)
-		log_node(g->node, LOG_WARNING, 0, "%s %s: %s", s->msg.bye.refused ? "refused" : "ended",
-			conn_peer(g->conn), s->msg.bye.reason ?: "no reason given");
+		log_node(g->node, LOG_WARNING, 0, "%s %s: %s",
+			s->msg.bye.refused ? "refused" : "ended", conn_peer(g->conn),
+			s->msg.bye.reason ?: "no reason given");
 	r = conn_send(g->conn, &s->msg);
 	if (r == -ENOBUFS || r == -ENOMEM || r == -EMSGSIZE) {
-		log_node(g->node, LOG_WARNING, r, "cannot send to %s; closing, so that it comes again",
-			conn_peer(g->conn));
+		log_node(g->node, LOG_WARNING, r,
+			"cannot send to %s; closing, so that it comes again", conn_peer(g->conn));
 		g->finishing = true;
 		conn_finish(g->conn);
 	} else if (s->close) {
@@ -280,8 +281,10 @@ static void take_hello(struct agent *g, const struct wire_hello *h)
 	cluster_decide(a->cluster, &ev, NULL, NULL);
 	if (assign_node(cluster_assign(a->cluster), cluster_now_ms(), g->node, &v) == 0 &&
 		v.session == g->session)
-		log_node(g->node, LOG_NOTICE, 0, "connected from %s, version %s, backend %s, %zu datasets",
-			conn_peer(g->conn), h->version ?: "unknown", h->backend ?: "unknown", h->n_holds);
+		log_node(g->node, LOG_NOTICE, 0,
+			"connected from %s, version %s, backend %s, %zu datasets",
+			conn_peer(g->conn), h->version ?: "unknown", h->backend ?: "unknown",
+			h->n_holds);
 }
 
 static void take_heard(struct agent *g)
@@ -330,7 +333,8 @@ static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
 		take_heard(g);
 		break;
 	case WIRE_BYE:
-		log_node(g->node, LOG_NOTICE, 0, "says goodbye: %s", m->bye.reason ?: "no reason given");
+		log_node(g->node, LOG_NOTICE, 0, "says goodbye: %s",
+			m->bye.reason ?: "no reason given");
 		g->finishing = true;
 		conn_finish(c);
 		break;
@@ -349,8 +353,9 @@ static void on_ping(evutil_socket_t fd, short what, void *userdata)
 	uint64_t silent_ms = cluster_now_ms() - g->heard_ms;
 
 	if (silent_ms >= AGENTS_SILENCE_S * 1000) {
-		log_node(g->node, LOG_WARNING, 0, "nothing heard from %s for %" PRIu64
-				" s; the connection is closed", conn_peer(g->conn), silent_ms / 1000);
+		log_node(g->node, LOG_WARNING, 0,
+			"nothing heard from %s for %" PRIu64 " s; the connection is closed",
+			conn_peer(g->conn), silent_ms / 1000);
 		agent_gone(g);
 		return;
 	}

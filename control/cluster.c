@@ -119,7 +119,8 @@ static void tell_status(struct cluster *c, struct id128 node, const struct wire_
 		tell(c, s->dataset_id, node, ds_state_name(s->state), s->why);
 }
 
-static void _printf_(3, 4) tell_control(struct cluster *c, struct id128 dataset, const char *fmt, ...)
+static void _printf_(3, 4)
+	tell_control(struct cluster *c, struct id128 dataset, const char *fmt, ...)
 {
 	char what[256];
 	va_list ap;
@@ -141,7 +142,8 @@ static void tell_record(struct cluster *c, const struct ds_record *old, const st
 		tell_control(c, id, "wanted on node %s", ID128_STR(new->primary));
 	if (new->deleted && !(old && old->deleted))
 		tell_control(c, id, "deletion wanted");
-	if (old && !id128_is_nil(old->owner) && (old->epoch != new->epoch || id128_is_nil(new->owner)))
+	if (old && !id128_is_nil(old->owner) &&
+		(old->epoch != new->epoch || id128_is_nil(new->owner)))
 		tell_control(c, id, "node %s gave epoch %llu back", ID128_STR(old->owner),
 			(unsigned long long)old->epoch);
 	if (!id128_is_nil(new->owner) && !(old && old->epoch == new->epoch))
@@ -173,7 +175,8 @@ static void tell_flight(struct cluster *c, const struct flight *f)
 static void tell_store(struct cluster *c, int r)
 {
 	if (r < 0 && c->store_error == 0)
-		log_error(r, "the store cannot be written; changes are refused until it works again");
+		log_error(r,
+			"the store cannot be written; changes are refused until it works again");
 	else if (r == 0 && c->store_error < 0)
 		log_notice("the store works again");
 	c->store_error = r;
@@ -402,10 +405,10 @@ static int on_record(const char *key, const char *value, void *userdata)
 			node_record_done(&node);
 		}
 	}
-	if (r == -EBADMSG && asprintf(&l->error,
-				     "the store's record '%s' cannot be read: it is damaged or of a newer "
-				     "version; restore a backup and start once with --new-incarnation",
-				     key) < 0)
+	if (r == -EBADMSG &&
+		asprintf(&l->error, "the store's record '%s' cannot be read: it is damaged or of a "
+			"newer version; restore a backup and start once with --new-incarnation",
+			key) < 0)
 		l->error = NULL;
 	return r == -EBADMSG ? -EUCLEAN : r;
 }

@@ -4,8 +4,9 @@
  *
  *   event -> assign_decide() -> changes -> store ... durable -> messages leave, answers leave
  *
- * Whatever a decision returns waits here for its transaction. A failed commit is told to assign, its
- * messages are dropped and its callers hear of it; the daemon goes on. On the loop's thread only.
+ * Whatever a decision returns waits here for its transaction. A failed commit is told to assign,
+ * its messages are dropped and its callers hear of it; the daemon goes on. On the loop's thread
+ * only.
  */
 #pragma once
 
@@ -33,7 +34,8 @@ struct cluster_outlet {
  * @store: borrowed
  * @ret_error: set on failure: allocated, one line
  *
- * Blocks: belongs to the start. Returns: 0, -EUCLEAN for a record that cannot be read, -EIO, -ENOMEM.
+ * Blocks: belongs to the start. Returns: 0, -EUCLEAN for a record that cannot be read, -EIO,
+ * -ENOMEM.
  */
 int cluster_new(struct event_base *base, struct store *store, uint64_t incarnation,
 	struct cluster **ret, char **ret_error);
@@ -44,8 +46,8 @@ void cluster_set_outlet(struct cluster *c, const struct cluster_outlet *outlet, 
 /**
  * cluster_decide() - feed one event
  * @ev: the random bits are filled in here
- * @done: NULL, or called once, maybe before this returns: when everything that the answer rests on is
- *   durable, or its commit failed. @status: of struct assign_result; @err: 0 or negative errno of
+ * @done: NULL, or called once, maybe before this returns: when everything that the answer rests on
+ * is durable, or its commit failed. @status: of struct assign_result; @err: 0 or negative errno of
  *   the commit, and then nothing was done.
  */
 void cluster_decide(struct cluster *c, struct assign_event *ev,

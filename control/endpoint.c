@@ -33,7 +33,8 @@ static int resolve(const struct endpoint *e, struct addrinfo **ret)
 	return getaddrinfo(e->address, port, &hints, ret) == 0 ? 0 : -EINVAL;
 }
 
-/* An IPv6 address may stand bare, in brackets, or with its colons escaped as the original wants it. */
+/* An IPv6 address may stand bare, in brackets, or with its colons escaped as the original wants it.
+ */
 static int parse_address(const char *text, char *buf, size_t size)
 {
 	size_t n = 0;
@@ -80,7 +81,8 @@ static int listen_on(const struct addrinfo *info)
 		socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int one = 1;
 
-	/* Accepted sockets inherit TCP_NODELAY: an answer in two writes must not wait for an ACK. */
+	/* Accepted sockets inherit TCP_NODELAY: an answer in two writes must not wait for an ACK.
+	 */
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0 ||
 		bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0)

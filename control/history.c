@@ -108,7 +108,8 @@ static bool ring_grow(struct ring *r)
 
 static bool same(const struct history_step *a, const struct history_step *b)
 {
-	return id128_equal(a->node, b->node) && STREQ(a->state, b->state) && STREQ(a->what, b->what);
+	return id128_equal(a->node, b->node) && STREQ(a->state, b->state) &&
+	       STREQ(a->what, b->what);
 }
 
 bool history_add(struct history *h, struct id128 dataset, const struct history_step *s)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jsonout.h - writes JSON as bytes, without building a tree: a list costs little more than its text.
- * The text is ASCII: everything else is escaped, and what is not UTF-8 becomes U+FFFD. Running out of
- * memory is kept and told by jsonout_finish().
+ * jsonout.h - writes JSON as bytes, without building a tree: a list costs little more than its
+ * text. The text is ASCII: everything else is escaped, and what is not UTF-8 becomes U+FFFD.
+ * Running out of memory is kept and told by jsonout_finish().
  */
 #pragma once
 

@@ -105,13 +105,16 @@ static int open_port(const char *option, const struct endpoint *e, int *ret_fd)
 	int fd = endpoint_listen(e);
 
 	if (fd == -EADDRINUSE)
-		return log_error(fd, "cannot listen on %s port %u: another program does; stop it, or choose "
-			"another port with --%s", e->address, e->port, option);
+		return log_error(fd,
+			"cannot listen on %s port %u: another program does; stop it, or choose "
+			"another port with --%s",
+			e->address, e->port, option);
 	if (fd == -EADDRNOTAVAIL)
 		return log_error(fd, "cannot listen on %s port %u: this machine does not have that "
 			"address; choose another with --%s", e->address, e->port, option);
 	if (fd < 0)
-		return log_error(fd, "cannot listen on %s port %u (--%s)", e->address, e->port, option);
+		return log_error(
+			fd, "cannot listen on %s port %u (--%s)", e->address, e->port, option);
 	*ret_fd = fd;
 	return 0;
 }
@@ -124,8 +127,10 @@ static int become_user(struct control *c)
 	int r;
 
 	if ((drop || c->options.user_given) && account_find(c->options.user, &account) < 0) {
-		log_error(0, "there is no user '%s': make it (systemd-sysusers does), or name another "
-			"with --user", c->options.user);
+		log_error(0,
+			"there is no user '%s': make it (systemd-sysusers does), or name another "
+			"with --user",
+			c->options.user);
 		return -ENOENT;
 	}
 	if (geteuid() != 0 && c->options.user_given && account.uid != geteuid()) {
@@ -185,7 +190,8 @@ static int settle_incarnation(struct control *c)
 	if (r < 0)
 		return log_error(r, "cannot write the store");
 	if (c->options.new_incarnation)
-		log_notice("new incarnation %llu: no dataset changes its owner until its nodes have said "
+		log_notice("new incarnation %llu: no dataset changes its owner until its nodes "
+			   "have said "
 			   "what they hold; start without --new-incarnation next time",
 			(unsigned long long)c->incarnation);
 	return 0;

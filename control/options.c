@@ -104,7 +104,8 @@ static int take(int opt, struct options *o)
 		return take_filesystem(optarg, o);
 	case OPT_LOG_LEVEL:
 		if (log_level_parse(optarg, &o->log_level) < 0)
-			return wrong("--log-level '%s' is not known: error, warning, notice, info or debug",
+			return wrong("--log-level '%s' is not known: error, warning, notice, info "
+				     "or debug",
 				optarg);
 		return 1;
 	case OPT_NEW_INCARNATION:

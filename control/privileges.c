@@ -32,7 +32,8 @@ static int explain(const char *path, int err, char **ret_error)
 
 	if (err == ENOTDIR)
 		advice = "it has to be a directory";
-	if (asprintf(ret_error, "data path %s cannot be used: %s; %s", path, strerror(err), advice) < 0)
+	if (asprintf(ret_error, "data path %s cannot be used: %s; %s", path, strerror(err),
+		    advice) < 0)
 		return -ENOMEM;
 	return -err;
 }

@@ -95,7 +95,8 @@ static bool body_left_unread(struct evhttp_request *http)
 	case EVHTTP_REQ_PATCH:
 		return false;
 	default:
-		return evhttp_find_header(in, "Transfer-Encoding") || (length && !STREQ(length, "0"));
+		return evhttp_find_header(in, "Transfer-Encoding") ||
+		       (length && !STREQ(length, "0"));
 	}
 }
 
@@ -175,8 +176,10 @@ static void on_decided(int status, int err, void *userdata)
 
 	free(userdata);
 	if (err < 0) {
-		rest_reply_error(w.q, HTTP_SERVUNAVAIL, "Nothing was changed: the store of the control "
-			"service cannot be written (%s). Try again when that is mended.", strerror(-err));
+		rest_reply_error(w.q, HTTP_SERVUNAVAIL,
+			"Nothing was changed: the store of the control "
+			"service cannot be written (%s). Try again when that is mended.",
+			strerror(-err));
 		return;
 	}
 	if (status == 0) {
@@ -210,8 +213,8 @@ void rest_write(struct rest_request *q, struct assign_event *ev, struct id128 id
 
 static const struct rest_route *const tables[] = { rest_v1_routes, rest_v2_routes };
 
-/* The next segment of @path, doubled slashes being one; NULL at the end. A trailing slash makes an empty
- * segment, which no route has. */
+/* The next segment of @path, doubled slashes being one; NULL at the end. A trailing slash makes an
+ * empty segment, which no route has. */
 static const char *next_segment(const char **path, size_t *ret_size)
 {
 	const char *p = *path;
@@ -266,7 +269,8 @@ static void reply_method_not_allowed(struct rest_request *q, unsigned int allowe
 	rest_reply_error(q, HTTP_BADMETHOD, "This resource answers to %s only.", allow);
 }
 
-/* The route of this method, or NULL; @ret_allowed: the methods that the path has, 0 for no such path. */
+/* The route of this method, or NULL; @ret_allowed: the methods that the path has, 0 for no such
+ * path. */
 static const struct rest_route *find_route(const char *path, enum evhttp_cmd_type method,
 	unsigned int *ret_allowed, const char **ret_param, size_t *ret_param_size)
 {
@@ -354,8 +358,8 @@ static void dispatch(struct rest_request *q)
 	const char *path = (uri ? evhttp_uri_get_path(uri) : NULL) ?: "/", *param = NULL;
 	size_t param_size = 0;
 	unsigned int allowed;
-	const struct rest_route *route = find_route(path, evhttp_request_get_command(q->http), &allowed,
-		&param, &param_size);
+	const struct rest_route *route = find_route(
+		path, evhttp_request_get_command(q->http), &allowed, &param, &param_size);
 	int r = 0;
 
 	if (!allowed) {
@@ -367,7 +371,8 @@ static void dispatch(struct rest_request *q)
 		return;
 	}
 	if (evbuffer_get_length(evhttp_request_get_input_buffer(q->http)) > REST_BODY_MAX) {
-		rest_reply_error(q, HTTP_ENTITYTOOLARGE, "A request body may have %llu bytes at most.",
+		rest_reply_error(q, HTTP_ENTITYTOOLARGE,
+			"A request body may have %llu bytes at most.",
 			(unsigned long long)REST_BODY_MAX);
 		return;
 	}
@@ -443,8 +448,8 @@ static const char *peer_text(const SSL *ssl, char *buf, size_t size)
 	return buf;
 }
 
-/* evhttp keeps a failed handshake to itself, so OpenSSL is asked to tell. The error queue stays as it
- * is: the bufferevent reads it next. */
+/* evhttp keeps a failed handshake to itself, so OpenSSL is asked to tell. The error queue stays as
+ * it is: the bufferevent reads it next. */
 static void on_tls(const SSL *ssl, int where, int ret)
 {
 	char peer[96], text[256];
@@ -472,7 +477,8 @@ static struct door *door_new(struct rest *r, SSL *ssl)
 		return NULL;
 	*d = (struct door){ .rest = r, .ssl = ssl, .next = r->doors };
 	d->limit = evtimer_new(r->base, on_handshake_limit, d);
-	if (!d->limit || event_add(d->limit, &(struct timeval){ .tv_sec = HANDSHAKE_LIMIT_S }) < 0 ||
+	if (!d->limit ||
+		event_add(d->limit, &(struct timeval){ .tv_sec = HANDSHAKE_LIMIT_S }) < 0 ||
 		SSL_set_ex_data(ssl, door_index, d) != 1) {
 		if (d->limit)
 			event_free(d->limit);
@@ -513,8 +519,8 @@ static void on_resume(evutil_socket_t fd, short what, void *userdata)
 	evconnlistener_enable(userdata);
 }
 
-/* Out of descriptors, most often: the backlog waits, and accept() must not be asked in a circle. The
- * listener's userdata is evhttp's. */
+/* Out of descriptors, most often: the backlog waits, and accept() must not be asked in a circle.
+ * The listener's userdata is evhttp's. */
 static void on_accept_error(struct evconnlistener *l, void *userdata)
 {
 	struct timeval second = { .tv_sec = 1 };
@@ -568,7 +574,9 @@ int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *
 	if (!r)
 		return -ENOMEM;
 	pthread_once(&once, make_index);
-	*r = (struct rest){ .base = base, .cluster = cluster, .ctx = ctx, .filesystem = filesystem };
+	*r = (struct rest){
+		.base = base, .cluster = cluster, .ctx = ctx, .filesystem = filesystem
+	};
 	if (set_up_http(r) < 0)
 		return -ENOMEM;
 	r->listener = evconnlistener_new(base, NULL, NULL,

@@ -90,9 +90,13 @@ static void create_dataset(struct rest_request *q)
 		reply_schema(q, r, &errors);
 		return;
 	}
-	record = (struct ds_record){ .dataset_id = d.dataset_id, .metadata = d.metadata,
-		.maximum_size = d.maximum_size, .size_bytes = d.maximum_size ?: DATASET_DEFAULT_SIZE,
-		.created_at = time(NULL), .primary = d.primary, .filesystem = d.filesystem };
+	record = (struct ds_record){ .dataset_id = d.dataset_id,
+		.metadata = d.metadata,
+		.maximum_size = d.maximum_size,
+		.size_bytes = d.maximum_size ?: DATASET_DEFAULT_SIZE,
+		.created_at = time(NULL),
+		.primary = d.primary,
+		.filesystem = d.filesystem };
 	ev.dataset_id = d.dataset_id;
 	ev.record = &record;
 	rest_write(q, &ev, d.dataset_id, 201, create_outcomes, answer_configured);
@@ -275,7 +279,8 @@ static void node_by_era(struct rest_request *q)
 	struct era era;
 
 	if (parse_era(q->param, &era.boot) < 0 || id128_is_nil(era.boot) ||
-		assign_nodes(cluster_assign(rest_cluster(q)), cluster_now_ms(), on_era, &era) == 0) {
+		assign_nodes(cluster_assign(rest_cluster(q)), cluster_now_ms(), on_era, &era) ==
+			0) {
 		rest_reply_error(q, HTTP_NOTFOUND, "No node found with given era.");
 		return;
 	}

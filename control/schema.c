@@ -79,8 +79,9 @@ static void read_size(struct json_object *v, uint64_t *ret, struct schema_errors
 		return;
 	}
 	if (!json_object_is_type(v, json_type_int)) {
-		violation(e, "/maximum_size: must be an integer number of bytes, written without fraction "
-			"or exponent, or null");
+		violation(e, "/maximum_size: must be an integer number of bytes, written without "
+			     "fraction "
+			     "or exponent, or null");
 		return;
 	}
 	*ret = negative ? 0 : json_object_get_uint64(v);
@@ -98,7 +99,8 @@ static void check_metadata_key(const char *key, struct schema_errors *e)
 {
 	size_t size = strlen(key), n;
 
-	/* Python's "$" let one line feed at the end pass in the original, and clients may rely on it. */
+	/* Python's "$" let one line feed at the end pass in the original, and clients may rely on
+	 * it. */
 	if (size > 0 && key[size - 1] == '\n')
 		size--;
 	n = utf8_count(key, size);
@@ -120,7 +122,8 @@ static void check_metadata(struct json_object *map, struct schema_errors *e)
 			violation(e, "%s: must be a string", pointer);
 		else if (utf8_count(json_object_get_string(value),
 				 (size_t)json_object_get_string_len(value)) > SCHEMA_TEXT_MAX)
-			violation(e, "%s: must have at most %d characters", pointer, SCHEMA_TEXT_MAX);
+			violation(
+				e, "%s: must have at most %d characters", pointer, SCHEMA_TEXT_MAX);
 	}
 }
 
@@ -153,7 +156,8 @@ static void check_room(const struct dataset_create *d, struct schema_errors *e)
 	uint64_t least = fs_minimum_size(d->filesystem);
 
 	if (e->n == 0 && d->maximum_size && d->maximum_size < least)
-		violation(e, "/maximum_size: must be at least %" PRIu64 " for a filesystem of kind %s",
+		violation(e,
+			"/maximum_size: must be at least %" PRIu64 " for a filesystem of kind %s",
 			least, fs_kind_name(d->filesystem));
 }
 
@@ -184,7 +188,8 @@ int schema_dataset_create(struct json_object *body, enum fs_kind filesystem,
 			unknown_key(key, e);
 	}
 	if (!json_object_object_get_ex(body, "primary", NULL))
-		violation(e, "/primary: is required: the UUID of the node that shall hold the dataset");
+		violation(e, "/primary: is required: the UUID of the node that shall hold the "
+			     "dataset");
 	check_room(&d, e);
 	if (!d.metadata)
 		d.metadata = json_object_new_object();

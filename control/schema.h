@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * schema.h - what bodies of REST requests may say. Each reader looks at the whole body and collects a
- * sentence for every violation: a JSON pointer to the place, and what would be right. Pure.
+ * schema.h - what bodies of REST requests may say. Each reader looks at the whole body and collects
+ * a sentence for every violation: a JSON pointer to the place, and what would be right. Pure.
  */
 #pragma once
 

@@ -5,8 +5,8 @@
  *   loop:   store_commit() -> waiting            told <- results
  *   thread:                   waiting -> transaction -> results
  *
- * The write-ahead log is synced at each commit. The file is locked for as long as it is open, so the
- * log needs no shared memory and a second control finds out at once.
+ * The write-ahead log is synced at each commit. The file is locked for as long as it is open, so
+ * the log needs no shared memory and a second control finds out at once.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -163,8 +163,9 @@ static int db_errno(sqlite3 *db, int rc)
 		return -ENOMEM;
 	case SQLITE_CANTOPEN:
 	case SQLITE_IOERR:
-		return saved == ENOSPC || saved == EDQUOT || saved == EROFS || saved == EACCES ? -saved
-											       : -EIO;
+		return saved == ENOSPC || saved == EDQUOT || saved == EROFS || saved == EACCES
+			       ? -saved
+			       : -EIO;
 	default:
 		return -EIO;
 	}
@@ -322,7 +323,8 @@ void store_commit(struct store *s, struct store_batch *b, void (*done)(int r, vo
 	b->userdata = userdata;
 	pthread_mutex_lock(&s->lock);
 	if (s->untold == 0)
-		s->failed = 0; /* everybody knows of the failure: what comes now builds on the truth */
+		s->failed =
+			0; /* everybody knows of the failure: what comes now builds on the truth */
 	s->untold++;
 	queue_push(&s->waiting, b);
 	pthread_cond_signal(&s->wake);
@@ -355,22 +357,31 @@ static int explain(const struct store *s, int r, char **ret_error)
 {
 	switch (r) {
 	case -EBUSY:
-		return fail(ret_error, r, "%s is in use: another flocker-control runs on this data path; "
-			"stop it, or give this one its own --data-path", s->path);
+		return fail(ret_error, r,
+			"%s is in use: another flocker-control runs on this data path; "
+			"stop it, or give this one its own --data-path",
+			s->path);
 	case -EBADMSG:
-		return fail(ret_error, r, "%s is not a database of flocker-control: move it away, or "
-			"restore it from a backup", s->path);
+		return fail(ret_error, r,
+			"%s is not a database of flocker-control: move it away, or "
+			"restore it from a backup",
+			s->path);
 	case -EUCLEAN:
-		return fail(ret_error, r, "%s is damaged: restore it from a backup and start once with "
-			"--new-incarnation", s->path);
+		return fail(ret_error, r,
+			"%s is damaged: restore it from a backup and start once with "
+			"--new-incarnation",
+			s->path);
 	case -ENOSPC:
-		return fail(ret_error, r, "%s cannot be written, the disk is full: make room", s->path);
+		return fail(
+			ret_error, r, "%s cannot be written, the disk is full: make room", s->path);
 	case -EROFS:
 		return fail(ret_error, r, "%s cannot be written: it or its filesystem is read-only",
 			s->path);
 	case -EACCES:
-		return fail(ret_error, r, "%s cannot be opened: give it and its directory to the user "
-			"that flocker-control runs as", s->path);
+		return fail(ret_error, r,
+			"%s cannot be opened: give it and its directory to the user "
+			"that flocker-control runs as",
+			s->path);
 	default:
 		return fail(ret_error, r, "%s cannot be opened: %s", s->path,
 			s->db ? sqlite3_errmsg(s->db) : strerror(-r));
@@ -409,9 +420,10 @@ static int check_identity(struct store *s, bool *ret_new, char **ret_error)
 	if (application != STORE_APPLICATION)
 		return explain(s, -EBADMSG, ret_error);
 	if (version > STORE_VERSION)
-		return fail(ret_error, -EBADMSG, "%s was written by a newer flocker-control (format %lld, "
-			"this one knows %d): start the newer one", s->path, (long long)version,
-			STORE_VERSION);
+		return fail(ret_error, -EBADMSG,
+			"%s was written by a newer flocker-control (format %lld, "
+			"this one knows %d): start the newer one",
+			s->path, (long long)version, STORE_VERSION);
 	return 0;
 }
 
@@ -421,7 +433,8 @@ static int create_tables(struct store *s)
 
 	snprintf(sql, sizeof(sql),
 		"BEGIN;"
-		"CREATE TABLE record (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL)"
+		"CREATE TABLE record (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER "
+		"NOT NULL)"
 		" WITHOUT ROWID;"
 		"CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
 		"PRAGMA application_id=%d;"
@@ -469,7 +482,8 @@ static int open_database(struct store *s, const char *directory, char **ret_erro
 				   SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL));
 	if (r < 0)
 		return explain(s, r, ret_error);
-	/* The lock is taken by the first write and kept; in this mode WAL needs no shared memory. */
+	/* The lock is taken by the first write and kept; in this mode WAL needs no shared memory.
+	 */
 	if ((r = db_exec(s->db, "PRAGMA locking_mode=EXCLUSIVE")) < 0 ||
 		(r = db_exec(s->db, "PRAGMA journal_mode=WAL")) < 0 ||
 		(r = db_exec(s->db, "PRAGMA synchronous=FULL")) < 0 ||
@@ -522,8 +536,8 @@ struct store *store_close(struct store *s)
 		event_free(s->event);
 	close_keep_errno(s->eventfd);
 	for (size_t i = 0; i < 6; i++)
-		sqlite3_finalize((sqlite3_stmt *[]){ s->begin, s->commit, s->rollback, s->put, s->del,
-			s->meta }[i]);
+		sqlite3_finalize((sqlite3_stmt *[]){
+			s->begin, s->commit, s->rollback, s->put, s->del, s->meta }[i]);
 	sqlite3_close(s->db);
 	pthread_cond_destroy(&s->wake);
 	pthread_mutex_destroy(&s->lock);
@@ -570,7 +584,8 @@ int store_open(struct event_base *base, const char *directory, struct store **re
 int store_meta_get(struct store *s, const char *name, uint64_t *ret)
 {
 	sqlite3_stmt *stmt = NULL;
-	int rc = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE name = ?1", -1, &stmt, NULL);
+	int rc = sqlite3_prepare_v2(
+		s->db, "SELECT value FROM meta WHERE name = ?1", -1, &stmt, NULL);
 
 	if (rc == SQLITE_OK) {
 		sqlite3_bind_text(stmt, 1, name, -1, SQLITE_STATIC);
@@ -595,7 +610,8 @@ int store_load(struct store *s, int (*fn)(const char *key, const char *value, vo
 	int rc, r = 0;
 
 	assert(s->untold == 0);
-	rc = sqlite3_prepare_v2(s->db, "SELECT key, value FROM record ORDER BY key", -1, &stmt, NULL);
+	rc = sqlite3_prepare_v2(
+		s->db, "SELECT key, value FROM record ORDER BY key", -1, &stmt, NULL);
 	while (rc == SQLITE_OK && r == 0) {
 		rc = sqlite3_step(stmt);
 		if (rc != SQLITE_ROW)

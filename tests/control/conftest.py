@@ -29,7 +29,11 @@ def pytest_configure(config):
 def leave_nothing(request, tmp_path_factory):
     yield
     if not request.session.testsfailed:
-        shutil.rmtree(tmp_path_factory.getbasetemp())
+        base = tmp_path_factory.getbasetemp()
+        shutil.rmtree(base)
+        current = base.parent / "pytest-current"
+        if current.is_symlink() and not current.exists():
+            current.unlink()
 
 
 @pytest.fixture(scope="session")

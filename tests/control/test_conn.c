@@ -99,7 +99,8 @@ static struct tls_files files(const char *name)
 
 static int set_up(void **state)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct timeval limit = { .tv_sec = 20 };
 	struct pair *p = calloc(1, sizeof(*p));
 	socklen_t size = sizeof(sin);
@@ -112,7 +113,8 @@ static int set_up(void **state)
 	f = files("node");
 	assert_int_equal(tls_client_new(&f, &p->client_ctx, &error), 0);
 	p->listener = evconnlistener_new_bind(p->base, on_accept, p,
-		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 5, (struct sockaddr *)&sin, sizeof(sin));
+		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 5, (struct sockaddr *)&sin,
+		sizeof(sin));
 	assert_non_null(p->listener);
 	getsockname(evconnlistener_get_fd(p->listener), (struct sockaddr *)&sin, &size);
 	p->port = ntohs(sin.sin_port);
@@ -173,8 +175,9 @@ static void a_node_dials_from_its_address(void **state)
 	dial(p, "127.0.0.1", "127.0.0.9");
 	WAIT(p, p->server.opened);
 	assert_string_equal(conn_peer_host(p->server.conn), "127.0.0.9");
-	assert_int_equal(conn_dial(p->base, "127.0.0.1", p->port, "nowhere", p->client_ctx, &callbacks,
-				 &p->client, &p->client.conn), -EINVAL);
+	assert_int_equal(conn_dial(p->base, "127.0.0.1", p->port, "nowhere", p->client_ctx,
+				 &callbacks, &p->client, &p->client.conn),
+		-EINVAL);
 }
 
 static void a_name_is_looked_up(void **state)
@@ -337,7 +340,8 @@ static void a_dying_connection_may_be_freed_while_it_dials(void **state)
 static int make_certificates(void **state)
 {
 	static const char script[] =
-		"cd %s && exec >/dev/null 2>&1 && K='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes' &&"
+		"cd %s && exec >/dev/null 2>&1 && K='-newkey ec -pkeyopt ec_paramgen_curve:P-256 "
+		"-nodes' &&"
 		"openssl req -x509 $K -keyout ca.key -out ca.crt -days 9 -subj /CN=test"
 		" -addext basicConstraints=critical,CA:TRUE &&"
 		"mk() { openssl req -new $K -keyout $1.key -out $1.csr -subj /CN=$2 &&"

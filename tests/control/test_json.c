@@ -18,8 +18,9 @@ static void good(const char *text, const char *plain)
 
 	if (parse(text, &v) != 0)
 		fail_msg("refused: %s", text);
-	assert_string_equal(json_object_to_json_string_ext(v,
-				    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE), plain);
+	assert_string_equal(json_object_to_json_string_ext(
+				    v, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
+		plain);
 }
 
 static void what_the_grammar_allows_is_read(void **state)
@@ -40,13 +41,14 @@ static void what_the_grammar_allows_is_read(void **state)
 
 static void what_it_does_not_allow_is_refused(void **state)
 {
-	static const char *const bad[] = { "", " ", "nul", "nulL", "tru", "01", "-", "+1", "1.", ".5",
-		"1e", "1e+", "0x1", "NaN", "Infinity", "-Infinity", "[", "]", "[1", "[1,", "[1,]", "[1 2]",
-		"{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,}", "{a:1}", "{\"a\" 1}", "{'a':1}",
-		"{1:2}", "\"", "\"a", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\u123g\"", "\"\t\"", "1 2",
-		"{} x", "\xef\xbb\xbf{}", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"",
-		"\"\xf4\x90\x80\x80\"", "\"\xe2\x82\"", "\"\\u0000\"", "\"\\ud800\"", "\"\\ud800\\u0041\"",
-		"\"\\udc00\"", "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "/**/1" };
+	static const char *const bad[] = { "", " ", "nul", "nulL", "tru", "01", "-", "+1", "1.",
+		".5", "1e", "1e+", "0x1", "NaN", "Infinity", "-Infinity", "[", "]", "[1", "[1,",
+		"[1,]", "[1 2]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,}", "{a:1}",
+		"{\"a\" 1}", "{'a':1}", "{1:2}", "\"", "\"a", "\"\\", "\"\\x\"", "\"\\u12\"",
+		"\"\\u123g\"", "\"\t\"", "1 2", "{} x", "\xef\xbb\xbf{}", "\"\xff\"",
+		"\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xe2\x82\"",
+		"\"\\u0000\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"",
+		"{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "/**/1" };
 	struct json_object *v = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -58,7 +60,8 @@ static void what_it_does_not_allow_is_refused(void **state)
 
 static void a_byte_string_may_end_anywhere(void **state)
 {
-	static const char text[] = "{\"a\": [1.5e3, \"\\ud834\\udd1e \xf0\x9d\x84\x9e\", true, null]}";
+	static const char text[] = "{\"a\": [1.5e3, \"\\ud834\\udd1e \xf0\x9d\x84\x9e\", true, "
+				   "null]}";
 	char error[JSONIN_ERROR_MAX];
 	struct json_object *v = NULL;
 

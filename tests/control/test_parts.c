@@ -29,10 +29,12 @@ static void endpoints_are_read_as_the_original_writes_them(void **state)
 
 static void other_texts_are_no_endpoints(void **state)
 {
-	static const char *const bad[] = { "", "4523", "tcp", "tcp:", "tcp:0", "tcp:65536", "tcp:-1",
-		"tcp:4523x", "tcp: 4523", "tcp:4523:", "tcp:4523:interface=", "tcp:4523:interface=host",
-		"tcp:4523:backlog=5", "tcp:4523:interface=1.2.3.4:x", "ssl:4523", "tcp:000004523",
-		"tcp:4523:interface=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+	static const char *const bad[] = { "", "4523", "tcp", "tcp:", "tcp:0", "tcp:65536",
+		"tcp:-1", "tcp:4523x", "tcp: 4523",
+		"tcp:4523:", "tcp:4523:interface=", "tcp:4523:interface=host", "tcp:4523:backlog=5",
+		"tcp:4523:interface=1.2.3.4:x", "ssl:4523", "tcp:000004523",
+		"tcp:4523:interface="
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
 	struct endpoint e;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
@@ -58,8 +60,10 @@ static void a_whole_body_is_read(void **state)
 
 	assert_int_equal(create("{\"primary\": " NODE ", \"maximum_size\": 1073741824,"
 				" \"dataset_id\": \"CCCCCCCC-CCCC-4CCC-8CCC-CCCCCCCCCCCC\","
-				" \"metadata\": {\"flocker:filesystem\": \"xfs\", \"name\": \"db\"}}",
-				 &d, &e), 0);
+				" \"metadata\": {\"flocker:filesystem\": \"xfs\", \"name\": "
+				"\"db\"}}",
+				 &d, &e),
+		0);
 	assert_int_equal(d.maximum_size, GIB);
 	assert_int_equal(d.filesystem, FS_XFS);
 	assert_string_equal(ID128_STR(d.dataset_id), "cccccccc-cccc-4ccc-8ccc-cccccccccccc");

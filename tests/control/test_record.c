@@ -74,8 +74,8 @@ static void a_damaged_dataset_is_refused(void **state)
 	struct ds_record r = sample(), back;
 	_cleanup_free_ char *text = ds_record_to_json(&r);
 	static const char *const required[] = { "version", "dataset_id", "metadata", "maximum_size",
-		"size", "created_at", "deleted", "backend", "filesystem", "format_state", "epoch", "grant",
-		"incarnation" };
+		"size", "created_at", "deleted", "backend", "filesystem", "format_state", "epoch",
+		"grant", "incarnation" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
 		for (int wrong = 0; wrong < 2; wrong++) {
@@ -93,8 +93,9 @@ static void a_damaged_dataset_is_refused(void **state)
 
 static void texts_that_are_no_record_are_refused(void **state)
 {
-	static const char *const bad[] = { "", "{}", "[]", "null", "{\"version\":2}", "{\"version\":1}",
-		"{\"version\":1,\"dataset_id\":\"x\"}", "{\"version\":1} x", "{\"version\":1.0}" };
+	static const char *const bad[] = { "", "{}", "[]", "null", "{\"version\":2}",
+		"{\"version\":1}", "{\"version\":1,\"dataset_id\":\"x\"}", "{\"version\":1} x",
+		"{\"version\":1.0}" };
 	struct ds_record ds;
 	struct node_record node;
 

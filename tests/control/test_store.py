@@ -202,6 +202,12 @@ def test_a_full_disk_refuses_writes_and_recovers(small):
     assert configured(small).keys() == kept
     node.send("ping")
     node.take("pong")
+    newcomers = [rig.Node(small) for _ in range(20)]  # each needs a record of its own
+    for newcomer in newcomers:
+        newcomer.hello()
+    last = rig.wait_until("somebody is sent away", lambda: (
+        n := next((n for n in newcomers if n.closed.is_set()), None)))
+    assert "store cannot be written; come again" in last.take("bye")["reason"]
     (small.data / "ballast").unlink()
     dataset = rig.wait_until("writes work again", lambda: (
         a := small.post(DATASETS, {"primary": node.id})).status == 201 and a.json["dataset_id"])
