@@ -41,7 +41,8 @@ void decision_send(struct decision *d, const struct node *n, uint64_t after_txn,
 	r->sends[r->n_sends++] = (struct assign_send){
 		.node = n->now.uuid,
 		.session = n->session,
-		.after_txn = after_txn,
+		/* Nothing overtakes the welcome, which waits for the node's own record. */
+		.after_txn = msg->type == WIRE_BYE ? after_txn : MAX(after_txn, n->txn),
 		.close = close,
 		.msg = *msg,
 	};
@@ -414,6 +415,9 @@ static void hear_unnamed(struct node *n)
 	list_for_each(l, &n->owned) {
 		struct ads *ds = LINK_ITEM(l, struct ads, owned);
 
+		/* A grant that is not durable was not sent to anybody: nothing is used up. */
+		if (!ds->durable || ds->kept.epoch != ds->now.epoch)
+			continue;
 		if (ds->named_in != n->session)
 			ds->fact = (struct fact){ FACT_RELEASED, ds->now.epoch, ds->now.volume_id,
 				ds->now.fs_uuid };

@@ -77,8 +77,15 @@ int converge_accept(struct converge_wish *w, struct converge_seen *seen, const s
 		snprintf(w->why, sizeof(w->why), "%s", o->why);
 		return 0;
 	}
-	if (o->epoch < w->highest || o->epoch <= w->given_back)
+	if (o->epoch < w->highest || o->epoch < w->given_back)
 		return -ESTALE;
+	if (o->epoch == w->given_back) {
+		if (o->wish != w->kind || w->kind == WISH_HOLD)
+			return -ESTALE;
+		/* Control did not make our word durable: say it again. */
+		w->given_back--;
+		return 0;
+	}
 	if (o->epoch == w->highest) {
 		r = check_same_epoch(w, o);
 		if (r < 0)
@@ -138,6 +145,7 @@ static void keep_knowledge(struct converge_seen *seen, const struct converge_see
 	/* A listing may lag; a device that is here proves its volume. */
 	seen->volume |= seen->attached;
 	seen->destroyed = old->destroyed;
+	seen->discarded = old->discarded;
 	seen->detached = old->detached && !seen->attached;
 	seen->whole = seen->volume && old->whole;
 	seen->spoiled = seen->volume && old->spoiled;
@@ -157,6 +165,7 @@ static void book_success(struct converge_seen *seen, struct converge_last *last,
 		break;
 	case STEP_DISCARD:
 		seen->whole = seen->spoiled = false;
+		seen->discarded = true;
 		break;
 	case STEP_ATTACH:
 		seen->detached = false;
@@ -349,6 +358,11 @@ static void plan_missing_volume(const struct converge_in *in, struct converge_ou
 			say(out, DS_WAITING, "control is away; nothing new is taken until it is back");
 		break;
 	case FORMAT_STARTED:
+		/* A listing that lags is no proof that it is gone, and a leaked volume keeps its claim. */
+		if (!in->seen->discarded) {
+			take(in, out, STEP_DISCARD);
+			break;
+		}
 		say(out, DS_FORMATTING, "the volume of an interrupted format is gone; a new one is asked for");
 		out->report = REPORT_DISCARDED;
 		break;
@@ -380,36 +394,6 @@ static bool plan_foreign_claim(const struct converge_in *in, struct converge_out
 	return true;
 }
 
-static void plan_hold(const struct converge_in *in, struct converge_out *out)
-{
-	const struct converge_wish *w = in->wish;
-	const struct converge_seen *s = in->seen;
-
-	if (s->mounted) {
-		if (!s->attached)
-			say(out, DS_FAULTY, "the device vanished under the mounted filesystem");
-		else if (s->read_only)
-			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error");
-		else
-			say(out, DS_MOUNTED, "as wished");
-	} else if (!s->volume) {
-		plan_missing_volume(in, out);
-	} else if (plan_foreign_claim(in, out)) {
-		return;
-	} else if (!s->attached) {
-		if (in->connected)
-			take(in, out, STEP_ATTACH);
-		else
-			say(out, DS_DETACHED, "control is away; nothing new is taken until it is back");
-	} else if (w->format_state == FORMAT_NEVER) {
-		plan_never_formatted(in, out);
-	} else if (w->format_state == FORMAT_STARTED) {
-		plan_format(in, out);
-	} else {
-		take(in, out, STEP_MOUNT);
-	}
-}
-
 /* Everything of ours goes, whatever the claim says: a mount without a claim is a mount too many. */
 static bool plan_letting_go(const struct converge_in *in, struct converge_out *out, bool let_go)
 {
@@ -429,6 +413,47 @@ static void plan_release(const struct converge_in *in, struct converge_out *out)
 		return;
 	say(out, DS_RELEASED, "nothing of it is left here");
 	out->report = REPORT_RELEASED;
+}
+
+/* The backend says that this grant was given back: by a detach that nobody could report. */
+static bool grant_used_up(const struct converge_in *in)
+{
+	const struct converge_seen *s = in->seen;
+
+	return in->last->step == STEP_ATTACH && in->last->error == ESTALE && s->place == PLACE_FREE &&
+	       s->claim_epoch == in->wish->epoch && !s->attached;
+}
+
+static void plan_hold(const struct converge_in *in, struct converge_out *out)
+{
+	const struct converge_wish *w = in->wish;
+	const struct converge_seen *s = in->seen;
+
+	if (s->mounted) {
+		if (!s->attached)
+			say(out, DS_FAULTY, "the device vanished under the mounted filesystem");
+		else if (s->read_only)
+			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error");
+		else
+			say(out, DS_MOUNTED, "as wished");
+	} else if (!s->volume) {
+		plan_missing_volume(in, out);
+	} else if (grant_used_up(in) || s->detached) {
+		plan_release(in, out);
+	} else if (plan_foreign_claim(in, out)) {
+		return;
+	} else if (!s->attached) {
+		if (in->connected)
+			take(in, out, STEP_ATTACH);
+		else
+			say(out, DS_DETACHED, "control is away; nothing new is taken until it is back");
+	} else if (w->format_state == FORMAT_NEVER) {
+		plan_never_formatted(in, out);
+	} else if (w->format_state == FORMAT_STARTED) {
+		plan_format(in, out);
+	} else {
+		take(in, out, STEP_MOUNT);
+	}
 }
 
 static void plan_destroy(const struct converge_in *in, struct converge_out *out)

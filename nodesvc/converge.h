@@ -54,6 +54,7 @@ struct converge_seen {
 	bool proven_empty;	    /* STEP_PROBE succeeded since the device came */
 	bool whole;		    /* STEP_FORMAT or STEP_VERIFY succeeded on this volume */
 	bool spoiled;		    /* STEP_VERIFY found no whole filesystem */
+	bool discarded;		    /* STEP_DISCARD succeeded on this volume */
 	bool destroyed;		    /* STEP_DESTROY succeeded under this epoch */
 	bool detached;		    /* STEP_DETACH succeeded under this epoch: the proof of a release */
 };

@@ -208,11 +208,8 @@ struct mounts {
 	size_t n;
 };
 
-static const struct vmount_entry *mount_of(const struct mounts *m, struct id128 id)
+static const struct vmount_entry *mount_of(const struct mounts *m, const char *name)
 {
-	char name[ID128_TEXT];
-
-	id128_format(id, name);
 	for (size_t i = 0; i < m->n; i++)
 		if (STREQ(m->list[i].name, name))
 			return &m->list[i];
@@ -222,7 +219,7 @@ static const struct vmount_entry *mount_of(const struct mounts *m, struct id128 
 static void compare_mount(struct id128 id, void *userdata)
 {
 	const struct mounts *m = userdata;
-	const struct vmount_entry *found = mount_of(m, id);
+	const struct vmount_entry *found = mount_of(m, ID128_STR(id));
 	struct roster_view v;
 
 	if (roster_view(m->node->roster, id, &v) < 0 || v.gone)
@@ -241,6 +238,8 @@ static void on_mounts(int error, const struct vmount_entry *list, size_t count, 
 		roster_touch_all(n->roster, now_ms());
 	else
 		roster_each(n->roster, compare_mount, &m);
+	if (error < 0 || !mount_of(&m, "datasets"))
+		after_s(n->tree_timer, 0); /* somebody took the tree down */
 	plan_soon(n);
 }
 
@@ -521,7 +520,7 @@ static int make_tree(struct node *n, char *why, size_t size)
 {
 	char tree[4096], bind[4096];
 	struct fstree_config c = { .mountpoint = tree, .bind_target = bind, .group = "flocker",
-		.priority = PRIO_TREE, .on_gone = on_tree_gone, .userdata = n };
+		.node = n->uuid, .priority = PRIO_TREE, .on_gone = on_tree_gone, .userdata = n };
 
 	snprintf(tree, sizeof(tree), "%s/datasets", n->c->mount_root);
 	snprintf(bind, sizeof(bind), "%s/datasets", n->c->run_directory);

@@ -206,6 +206,13 @@ int roster_hello(struct roster *r, struct wire_hello *hello)
 	return 0;
 }
 
+/* Everything is to be said anew. */
+static void unsay(struct entry *e)
+{
+	e->said = false;
+	e->said_kind = REPORT_STATUS;
+}
+
 /* What waited for another node is control's word of an earlier session: it is said anew. */
 void roster_connected(struct roster *r, uint64_t now_ms)
 {
@@ -215,7 +222,7 @@ void roster_connected(struct roster *r, uint64_t now_ms)
 
 		if (e->wish.kind == WISH_WAIT)
 			e->wish.kind = WISH_FORGET;
-		e->said = false;
+		unsay(e);
 		e->due_ms = now_ms;
 	}
 }
@@ -236,10 +243,10 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 		e = add(r, now_ms, order->dataset_id);
 	res = converge_accept(&e->wish, &e->seen, order);
 	e->due_ms = now_ms; /* also after a refusal: control then hears how things stand */
-	if (res < 0) {
-		e->said = false;
+	if (res < 0 || order->wish == WISH_RELEASE || order->wish == WISH_DESTROY)
+		unsay(e);
+	if (res < 0)
 		return res;
-	}
 	e->fresh = true;
 	e->owner = order->owner;
 	e->primary = order->primary;
@@ -356,7 +363,7 @@ static uint64_t status_hash(const struct entry *e)
 static void report(struct roster *r, struct entry *e, enum report_kind kind, struct roster_out *out)
 {
 	uint64_t hash = status_hash(e);
-	bool asked = e->said && e->said_kind == kind && e->said_epoch == e->wish.epoch &&
+	bool asked = e->said_kind == kind && e->said_epoch == e->wish.epoch &&
 		     id128_equal(e->said_volume, e->wish.volume_id);
 
 	if (!r->connected || !hold_epoch(e) || e->wish.kind == WISH_WAIT ||
@@ -413,8 +420,6 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 		e->running, r->limit_max_ms };
 	struct converge_out plan;
 
-	if (e->running.step == STEP_NONE && (e->look || e->recheck_ms <= now_ms) && !is_gone(e))
-		e->seen.known = false;
 	if (is_gone(e) && e->running.step == STEP_NONE) {
 		plan = (struct converge_out){ .again_ms = CONVERGE_NEVER, .state = DS_RELEASED };
 		e->recheck_ms = CONVERGE_NEVER;
@@ -424,6 +429,11 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 	}
 
 	show(e, &plan, now_ms, out);
+	/* Steps check for themselves and look when they end, so doubt does not hold the next one up:
+	 * our own mounts and devices make events as well. It is cleared up when there is nothing to do. */
+	if (plan.step == STEP_NONE && e->running.step == STEP_NONE &&
+		(e->look || e->recheck_ms <= now_ms))
+		plan.step = STEP_OBSERVE;
 	if (plan.step != STEP_NONE)
 		start(r, e, plan.step, now_ms, out);
 	e->due_ms = MIN(plan.again_ms, e->running.step == STEP_NONE ? e->recheck_ms : CONVERGE_NEVER);

@@ -164,6 +164,8 @@ static void make_trouble(struct sim *s)
 			which != 1 ? " out" : "");
 		ev = sim_after(s, sim_below(s, 60000), EV_HEAL_LINK);
 		ev->node = node;
+	} else if (dice < 760) {
+		node_touch(s, node);
 	}
 	sim_after(s, 1 + sim_below(s, 1500), EV_CLIENT);
 }

@@ -144,6 +144,14 @@ void node_start(struct sim *s, int node)
 	dial_later(s, node);
 }
 
+void node_touch(struct sim *s, int node)
+{
+	if (!s->nodes[node].up)
+		return;
+	roster_touch_all(s->nodes[node].roster, s->now);
+	run_roster(s, node);
+}
+
 static void orphan_jobs(struct sim *s, int node, bool reboot)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(s->jobs); i++) {
@@ -266,6 +274,8 @@ static void got_message(struct sim *s, struct event *ev)
 		roster_connected(n->roster, s->now);
 		break;
 	case WIRE_ASSIGN:
+		if (!n->welcomed)
+			break;
 		r = roster_order(n->roster, s->now, &m->assign);
 		sim_log(s, "node %d: dataset %d: order %s epoch %" PRIu64 " format %s: %s", ev->node,
 			sim_dataset_index(s, m->assign.dataset_id), wish_kind_name(m->assign.wish),
@@ -320,8 +330,8 @@ static void heartbeat(struct sim *s, struct event *ev)
 
 	if (!n->up || n->session != ev->session)
 		return;
-	if (s->now - n->heard_at >= SILENCE_MS) {
-		close_session(s, ev->node, "silence");
+	if (s->now - n->heard_at >= SILENCE_MS || !n->welcomed) {
+		close_session(s, ev->node, n->welcomed ? "silence" : "hello was not answered");
 		return;
 	}
 	node_send(s, ev->node, &(struct wire_msg){ .type = WIRE_PING });

@@ -187,6 +187,7 @@ bool world_converged(struct sim *s, char *why, size_t size);
 /* node */
 void node_start(struct sim *s, int node);
 void node_kill(struct sim *s, int node, bool reboot);
+void node_touch(struct sim *s, int node); /* a storm of device and mount events */
 void node_event(struct sim *s, struct event *ev);
 
 /* control */
