@@ -39,6 +39,17 @@ unsigned int utf8_length(const char *p, const char *end)
 	return 0;
 }
 
+size_t utf8_fit(const char *text, size_t max)
+{
+	size_t n = strnlen(text, max + 1);
+
+	if (n <= max)
+		return n;
+	for (n = max; n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80;)
+		n--;
+	return n;
+}
+
 size_t utf8_count(const char *text, size_t size)
 {
 	size_t n = 0;
@@ -275,7 +286,8 @@ static int read_member(struct reader *in, struct json_object *object)
 	if (r < 0)
 		return r;
 	if (json_object_object_get_ex(object, in->scratch, NULL))
-		return bad(in, "the key '%.40s' appears twice", in->scratch);
+		return bad(in, "the key '%.*s' appears twice", (int)utf8_fit(in->scratch, 40),
+			in->scratch);
 	key = strdup(in->scratch);
 	if (!key)
 		return -ENOMEM;

@@ -2,10 +2,10 @@
 #include <arpa/inet.h>
 #include <inttypes.h>
 
+#include "jsonin.h"
 #include "wire.h"
 
-#define WIRE_DEPTH_MAX 16
-#define WIRE_TEXT_MAX (64 * 1024) /* holders of a busy mount are the longest text there is */
+#define WIRE_TEXT_MAX (128 * 1024) /* holders of a busy mount are the longest text there is */
 
 static const char *const wire_types[] = { "hello", "welcome", "assign", "report", "ping", "pong",
 	"bye" };
@@ -16,13 +16,6 @@ const char *wire_type_name(enum wire_type v)
 	assert((unsigned)v < WIRE_TYPE_MAX);
 	return wire_types[v];
 }
-
-static void json_putp(struct json_object **o)
-{
-	json_object_put(*o);
-}
-
-#define _cleanup_json_ _cleanup_(json_putp)
 
 /* ---- ownership ---- */
 
@@ -109,10 +102,33 @@ static void put(struct builder *b, const char *key, struct json_object *value)
 	}
 }
 
+/* Names of files and processes may hold any bytes; what is not UTF-8 would end the session. */
+static void clean_text(char *text)
+{
+	const char *end = text + strlen(text);
+
+	while (text < end) {
+		unsigned int n = utf8_length(text, end);
+
+		if (n == 0)
+			*text = '?';
+		text += n ?: 1;
+	}
+}
+
 static void put_text(struct builder *b, const char *key, const char *text)
 {
-	if (text && *text)
-		put(b, key, json_object_new_string(text));
+	_cleanup_free_ char *clean = NULL;
+
+	if (!text || !*text)
+		return;
+	clean = strdup(text);
+	if (!clean) {
+		b->failed = true;
+		return;
+	}
+	clean_text(clean);
+	put(b, key, json_object_new_string(clean));
 }
 
 static void put_id(struct builder *b, const char *key, struct id128 id)
@@ -333,7 +349,7 @@ static void read_why(struct reader *r, char why[WIRE_WHY_MAX])
 	const char *text = get_text(r, "why", WIRE_TEXT_MAX);
 
 	if (text)
-		snprintf(why, WIRE_WHY_MAX, "%s", text);
+		snprintf(why, WIRE_WHY_MAX, "%.*s", (int)utf8_fit(text, WIRE_WHY_MAX - 1), text);
 }
 
 static void read_id(struct reader *r, const char *key, struct id128 *ret)
@@ -543,28 +559,22 @@ static int wire_type_parse(const char *name)
 static int parse_object(const uint8_t *json, size_t size, struct json_object **ret,
 	const char **ret_error)
 {
-	struct json_tokener *tok;
-	struct json_object *o;
+	_cleanup_json_ struct json_object *o = NULL;
+	char error[JSONIN_ERROR_MAX];
+	int r;
 
 	if (size == 0 || size > WIRE_FRAME_MAX) {
 		*ret_error = "the frame is empty or too large";
 		return -EBADMSG;
 	}
-	tok = json_tokener_new_ex(WIRE_DEPTH_MAX);
-	if (!tok)
-		return -ENOMEM;
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	o = json_tokener_parse_ex(tok, (const char *)json, (int)size);
-	if (json_tokener_get_error(tok) != json_tokener_success ||
-		json_tokener_get_parse_end(tok) != size ||
-		json_object_get_type(o) != json_type_object) {
-		json_object_put(o);
-		json_tokener_free(tok);
+	r = jsonin_parse((const char *)json, size, &o, error);
+	if (r == 0 && !json_object_is_type(o, json_type_object))
+		r = -EBADMSG;
+	if (r == -EBADMSG)
 		*ret_error = "the frame is not one JSON object";
-		return -EBADMSG;
-	}
-	json_tokener_free(tok);
-	*ret = o;
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(o);
 	return 0;
 }
 

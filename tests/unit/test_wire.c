@@ -100,6 +100,18 @@ static void a_report_carries_its_failure(void **state)
 	wire_msg_done(&back);
 }
 
+static void names_of_files_may_hold_any_bytes(void **state)
+{
+	struct wire_msg m = { .type = WIRE_REPORT, .seq = 1,
+		.report = { .status = { .dataset_id = dataset, .why = "held by \xe2\x82",
+				    .holders = (char *)(uintptr_t)"open file /x/\xff\xc3\xa9\n" } } };
+	struct wire_msg back = round_trip(&m);
+
+	assert_string_equal(back.report.status.holders, "open file /x/?\xc3\xa9\n");
+	assert_string_equal(back.report.status.why, "held by ??");
+	wire_msg_done(&back);
+}
+
 static void bad_messages_are_refused_with_a_reason(void **state)
 {
 	static const char *const bad[] = {
@@ -172,6 +184,7 @@ int main(void)
 		cmocka_unit_test(an_order_survives_the_wire),
 		cmocka_unit_test(a_hello_names_what_is_held),
 		cmocka_unit_test(a_report_carries_its_failure),
+		cmocka_unit_test(names_of_files_may_hold_any_bytes),
 		cmocka_unit_test(bad_messages_are_refused_with_a_reason),
 		cmocka_unit_test(what_a_newer_version_says_is_no_error),
 		cmocka_unit_test(a_message_beyond_a_frame_is_not_made),
