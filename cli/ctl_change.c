@@ -14,6 +14,13 @@ static int say_unknown_fate(const struct ctl *c, int r, const char *dataset_id)
 	return r;
 }
 
+static void say_mountpoint(struct json_object *d)
+{
+	fputs("Mounted at ", stdout);
+	say_text(stdout, ctl_text(d, "mountpoint") ?: "?");
+	puts(".");
+}
+
 /* After the change was accepted: waits if that was asked for, and prints the outcome. */
 static int finish(struct ctl *c, struct ctl_wait *w, struct json_object *answer)
 {
@@ -27,7 +34,7 @@ static int finish(struct ctl *c, struct ctl_wait *w, struct json_object *answer)
 	else if (!c->args->wait)
 		printf("flockerctl show %s tells how far it is.\n", w->dataset_id);
 	else if (r == CTL_OK && d && w->target)
-		printf("Mounted at %s.\n", ctl_text(d, "mountpoint") ?: "?");
+		say_mountpoint(d);
 	else if (r == CTL_OK)
 		puts("Destroyed.");
 	return r;

@@ -5,6 +5,7 @@
 #include "say.h"
 
 #define CANDIDATES_SHOWN 10
+#define SECONDS_MAX 253402300799.0 /* the end of the year 9999 */
 
 int ctl_no_memory(void)
 {
@@ -99,11 +100,15 @@ int ctl_time(struct json_object *value, int64_t *ret_ms)
 {
 	struct tm tm = { 0 };
 	const char *end;
+	double s;
 	int ms;
 
 	if (json_object_is_type(value, json_type_int) ||
 		json_object_is_type(value, json_type_double)) {
-		*ret_ms = (int64_t)(json_object_get_double(value) * 1000);
+		s = json_object_get_double(value);
+		if (!(s >= 0 && s <= SECONDS_MAX))
+			return -EINVAL;
+		*ret_ms = (int64_t)(s * 1000);
 		return 0;
 	}
 	if (!json_object_is_type(value, json_type_string))
@@ -276,6 +281,8 @@ static int get_dataset(struct ctl *c, struct id128 id, bool with_deleted, struct
 	r = ctl_call(c, "GET", path, NULL, json_type_object, &d);
 	if (r != CTL_OK)
 		return r;
+	if (!ctl_text(d, "dataset_id") || !STREQ(ctl_text(d, "dataset_id"), ID128_STR(id)))
+		return say_error(CTL_CONNECT, "the control service answers for another dataset");
 	if (ctl_flag(d, "deleted") && !with_deleted)
 		return say_error(CTL_NOT_FOUND, "dataset %s has been deleted", ID128_STR(id));
 	*ret = TAKE_PTR(d);
