@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The body of a POST: taken within every limit, or refused with sentences for people. */
+#include "fuzz.h"
+#include "jsonin.h"
+#include "schema.h"
+
+static void check_errors(const struct schema_errors *e, int r)
+{
+	PROMISE((r == 0) == (e->n == 0) && e->n <= SCHEMA_ERRORS_MAX);
+	for (size_t i = 0; i < e->n; i++)
+		PROMISE(e->list[i] && e->list[i][0] == '/');
+}
+
+static void check_metadata(struct json_object *map)
+{
+	PROMISE(json_object_is_type(map, json_type_object));
+	PROMISE(json_object_object_length(map) <= SCHEMA_METADATA_MAX);
+	json_object_object_foreach(map, key, value) {
+		PROMISE(*key && json_object_is_type(value, json_type_string));
+		PROMISE(utf8_count(key, strlen(key)) <= SCHEMA_TEXT_MAX + 1);
+		PROMISE(utf8_count(json_object_get_string(value),
+				(size_t)json_object_get_string_len(value)) <= SCHEMA_TEXT_MAX);
+	}
+}
+
+static void create(struct json_object *body, enum fs_kind filesystem)
+{
+	struct schema_errors e = { 0 };
+	struct dataset_create d;
+	int r = schema_dataset_create(body, filesystem, &d, &e);
+
+	PROMISE(r == 0 || r == -EINVAL);
+	check_errors(&e, r);
+	schema_errors_done(&e);
+	if (r < 0)
+		return;
+	PROMISE(!id128_is_nil(d.primary) && (unsigned)d.filesystem < FS_KIND_MAX);
+	PROMISE(d.maximum_size == 0 || (d.maximum_size >= fs_minimum_size(d.filesystem) &&
+		d.maximum_size % DATASET_SIZE_UNIT == 0 && d.maximum_size <= INT64_MAX));
+	check_metadata(d.metadata);
+	dataset_create_done(&d);
+}
+
+static void update(struct json_object *body)
+{
+	struct schema_errors e = { 0 };
+	struct id128 primary;
+	int r = schema_dataset_update(body, &primary, &e);
+
+	PROMISE(r == 0 || r == -EINVAL);
+	check_errors(&e, r);
+	schema_errors_done(&e);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	_cleanup_json_ struct json_object *body = NULL;
+	char error[JSONIN_ERROR_MAX];
+
+	if (jsonin_parse((const char *)data, size, &body, error) < 0)
+		return 0;
+	create(body, FS_EXT4);
+	create(body, FS_XFS);
+	update(body);
+	return 0;
+}
