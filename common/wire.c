@@ -182,6 +182,7 @@ static void hello_to_json(struct builder *b, const struct wire_hello *h)
 	put_id(b, "boot", h->boot);
 	put_text(b, "address", h->address);
 	put_text(b, "backend", h->backend);
+	put_text(b, "filesystem", fs_kind_name(h->filesystem));
 	put_bool(b, "shared", h->shared);
 	put_u64(b, "incarnation", h->incarnation);
 	put_u64(b, "revision", h->version_seen);
@@ -434,6 +435,7 @@ static void read_hello(struct reader *r, struct wire_hello *h)
 	need_id(r, "boot", &h->boot);
 	read_text(r, "address", 256, &h->address);
 	read_text(r, "backend", 31, &h->backend);
+	h->filesystem = (enum fs_kind)read_word(r, "filesystem", fs_kind_parse, FS_EXT4);
 	h->shared = read_bool(r, "shared");
 	h->incarnation = read_u64(r, "incarnation");
 	h->version_seen = read_u64(r, "revision");

@@ -55,6 +55,7 @@ struct wire_hello {
 	struct id128 boot;	/* the kernel's boot_id: the era of REST v1 */
 	char *address;		/* configured address, or NULL: take the connection's */
 	char *backend;		/* name of the one backend, "loopback" */
+	enum fs_kind filesystem; /* that this node makes where the metadata names none */
 	bool shared;		/* its volumes can be attached by other nodes that have it */
 	uint64_t incarnation, version_seen; /* highest of control that this node has seen */
 	struct wire_status *holds;

@@ -143,6 +143,11 @@ static const struct node *choose_destroyer(const struct assign *a, const struct 
 	return NULL;
 }
 
+static bool names_filesystem(const struct ds_record *r)
+{
+	return r->metadata && json_object_object_get_ex(r->metadata, "flocker:filesystem", NULL);
+}
+
 static void grant(const struct decision *d, const struct ads *ds, struct ds_record *next)
 {
 	const struct node *n;
@@ -162,6 +167,8 @@ static void grant(const struct decision *d, const struct ads *ds, struct ds_reco
 	next->owner = n->now.uuid;
 	next->epoch++;
 	next->grant = next->deleted ? GRANT_DESTROY : GRANT_HOLD;
+	if (next->format_state == FORMAT_NEVER && !names_filesystem(next))
+		next->filesystem = n->filesystem;
 	next->incarnation = d->a->incarnation;
 }
 
@@ -502,6 +509,7 @@ static void open_session(struct decision *d, struct node *n, const struct assign
 	n->challenged_ms = 0;
 	n->boot = ev->hello->boot;
 	n->shared = ev->hello->shared;
+	n->filesystem = ev->hello->filesystem;
 	n->n_unknown = 0;
 	replace_text(&n->address, ev->address);
 	replace_text(&n->backend, ev->hello->backend);

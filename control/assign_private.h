@@ -74,6 +74,7 @@ struct node {
 	uint64_t heard_ms, challenged_ms;
 	struct id128 boot;
 	char *address, *backend, *version;
+	enum fs_kind filesystem;
 	bool shared;
 	size_t n_unknown;
 };

@@ -11,7 +11,6 @@ enum {
 	OPT_AGENT_PORT,
 	OPT_CERTIFICATES,
 	OPT_USER,
-	OPT_FILESYSTEM,
 	OPT_LOG_LEVEL,
 	OPT_NEW_INCARNATION,
 	OPT_HELP,
@@ -24,7 +23,6 @@ static const struct option longs[] = {
 	{ "agent-port", required_argument, NULL, OPT_AGENT_PORT },
 	{ "certificates-directory", required_argument, NULL, OPT_CERTIFICATES },
 	{ "user", required_argument, NULL, OPT_USER },
-	{ "filesystem", required_argument, NULL, OPT_FILESYSTEM },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "new-incarnation", no_argument, NULL, OPT_NEW_INCARNATION },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -44,7 +42,6 @@ static const char help[] =
 	"                          holds cluster.crt, control-service.crt and\n"
 	"                          control-service.key (/etc/flocker)\n"
 	"      --user NAME         to run as when started by root (flocker)\n"
-	"      --filesystem KIND   of datasets that name none: ext4, xfs, btrfs (ext4)\n"
 	"      --log-level LEVEL   error, warning, notice, info or debug (info)\n"
 	"      --new-incarnation   once, after the store was restored from a backup: the\n"
 	"                          nodes then accept a state older than they have seen\n"
@@ -73,16 +70,6 @@ static int take_endpoint(const char *name, const char *text, struct endpoint *re
 	return 1;
 }
 
-static int take_filesystem(const char *text, struct options *o)
-{
-	int kind = fs_kind_parse(text);
-
-	if (kind < 0)
-		return wrong("--filesystem '%s' is not known: ext4, xfs or btrfs", text);
-	o->filesystem = (enum fs_kind)kind;
-	return 1;
-}
-
 static int take(int opt, struct options *o)
 {
 	switch (opt) {
@@ -100,8 +87,6 @@ static int take(int opt, struct options *o)
 		o->user = optarg;
 		o->user_given = true;
 		return 1;
-	case OPT_FILESYSTEM:
-		return take_filesystem(optarg, o);
 	case OPT_LOG_LEVEL:
 		if (log_level_parse(optarg, &o->log_level) < 0)
 			return wrong("--log-level '%s' is not known: error, warning, notice, info "
@@ -123,7 +108,7 @@ static int take(int opt, struct options *o)
 int options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .data_path = "/var/lib/flocker", .certificates = "/etc/flocker",
-		.user = "flocker", .filesystem = FS_EXT4, .log_level = LOG_INFO };
+		.user = "flocker", .log_level = LOG_INFO };
 	int opt, r;
 
 	(void)endpoint_parse("tcp:4523", &o.rest);

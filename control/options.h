@@ -9,7 +9,6 @@ struct options {
 	const char *data_path, *certificates, *user;
 	bool user_given;
 	struct endpoint rest, agents;
-	enum fs_kind filesystem;
 	int log_level;
 	bool new_incarnation;
 };

@@ -28,7 +28,6 @@ struct rest {
 	struct event_base *base;
 	struct cluster *cluster;
 	SSL_CTX *ctx;
-	enum fs_kind filesystem;
 	struct evhttp *http;
 	struct evconnlistener *listener;
 	struct rest_request *first; /* unanswered */
@@ -51,11 +50,6 @@ static int door_index = -1;
 struct cluster *rest_cluster(const struct rest_request *q)
 {
 	return q->rest->cluster;
-}
-
-enum fs_kind rest_filesystem(const struct rest_request *q)
-{
-	return q->rest->filesystem;
 }
 
 bool rest_is_stale(const struct assign_node_view *n)
@@ -566,7 +560,7 @@ static int set_up_http(struct rest *r)
 }
 
 int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
-	enum fs_kind filesystem, struct rest **ret)
+	struct rest **ret)
 {
 	_cleanup_(rest_freep) struct rest *r = calloc(1, sizeof(*r));
 	_cleanup_close_ int owned = fd;
@@ -575,7 +569,7 @@ int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *
 		return -ENOMEM;
 	pthread_once(&once, make_index);
 	*r = (struct rest){
-		.base = base, .cluster = cluster, .ctx = ctx, .filesystem = filesystem
+		.base = base, .cluster = cluster, .ctx = ctx
 	};
 	if (set_up_http(r) < 0)
 		return -ENOMEM;

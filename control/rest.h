@@ -22,12 +22,11 @@ struct rest;
  * rest_new() - serve a listening socket
  * @fd: of endpoint_listen(); taken over in every case
  * @ctx: of tls_server_new() with REST_PREFIX; borrowed; refused handshakes are logged through it
- * @filesystem: of datasets whose metadata names none
  *
  * Returns: 0 or -ENOMEM.
  */
 int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
-	enum fs_kind filesystem, struct rest **ret);
+	struct rest **ret);
 
 /* Takes no more connections; what waits for the store is still answered. */
 void rest_stop(struct rest *r);

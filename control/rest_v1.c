@@ -83,7 +83,7 @@ static void create_dataset(struct rest_request *q)
 	struct dataset_create d;
 	int r;
 
-	r = schema_dataset_create(q->body, rest_filesystem(q), &d, &errors);
+	r = schema_dataset_create(q->body, FS_EXT4, &d, &errors);
 	if (r == 0 && id128_is_nil(d.dataset_id))
 		r = id128_random(&d.dataset_id);
 	if (r < 0) {

@@ -33,7 +33,7 @@ void dataset_create_done(struct dataset_create *d);
 
 /**
  * schema_dataset_create() - the body of POST configuration/datasets
- * @filesystem: of the cluster, when the metadata names none
+ * @filesystem: when the metadata names none; the node that makes it may then choose another
  * @ret: set on success only
  * @errors: empty before; holds at least one sentence on -EINVAL
  *

@@ -296,6 +296,7 @@ static int on_hello(struct wire_hello *h, void *userdata)
 	h->boot = n->state.boot;
 	h->address = n->c->address ? strdup(n->c->address) : NULL;
 	h->backend = strdup(n->c->backend);
+	h->filesystem = n->c->filesystem;
 	h->shared = n->env.ops->describe(n->env.driver, &d) == 0 && d.shared;
 	return roster_hello(n->roster, h);
 }

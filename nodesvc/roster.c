@@ -276,12 +276,15 @@ int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint
 	const char *why, const struct converge_seen *observed, struct roster_extra *extra)
 {
 	struct entry *e = find(r, dataset_id);
+	uint64_t size_bytes;
 
 	if (!e || e->running.step == STEP_NONE || e->ticket != ticket) {
 		roster_extra_done(extra);
 		return -ENOENT;
 	}
+	size_bytes = e->seen.size_bytes;
 	converge_book(&e->wish, &e->seen, &e->last, e->running.step, error, why, observed, now_ms);
+	e->fresh |= e->seen.size_bytes != size_bytes;
 	e->running.step = STEP_NONE;
 	e->stuck_said = false;
 	e->due_ms = now_ms;

@@ -78,15 +78,21 @@ static int step_attach(struct step_job *j)
 
 static int step_probe(struct step_job *j)
 {
+	const struct converge_wish *w = &j->start.wish;
 	struct vprobe_result found;
 	struct driver_device dev;
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	r = vformat_available(j->start.wish.filesystem, j->why, sizeof(j->why));
+	if (w->size_bytes < fs_minimum_size(w->filesystem))
+		return fail(j, -EINVAL, "%s needs at least %ju bytes and the dataset has %ju: create it "
+					"larger, or with metadata flocker:filesystem=ext4",
+			fs_kind_name(w->filesystem), (uintmax_t)fs_minimum_size(w->filesystem),
+			(uintmax_t)w->size_bytes);
+	r = vformat_available(w->filesystem, j->why, sizeof(j->why));
 	if (r < 0)
 		return r; /* before anything is asked of control, let alone written */
-	r = j->env->ops->device(j->env->driver, j->start.wish.volume_id, &dev);
+	r = j->env->ops->device(j->env->driver, w->volume_id, &dev);
 	if (r < 0)
 		return r;
 	fd = open(dev.path, O_RDONLY | O_EXCL | O_CLOEXEC);

@@ -195,16 +195,6 @@ def test_the_filesystem_of_a_dataset(control):
     assert kinds == {plain: "ext4", xfs: "xfs"}
 
 
-def test_the_filesystem_of_the_cluster(authority, tmp_path):
-    server = rig.Control(authority, tmp_path)
-    server.start("--filesystem", "btrfs")
-    dataset = server.create(N1)
-    assert server.get(f"/v2/datasets/{dataset}").json["filesystem"] == "btrfs"
-    answer = server.post(DATASETS, {"primary": N1, "maximum_size": 64 << 20})
-    assert answer.status == 400 and "btrfs" in answer.text.decode()
-    server.end()
-
-
 def test_a_stale_tag_never_lets_two_writers_through(control):
     tag = control.get(DATASETS).headers["X-Configuration-Tag"]
     statuses = []

@@ -22,7 +22,7 @@ def test_help_and_version():
     status, out, err = call("--help")
     assert status == 0 and out.startswith("Usage: flocker-control") and not err
     for option in ("--data-path", "--port", "--agent-port", "--certificates-directory", "--user",
-                   "--filesystem", "--log-level", "--new-incarnation"):
+                   "--log-level", "--new-incarnation"):
         assert option in out
     assert max(map(len, out.splitlines())) <= 80
     status, out, err = call("--version")
@@ -35,7 +35,6 @@ def test_help_and_version():
     (["--port", "4523"], "--port '4523' is no endpoint: write tcp:4523"),
     (["--port", "tcp:0"], "no endpoint"),
     (["--agent-port", "tcp:4524:interface=nowhere"], "--agent-port"),
-    (["--filesystem", "ntfs"], "ext4, xfs or btrfs"),
     (["--log-level", "loud"], "error, warning, notice, info or debug"),
     (["more"], "'more' is one argument too many"),
     (["-x"], "-x is not an option"),

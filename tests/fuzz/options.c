@@ -42,8 +42,7 @@ static void command_line(char **words, int n)
 	optind = 0;
 	r = options_parse(n, words, &o);
 	PROMISE(r == 1 || r == 0 || r == -EINVAL);
-	PROMISE(r != 1 || (o.data_path && o.certificates && o.user && o.rest.port && o.agents.port &&
-		(unsigned)o.filesystem < FS_KIND_MAX));
+	PROMISE(r != 1 || (o.data_path && o.certificates && o.user && o.rest.port && o.agents.port));
 }
 
 static void size_and_time(const char *text)
