@@ -278,24 +278,36 @@ static bool is_blocked(const struct converge_last *l)
 	       l->error == ESTALE;
 }
 
-/* Take @step now, or when its back-off has passed; the reason of the failure stays in sight. */
-static void take(const struct converge_in *in, struct converge_out *out, enum ds_step step)
+static bool failed_before(const struct converge_in *in, enum ds_step step)
+{
+	return in->last->error && in->last->step == step;
+}
+
+/* The reason of the last failure; it stays in sight while the step is tried again. */
+static void say_failure(const struct converge_in *in, struct converge_out *out)
 {
 	const struct converge_last *l = in->last;
-	uint64_t due;
 
-	if (!l->error || l->step != step) {
-		out->step = step;
-		say(out, steps[step].state, "%s", steps[step].doing);
-		return;
-	}
-	due = l->ended_ms + retry_after(in, l->step);
 	if (l->error == EBUSY && (l->step == STEP_UNMOUNT || l->step == STEP_DETACH))
 		say(out, steps[l->step].state, "%s", l->why);
 	else
 		say(out, is_blocked(l) ? DS_BLOCKED : DS_FAILED, "%s failed %u time%s: %s",
 			ds_step_name(l->step), l->attempts, l->attempts == 1 ? "" : "s",
 			*l->why ? l->why : strerror(l->error));
+}
+
+/* Take @step now, or when its back-off has passed. */
+static void take(const struct converge_in *in, struct converge_out *out, enum ds_step step)
+{
+	uint64_t due;
+
+	if (!failed_before(in, step)) {
+		out->step = step;
+		say(out, steps[step].state, "%s", steps[step].doing);
+		return;
+	}
+	due = in->last->ended_ms + retry_after(in, step);
+	say_failure(in, out);
 	if (due <= in->now_ms)
 		out->step = step;
 	else
@@ -480,7 +492,10 @@ static void plan_running(const struct converge_in *in, struct converge_out *out)
 	enum ds_state state = step == STEP_OBSERVE ? resting_state(in->seen) : steps[step].state;
 
 	if (age < MIN(SLOW_MS, limit)) {
-		say(out, state, "%s", steps[step].doing);
+		if (failed_before(in, step))
+			say_failure(in, out);
+		else
+			say(out, state, "%s", steps[step].doing);
 		out->again_ms = in->running.since_ms + MIN(SLOW_MS, limit);
 		return;
 	}

@@ -115,11 +115,16 @@ static int level_of(enum ds_state state)
 void nodeview_tell(struct fstree *tree, const struct roster_change *c, const struct roster_view *v)
 {
 	char line[WIRE_WHY_MAX + 64];
+	unsigned int failures = v->status.error ? v->status.attempts : 0;
 
-	if (c->from == c->to)
+	/* A failure that goes on is told ever more rarely: with the 1st, 2nd, 4th, 8th ... attempt. */
+	if (c->from == c->to && (!failures || failures & (failures - 1)))
 		return;
-	snprintf(line, sizeof(line), "%s -> %s: %s", ds_state_name(c->from), ds_state_name(c->to),
-		v->status.why);
+	if (c->from == c->to)
+		snprintf(line, sizeof(line), "%s: %s", ds_state_name(c->to), v->status.why);
+	else
+		snprintf(line, sizeof(line), "%s -> %s: %s", ds_state_name(c->from),
+			ds_state_name(c->to), v->status.why);
 	log_dataset(c->dataset_id, level_of(c->to), 0, "%s", line);
 	(void)fstree_event(tree, c->dataset_id, line);
 }

@@ -18,5 +18,5 @@ void nodeview_count(const struct roster *r, struct node_view *v);
 /* As fstree_set(). */
 int nodeview_show(struct fstree *tree, const struct roster_view *v, uint64_t now_ms);
 
-/* One line a state change, to the log and to the dataset's events. */
+/* One line a state change, or a failure that goes on, to the log and to the dataset's events. */
 void nodeview_tell(struct fstree *tree, const struct roster_change *c, const struct roster_view *v);
