@@ -152,6 +152,7 @@ class Node:
         self.uuid = cluster.authority.install_node(self.etc)
         self.process = self.holder = None
         self.boot = None
+        self.options = []
         self.environment = dict(os.environ, PATH=str(cluster.bin), **{MARK: str(cluster.base)})
         self.settings = {
             "address": f"127.0.1.{cluster.next_address()}",
@@ -195,7 +196,8 @@ class Node:
     def launch(self):
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
-                self.inside(executable("flocker-node"), "--agent-config", str(self.config)),
+                self.inside(executable("flocker-node"), "--agent-config", str(self.config),
+                            *self.options),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
 
     def start(self, wait=True):
