@@ -12,6 +12,7 @@
 
 #include "id128.h"
 #include "macro.h"
+#include "messages.h"
 
 struct log_context {
 	const struct id128 *dataset; /* DATASET_ID=, or NULL */
@@ -43,6 +44,15 @@ int log_internal(const struct log_context *ctx, int level, int err, const char *
 /* @id: struct id128 of the dataset or node the line is about. */
 #define log_dataset(id, level, err, ...)                                                           \
 	log_context_full(&((struct log_context){ .dataset = &(struct id128){ (id).hi, (id).lo } }), \
+		level, err, __VA_ARGS__)
+/* As log_dataset() and log_node(), with one of messages.h. */
+#define log_dataset_message(id, message, level, err, ...)                                          \
+	log_context_full(&((struct log_context){ .dataset = &(struct id128){ (id).hi, (id).lo },   \
+				 .message_id = (message) }),                                       \
+		level, err, __VA_ARGS__)
+#define log_node_message(id, message, level, err, ...)                                             \
+	log_context_full(&((struct log_context){ .node = &(struct id128){ (id).hi, (id).lo },      \
+				 .message_id = (message) }),                                       \
 		level, err, __VA_ARGS__)
 #define log_node(id, level, err, ...)                                                              \
 	log_context_full(&((struct log_context){ .node = &(struct id128){ (id).hi, (id).lo } }),   \

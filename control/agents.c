@@ -160,8 +160,8 @@ static void agent_write(struct agent *g, struct assign_send *s)
 	else if (s->msg.type == WIRE_ASSIGN)
 		s->msg.assign.revision = cluster_revision(g->agents->cluster);
 	else if (s->msg.type == WIRE_BYE)
-		log_node(g->node, LOG_WARNING, 0, "%s %s: %s",
-			s->msg.bye.refused ? "refused" : "ended", conn_peer(g->conn),
+		log_node_message(g->node, s->msg.bye.refused ? MESSAGE_NODE_REFUSED : NULL,
+			LOG_WARNING, 0, "%s %s: %s", s->msg.bye.refused ? "refused" : "ended", conn_peer(g->conn),
 			s->msg.bye.reason ?: "no reason given");
 	r = conn_send(g->conn, &s->msg);
 	if (r == -ENOBUFS || r == -ENOMEM || r == -EMSGSIZE) {

@@ -175,8 +175,8 @@ static void tell_flight(struct cluster *c, const struct flight *f)
 static void tell_store(struct cluster *c, int r)
 {
 	if (r < 0 && c->store_error == 0)
-		log_error(r,
-			"the store cannot be written; changes are refused until it works again");
+		log_context_full(&((struct log_context){ .message_id = MESSAGE_STORE_FAILED }), LOG_ERR,
+			r, "the store cannot be written; changes are refused until it works again");
 	else if (r == 0 && c->store_error < 0)
 		log_notice("the store works again");
 	c->store_error = r;

@@ -160,8 +160,8 @@ static void tell_stuck(const struct node *n, struct id128 dataset_id)
 {
 	for (const struct running *r = n->running; r; r = r->next)
 		if (id128_equal(r->step.start.dataset_id, dataset_id))
-			log_dataset(dataset_id, LOG_ERR, 0, "%s does not return: the storage hangs, and "
-							    "other datasets go on",
+			log_dataset_message(dataset_id, MESSAGE_DATASET_STUCK, LOG_ERR, 0,
+				"%s does not return: the storage hangs, and other datasets go on",
 				ds_step_name(r->step.start.step));
 }
 

@@ -98,12 +98,19 @@ int nodeview_show(struct fstree *tree, const struct roster_view *v, uint64_t now
 	});
 }
 
-static int level_of(enum ds_state state)
+/* How loudly a state is said, and what operators find it by. */
+static int level_of(enum ds_state state, const char **ret_message)
 {
+	*ret_message = NULL;
 	switch (state) {
 	case DS_LOST:
+		*ret_message = MESSAGE_DATASET_LOST;
+		return LOG_ERR;
 	case DS_FAULTY:
+		*ret_message = MESSAGE_DATASET_FAULTY;
+		return LOG_ERR;
 	case DS_BLOCKED:
+		*ret_message = MESSAGE_DATASET_BLOCKED;
 		return LOG_ERR;
 	case DS_FAILED:
 		return LOG_WARNING;
@@ -115,6 +122,8 @@ static int level_of(enum ds_state state)
 void nodeview_tell(struct fstree *tree, const struct roster_change *c, const struct roster_view *v)
 {
 	char line[WIRE_WHY_MAX + 64];
+	const char *message;
+	int level;
 	unsigned int failures = v->status.error ? v->status.attempts : 0;
 
 	/* A failure that goes on is told ever more rarely: with the 1st, 2nd, 4th, 8th ... attempt. */
@@ -125,6 +134,7 @@ void nodeview_tell(struct fstree *tree, const struct roster_change *c, const str
 	else
 		snprintf(line, sizeof(line), "%s -> %s: %s", ds_state_name(c->from),
 			ds_state_name(c->to), v->status.why);
-	log_dataset(c->dataset_id, level_of(c->to), 0, "%s", line);
+	level = level_of(c->to, &message);
+	log_dataset_message(c->dataset_id, message, level, 0, "%s", line);
 	(void)fstree_event(tree, c->dataset_id, line);
 }
