@@ -4,7 +4,8 @@
 
     tally.py STAGE COUNTS FILE...
 
-Each FILE is a testlog of meson (*.json) or a report of pytest (*.xml). A line is printed for each
+Each FILE is a testlog of meson (*.json), a report of pytest (*.xml), or what "pytest -v" printed until it
+was ended (*.log). A line is printed for each
 case that failed or was skipped, with its reason; COUNTS gets one line, "passed failed skipped". A program
 that runs several cases (cmocka, unittest, pytest) counts as those, any other as one.
 """
@@ -17,6 +18,7 @@ CMOCKA_END = re.compile(r"^\[  *(OK|FAILED|SKIPPED|ERROR)  *\] (\w+)$", re.M)
 SKIPPED_WHY = re.compile(r"^skipped: (.*)$", re.M)
 PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 PYTEST_SKIP = re.compile(r"^SKIPPED \[(\d+)\] (.*)$", re.M)
+PYTEST_LINE = re.compile(r"^(\S.*?::.*?) (PASSED|FAILED|ERROR|SKIPPED)\b(?: \((.*)\))?.*\[ *\d+%\]$", re.M)
 UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in", re.M)
 UNITTEST_BAD = re.compile(r"(failures|errors|skipped)=(\d+)")
 
@@ -125,6 +127,16 @@ def count_junit(tally, path):
             tally.passed += 1
 
 
+def count_printed(tally, text):
+    for name, word, reason in PYTEST_LINE.findall(text):
+        if word == "PASSED":
+            tally.passed += 1
+        elif word == "SKIPPED":
+            tally.skip(name, reason)
+        else:
+            tally.fail(name)
+
+
 def main():
     stage, counts, *files = sys.argv[1:]
     tally = Tally(stage)
@@ -133,6 +145,9 @@ def main():
             count_junit(tally, path)
             continue
         with open(path, encoding="utf-8", errors="replace") as log:
+            if path.endswith(".log"):
+                count_printed(tally, log.read())
+                continue
             for line in log:
                 count_program(tally, json.loads(line))
     with open(counts, "w", encoding="utf-8") as out:
