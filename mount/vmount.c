@@ -72,6 +72,26 @@ static int look(const struct vmount_request *rq, int fd, struct vwhy *why)
 	return rq->fs == FS_EXT4 && ext4_recorded_errors(excl);
 }
 
+/*
+ * The kernel replays the journal, and keeps it unless all of that reached the disk. e2fsck would drop it
+ * with the write errors of a full or failing backend, and with it what had been fsynced.
+ */
+static int replay(const struct vmount_request *rq, struct vwhy *why)
+{
+	_cleanup_close_ int ctx = fsopen(fs_kind_name(rq->fs), FSOPEN_CLOEXEC);
+
+	if (ctx < 0 || fsconfig(ctx, FSCONFIG_SET_STRING, "source", rq->device, 0) < 0 ||
+		fsconfig(ctx, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
+		return vwhy_set(why, -errno, "this kernel cannot mount %s: %s",
+			fs_kind_name(rq->fs), strerror(errno));
+	/* The superblock is enough; it goes with the descriptor. */
+	if (fsconfig(ctx, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 &&
+		(errno == EIO || errno == ENOSPC))
+		return vwhy_set(why, -errno, "cannot replay the journal on %s: %s", rq->device,
+			strerror(errno));
+	return 0; /* anything else is for e2fsck to judge */
+}
+
 /* Repairs that lose nothing. e2fsck takes the device exclusively by itself. */
 static int preen(const struct vmount_request *rq, struct vwhy *why)
 {
@@ -174,7 +194,9 @@ static int mount_and_mend(const struct vmount_request *rq, const struct vplace *
 	int r;
 
 	if (preen_first) {
-		r = preen(rq, why);
+		r = replay(rq, why);
+		if (r == 0)
+			r = preen(rq, why);
 		if (r < 0)
 			return r;
 	}

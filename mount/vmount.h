@@ -30,9 +30,10 @@ struct vmount_request {
  * @why: one line for people on failure, cut to @size
  *
  * The device is identified and probed before, and the mount compared with what was meant after;
- * a wrong one is taken down at once. An ext4 that recorded errors, or that the kernel will not
- * mount as it is, gets one "e2fsck -p" and one more attempt. xfs and btrfs replay their logs while
- * mounting; what that does not mend is for people, since their repair programs may drop data.
+ * a wrong one is taken down at once. An ext4 that recorded errors (once the kernel has replayed its
+ * journal), or that the kernel will not mount as it is, gets one "e2fsck -p" and one more attempt.
+ * xfs and btrfs replay their logs while mounting; what that does not mend is for people, since
+ * their repair programs may drop data.
  *
  * Returns: 0, also when already mounted there correctly, or
  *  -EUCLEAN   another or no filesystem is on the device, or it is damaged
@@ -42,7 +43,7 @@ struct vmount_request {
  *  -EROFS     the device or the filesystem takes no writes
  *  -ENODEV    there is no such device (any more)
  *  -ESTALE    @device is another disk than the one meant
- *  -EIO       the device cannot be read, or a damaged btrfs, which does not tell one from the other
+ *  -EIO       the device cannot be read or written, or a damaged btrfs: it does not tell which
  *  -ENOENT    e2fsck was needed and is missing, or mount_root has no parent directory
  *  -ETIMEDOUT e2fsck was killed after limit_s
  *  -EINVAL    a bad name, bad options or an incomplete request
