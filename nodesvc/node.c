@@ -16,6 +16,7 @@
 #include "worker.h"
 
 #define ADOPT_RETRY_S 5	    /* the backend could not be listed: nothing is said until it can */
+#define ADOPT_SLOW_S 10	    /* a listing that takes longer is told */
 #define SAVE_SEEN_S 5	    /* control's revision is a guard against old stores, not a ledger */
 #define TREE_RETRY_S 2
 
@@ -35,9 +36,9 @@ struct node {
 	struct event *plan, *timer, *adopt_timer, *save_timer, *tree_timer;
 	struct mountwatch *mountwatch;
 	struct running *running;
-	bool saving, connected;
+	bool saving, adopting, connected;
 	struct timespec connected_at;
-	char last_error[WIRE_WHY_MAX];
+	char last_error[WIRE_WHY_MAX], tree_error[512];
 	void (*on_ready)(void *userdata);
 	void *ready_userdata;
 };
@@ -225,7 +226,7 @@ static void compare_mount(struct id128 id, void *userdata)
 	if (roster_view(m->node->roster, id, &v) < 0 || v.gone)
 		return;
 	if (v.status.mounted != (found != NULL) ||
-		(found && found->read_only && v.status.state != DS_FAULTY))
+		(found && found->read_only != (v.status.state == DS_FAULTY)))
 		roster_touch(m->node->roster, now_ms(), id);
 }
 
@@ -425,6 +426,8 @@ static void adopt_done(void *arg)
 	struct node *n = a->node;
 	size_t found = 0;
 
+	n->adopting = false;
+	event_del(n->adopt_timer);
 	if (a->error < 0) {
 		/* A hello that names nothing gives everything back: so none is said. */
 		(void)log_error(a->error, "cannot list the volumes of backend %s; control is not told "
@@ -456,16 +459,25 @@ static void adopt_done(void *arg)
 static void on_adopt(evutil_socket_t fd, short what, void *userdata)
 {
 	struct node *n = userdata;
-	struct adoption *a = calloc(1, sizeof(*a));
+	struct adoption *a;
 
+	if (n->adopting) {
+		snprintf(n->last_error, sizeof(n->last_error), "listing the volumes of backend %s does not "
+			"return: the storage hangs; control is not told anything until it does",
+			n->c->backend);
+		(void)log_error(0, "%s", n->last_error);
+		show_node(n);
+		return;
+	}
+	a = calloc(1, sizeof(*a));
 	if (a) {
 		a->node = n;
 		a->env = &n->env;
-		if (worker_submit(n->pool, adopt_on_worker, adopt_done, a) == 0)
-			return;
-		free(a);
+		n->adopting = worker_submit(n->pool, adopt_on_worker, adopt_done, a) == 0;
+		if (!n->adopting)
+			free(a);
 	}
-	after_s(n->adopt_timer, ADOPT_RETRY_S);
+	after_s(n->adopt_timer, n->adopting ? ADOPT_SLOW_S : ADOPT_RETRY_S);
 }
 
 /* ---- the tree ---- */
@@ -473,13 +485,19 @@ static void on_adopt(evutil_socket_t fd, short what, void *userdata)
 static void on_tree_timer(evutil_socket_t fd, short what, void *userdata)
 {
 	struct node *n = userdata;
-	char why[512] = "";
-	int r = fstree_mount(n->tree, why, sizeof(why));
+	char why[sizeof(n->tree_error)] = "";
 
-	if (r < 0) {
-		(void)log_warning(r, "the status tree is down: %s; trying again", why);
-		after_s(n->tree_timer, TREE_RETRY_S);
+	if (fstree_mount(n->tree, why, sizeof(why)) == 0) {
+		if (*n->tree_error)
+			log_notice("the status tree is up");
+		n->tree_error[0] = '\0';
+		return;
 	}
+	/* Each reason once, not each attempt. Datasets do not wait for their picture. */
+	if (!STREQ(why, n->tree_error))
+		(void)log_warning(0, "the status tree is down: %s; trying again", why);
+	snprintf(n->tree_error, sizeof(n->tree_error), "%s", why);
+	after_s(n->tree_timer, TREE_RETRY_S);
 }
 
 static void on_tree_gone(void *userdata)
@@ -625,6 +643,7 @@ void node_start(struct node *n, void (*on_ready)(void *userdata), void *userdata
 {
 	n->on_ready = on_ready;
 	n->ready_userdata = userdata;
+	on_tree_timer(-1, 0, n);
 	after_s(n->adopt_timer, 0);
 }
 
