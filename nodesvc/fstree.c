@@ -408,9 +408,6 @@ int fstree_new(struct event_base *base, const struct fstree_config *c, struct fs
 	r = fs_places_init(t, c, why, size);
 	if (r < 0)
 		return r;
-	r = fstree_mount(t, why, size);
-	if (r < 0)
-		return r;
 
 	*ret = TAKE_PTR(t);
 	return 0;

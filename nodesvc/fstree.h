@@ -36,9 +36,21 @@ struct fstree_config {
 };
 
 /**
- * fstree_new() - make an empty tree and mount it
+ * fstree_new() - make an empty tree; fstree_mount() shows it
  * @c: strings are copied
  * @why: on failure one line for people, cut to @size
+ *
+ * Returns: 0, -ENOMEM, or negative errno of mkdir(2) and chown(2) of the directories above.
+ */
+int fstree_new(struct event_base *base, const struct fstree_config *c, struct fstree **ret,
+	char *why, size_t size);
+
+/**
+ * fstree_mount() - see that the tree is at both places
+ * @why: as of fstree_new()
+ *
+ * Mounts it, with all it holds, unless it is served and stands at both. Also for on_gone(), and for
+ * changes of the mount table.
  *
  * A tree of the same node that stands at either place is taken for the remains of a killed daemon:
  * its connection is aborted, and it is detached, without ever being looked into, since a killed
@@ -46,18 +58,9 @@ struct fstree_config {
  * daemon of this node. The tree of another node (it comes through a shared mount root) is left
  * alone and covered; anything else that is mounted there is refused.
  *
- * Returns: 0, -EBUSY (something else is mounted there), -ENOENT or -ENODEV (no /dev/fuse),
- * -ENOTDIR, or negative errno of mkdir(2), chown(2) and mount(2).
- */
-int fstree_new(struct event_base *base, const struct fstree_config *c, struct fstree **ret,
-	char *why, size_t size);
-
-/**
- * fstree_mount() - see that the tree is at both places
- *
- * Mounts it anew, with all it holds, unless it is served and stands at both. For on_gone(), and for
- * changes of the mount table. Errors as fstree_new(); the tree is then unmounted and may be tried
- * again.
+ * Returns: 0, or, with the tree unmounted, so that it may be tried again, -EBUSY (something else is
+ * mounted there), -ENOENT or -ENODEV (no /dev/fuse), -ENOTDIR, or negative errno of mkdir(2) and
+ * mount(2).
  */
 int fstree_mount(struct fstree *t, char *why, size_t size);
 

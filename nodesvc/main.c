@@ -154,7 +154,7 @@ static void on_watchdog(evutil_socket_t fd, short what, void *userdata)
 
 static void on_ready(void *userdata)
 {
-	(void)sd_notify(0, "READY=1\nSTATUS=the tree is up and what was here is adopted");
+	(void)sd_notify(0, "READY=1\nSTATUS=what was here is adopted");
 	log_info("ready");
 }
 

@@ -447,6 +447,7 @@ static void adopt_done(void *arg)
 		}
 		log_info("%zu volume%s claimed here found on backend %s", found, found == 1 ? "" : "s",
 			n->c->backend);
+		n->last_error[0] = '\0';
 		show_node(n);
 		plan_soon(n);
 		uplink_start(n->uplink);

@@ -182,6 +182,8 @@ static int serve(const struct treehost *h, int fd)
 
 	event_add(event, NULL);
 	r = fstree_new(s.base, &c, &s.tree, why, sizeof(why));
+	if (r == 0)
+		r = fstree_mount(s.tree, why, sizeof(why));
 	if (r < 0)
 		fprintf(stderr, "treehost: %s\n", why);
 	send(fd, &r, sizeof(r), MSG_NOSIGNAL);
