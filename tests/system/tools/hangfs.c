@@ -97,6 +97,8 @@ static void *op_init(struct fuse_conn_info *conn, struct fuse_config *c)
 	c->hard_remove = 1;
 	c->nullpath_ok = 0;
 	c->entry_timeout = c->attr_timeout = 0; /* each question reaches us */
+	/* Else a dozen writes that wait would keep all others from coming. */
+	conn->max_background = conn->congestion_threshold = THREADS_MAX;
 	return NULL;
 }
 

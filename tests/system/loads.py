@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes life hard for a cluster: storage that hangs on demand, and writers that never pause."""
+import hashlib
+import os
+import subprocess
+import threading
+
+from cluster import LIMIT_S, build, wait_until
+
+
+class HangingDisk:
+    """Volumes whose requests wait in the kernel, beyond all signals, from hang() to go()."""
+
+    def __init__(self, images, store):
+        self.images = images
+        store.mkdir()
+        self.process = subprocess.Popen(
+            [str(build() / "tests/system/tools/hangfs"), str(store), str(images)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+        wait_until(f"{images} is mounted", images.is_mount)
+
+    def tell(self, *words):
+        """Returns how many requests wait."""
+        self.process.stdin.write(" ".join(words) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def hang(self, *volumes):
+        """Whatever would change these volumes waits; reading goes on."""
+        self.tell("hang changes", *volumes)
+
+    def hang_all(self, *volumes):
+        self.tell("hang all", *volumes)
+
+    def go(self):
+        if self.process.poll() is None:
+            self.tell("go")
+
+    def waiting(self):
+        return self.tell("waiting")
+
+    def end(self):
+        """What still waits gets errors, what has it mounted as well."""
+        subprocess.run(["umount", "--lazy", str(self.images)], check=False)
+        self.process.stdin.close()
+        self.process.wait(LIMIT_S)
+        self.process.stdout.close()
+
+
+class Writer:
+    """Appends to a file and syncs it, all the time; nothing may disturb it."""
+
+    def __init__(self, path):
+        self.path, self.error, self.lines = path, None, 0
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        try:
+            with open(self.path, "wb", buffering=0) as f:
+                while not self.ended.is_set():
+                    f.write(b"%d\n" % self.lines)
+                    os.fsync(f.fileno())
+                    self.lines += 1
+        except OSError as e:
+            self.error = e
+
+    def end(self):
+        """The checksum of the file, which has every line."""
+        self.ended.set()
+        self.thread.join(LIMIT_S)
+        assert not self.error, f"a write failed: {self.error}"
+        assert self.lines
+        data = self.path.read_bytes()
+        assert data == b"".join(b"%d\n" % n for n in range(self.lines)), "writes were lost"
+        return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage that never answers: only its own datasets stand still, and a killed daemon comes back."""
+import os
+import re
+import signal
+
+import pytest
+
+import kernel
+from cluster import LIMIT_S, Payload, wait_until
+from loads import HangingDisk, Writer
+
+STEP_LIMIT_S = 3
+HUNG_AT_ONCE = 20  # more than the workers that a node has at work at once
+OTHERS = 100
+HEARTBEAT_S = 10
+
+
+@pytest.fixture
+def disks():
+    """Ends after the cluster, which it is mounted below."""
+    made = []
+    yield made
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def disk(disks, make_cluster):
+    """A running cluster whose images are on a disk that can hang; .cluster is it."""
+    cluster = make_cluster()
+    disks.append(HangingDisk(cluster.images, cluster.base / "store"))
+    disks[0].cluster = cluster
+    for node in cluster:
+        node.options = ["--step-limit", str(STEP_LIMIT_S)]
+    cluster.start()
+    yield disks[0]
+    disks[0].go()
+
+
+def volume_of(cluster, dataset):
+    return cluster.show(dataset)["volume_id"]
+
+
+def hang(disk, *datasets):
+    volumes = [volume_of(disk.cluster, d) for d in datasets]
+    disk.hang(*volumes)
+    return volumes
+
+
+def wait_hung(cluster, node, dataset, step):
+    """Until the tree and the API say that the storage hangs."""
+    words = re.compile(f"{step} has not returned for [0-9]+ s: the storage hangs")
+    wait_until(f"the tree says that {step} hangs", lambda: node.read(dataset, "state") == "failed\n"
+               and words.search(node.read(dataset, "why") or ""))
+    cluster.wait(dataset, f"hung in {step}",
+                 lambda d: d["state"] == "failed" and words.search(d["why"]))
+    assert f"{dataset}: {step} does not return: the storage hangs" in node.log
+
+
+def stuck_threads(process):
+    """Threads of a process that sleep beyond all signals: [tid]."""
+    found = []
+    for tid in os.listdir(f"/proc/{process.pid}/task"):
+        try:
+            text = kernel.read(f"/proc/{process.pid}/task/{tid}/stat")
+        except OSError:
+            continue
+        if text.rpartition(")")[2].split()[0] == "D":
+            found.append(tid)
+    return found
+
+
+class Others:
+    """Datasets with data that are moved while storage hangs."""
+
+    def __init__(self, cluster, count):
+        self.cluster, self.here, self.there = cluster, *cluster
+        self.payloads = {cluster.create(self.here): Payload(n, files=3) for n in range(count)}
+        for dataset, payload in self.payloads.items():
+            cluster.wait_mounted(dataset, self.here)
+            payload.write(self.here.data(dataset))
+
+    def move(self, to, limit):
+        for dataset in self.payloads:
+            self.cluster.move(dataset, to)
+        for dataset, payload in self.payloads.items():
+            self.cluster.wait_mounted(dataset, to, limit)
+            payload.check(to.data(dataset))
+
+
+@pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
+def test_a_hung_unmount_stops_only_its_own_dataset(disk, fs):
+    cluster = disk.cluster
+    here, there = cluster
+    payload = Payload(fs)
+    hung, other = cluster.make(here, fs), cluster.make(here)
+    payload.write(here.data(hung))
+    hang(disk, hung)
+    cluster.move(hung, there)
+    wait_hung(cluster, here, hung, "unmount")
+    assert there.read(hung, "state") == "waiting\n"
+    cluster.move(other, there)
+    cluster.wait_mounted(other, there)
+    made = cluster.make(here)
+    cluster.delete(made)
+    cluster.wait_destroyed(made)
+    disk.go()
+    cluster.wait_mounted(hung, there)
+    payload.check(there.data(hung))
+
+
+@pytest.mark.parametrize("step, wish", [("create", None), ("attach", None), ("detach", "move"),
+                                        ("destroy", "delete")])
+def test_each_hung_step_is_told(disk, step, wish):
+    """The volume is found by its id, which control chose before the node made it."""
+    cluster = disk.cluster
+    here, there = cluster
+    if wish:
+        dataset = cluster.make(here)
+        disk.hang({"detach": f"{volume_of(cluster, dataset)}/claim",
+                   "destroy": f".gone-{volume_of(cluster, dataset)}"}[step])
+        cluster.move(dataset, there) if wish == "move" else cluster.delete(dataset)
+    else:
+        here.stop()
+        dataset = cluster.create(here)
+        volume = volume_of(cluster, dataset)
+        disk.hang({"create": f".new-{volume}", "attach": f"/{volume}/claim"}[step])
+        here.start()
+    wait_hung(cluster, here, dataset, step)
+    disk.go()
+    if wish == "delete":
+        cluster.wait_destroyed(dataset)
+    else:
+        cluster.wait_mounted(dataset, there if wish else here)
+
+
+def test_many_hung_at_once_hold_nobody_up(disk):
+    cluster = disk.cluster
+    here, there = cluster
+    others = Others(cluster, OTHERS)
+    hung = [cluster.create(here) for _ in range(HUNG_AT_ONCE)]
+    for dataset in hung:
+        cluster.wait_mounted(dataset, here)
+        Payload(dataset, files=2).write(here.data(dataset))
+    quiet = len(here.log)
+    hang(disk, *hung)
+    for dataset in hung:
+        cluster.move(dataset, there)
+    wait_until("all hang in the kernel", lambda: len(stuck_threads(here.process)) >= HUNG_AT_ONCE)
+    others.move(there, limit=30)
+    others.move(here, limit=30)
+    for dataset in hung:
+        wait_hung(cluster, here, dataset, "unmount")
+    # Nothing is left to report, so what control hears next is a heartbeat.
+    wait_until("the node is silent", lambda: silent_s(cluster, here) >= HEARTBEAT_S // 3)
+    wait_until("control heard a heartbeat", lambda: silent_s(cluster, here) <= 1)
+    assert "no session with control" not in here.log[quiet:]
+    assert here.node_status()["connected"]
+    disk.go()
+    for dataset in hung:
+        cluster.wait_mounted(dataset, there)
+
+
+def silent_s(cluster, node):
+    return next(n["silent_s"] for n in cluster.call("GET", "/v2/nodes") if n["uuid"] == node.uuid)
+
+
+def test_a_hung_worker_has_none_of_the_daemons_descriptors(disk):
+    cluster = disk.cluster
+    here, there = cluster
+    dataset = cluster.make(here)
+    hang(disk, dataset)
+    cluster.move(dataset, there)
+    wait_until("its worker hangs in the kernel", lambda: stuck_threads(here.process))
+    for tid in stuck_threads(here.process):
+        kept = {fd: os.readlink(f"/proc/{here.process.pid}/task/{tid}/fd/{fd}")
+                for fd in os.listdir(f"/proc/{here.process.pid}/task/{tid}/fd")}
+        for fd, link in kept.items():
+            assert int(fd) <= 2 or link.startswith(("anon_inode:[eventfd]", str(cluster.images),
+                                                    "/dev/loop")), kept
+        assert not [link for link in kept.values() if link.startswith("socket:")
+                    or link == "/dev/fuse" or link.startswith(str(here.state))]
+    disk.go()
+    cluster.wait_mounted(dataset, there)
+
+
+def kill_hung(node):
+    """SIGKILL of a daemon that cannot end: it stays a zombie with threads. Returns it."""
+    old = node.process
+    old.send_signal(signal.SIGKILL)
+    return old
+
+
+@pytest.mark.parametrize("reader", [False, True], ids=["", "while a reader holds the tree"])
+def test_a_daemon_killed_beside_a_hung_worker_comes_back(disk, reader):
+    cluster = disk.cluster
+    here, there = cluster
+    payload = Payload("used")
+    hung, used = cluster.make(here), cluster.make(here)
+    payload.write(here.data(used))
+    Payload("hung").write(here.data(hung))
+    hang(disk, hung)
+    cluster.move(hung, there)
+    wait_hung(cluster, here, hung, "unmount")
+    held = open(here.tree(used, "state"), "rb", buffering=0) if reader else None
+    writer = Writer(here.data(used) / "log")
+    old = kill_hung(here)
+    here.start()  # its lock, its tree and its claims are free again
+    cluster.wait_live(here)
+    assert old.poll() is None, "the old process was meant to hang on"
+    here.wait_state(used, "mounted")
+    assert here.node_status()["connected"]
+    made = cluster.make(here)
+    cluster.move(made, there)
+    cluster.wait_mounted(made, there)
+    assert cluster.show(hung)["owner"] == here.uuid and not there.has(hung)
+    if reader:
+        with pytest.raises(OSError):
+            os.pread(held.fileno(), 64, 0)  # of the dead tree; the new one has its own
+        held.close()
+    disk.go()
+    old.wait(LIMIT_S)
+    cluster.wait_mounted(hung, there)
+    payload.sums["log"] = writer.end()
+    payload.check(here.data(used))
+
+
+def test_a_start_with_storage_that_cannot_be_read_tells_so(disk):
+    """What is claimed here is not known, so nothing may be said to control; the tree says why."""
+    cluster = disk.cluster
+    here, there = cluster
+    payload = Payload("kept")
+    dataset = cluster.make(here)
+    payload.write(here.data(dataset))
+    here.stop()
+    disk.hang_all(volume_of(cluster, dataset))
+    here.start(wait=False)
+    wait_until("the tree tells it", lambda: "the storage hangs" in (told(here) or ""))
+    assert not any(n["live"] for n in cluster.call("GET", "/v2/nodes") if n["uuid"] == here.uuid)
+    assert "is not connected; it is safe to wait" in cluster.show(dataset)["why"]
+    disk.go()
+    cluster.wait_live(here)
+    here.wait_state(dataset, "mounted")
+    assert not told(here)
+    payload.check(here.data(dataset))
+
+
+def told(node):
+    try:
+        return node.node_status()["last_error"]
+    except OSError:
+        return None
