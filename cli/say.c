@@ -5,27 +5,14 @@
 #include "jsonin.h"
 #include "say.h"
 
-/* As utf8_length() of jsonin.h, but 0 also for U+0080 to U+009F, which some terminals obey. */
-static size_t printable_length(const char *p, const char *end)
-{
-	bool c1 = (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] < 0xa0;
-
-	return c1 ? 0 : utf8_length(p, end);
-}
-
-static bool is_control(unsigned char c)
-{
-	return c < 0x20 || c == 0x7f;
-}
-
 void say_text(FILE *out, const char *text)
 {
 	const char *end = text ? text + strlen(text) : NULL;
 
 	while (text != end) {
-		size_t n = printable_length(text, end);
+		size_t n = utf8_printable(text, end);
 
-		if (n == 0 || is_control((unsigned char)*text)) {
+		if (n == 0) {
 			fputc('?', out);
 			text++;
 			continue;
@@ -40,9 +27,9 @@ bool say_is_clean(const char *text)
 	const char *end = text + strlen(text);
 
 	while (text != end) {
-		size_t n = printable_length(text, end);
+		size_t n = utf8_printable(text, end);
 
-		if (n == 0 || is_control((unsigned char)*text))
+		if (n == 0)
 			return false;
 		text += n;
 	}

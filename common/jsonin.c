@@ -39,6 +39,16 @@ unsigned int utf8_length(const char *p, const char *end)
 	return 0;
 }
 
+unsigned int utf8_printable(const char *p, const char *end)
+{
+	const unsigned char *s = (const unsigned char *)p;
+	unsigned int n = utf8_length(p, end);
+
+	if (n == 1 && (s[0] < 0x20 || s[0] == 0x7f))
+		return 0;
+	return n == 2 && s[0] == 0xc2 && s[1] < 0xa0 ? 0 : n;
+}
+
 size_t utf8_fit(const char *text, size_t max)
 {
 	size_t n = strnlen(text, max + 1);

@@ -37,6 +37,10 @@ int jsonin_parse(const char *text, size_t size, struct json_object **ret,
 /* Bytes of the UTF-8 character at @p, 1 to 4; 0 when there is no valid one before @end. */
 unsigned int utf8_length(const char *p, const char *end);
 
+/* The same, but 0 also for control characters: those of ASCII, and U+0080 to U+009F, which some
+ * terminals obey as well. */
+unsigned int utf8_printable(const char *p, const char *end);
+
 /* Bytes of the longest beginning of @text that is whole characters and no longer than @max. */
 size_t utf8_fit(const char *text, size_t max);
 

@@ -6,6 +6,7 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
+#include "jsonin.h"
 #include "log.h"
 
 enum log_target { TARGET_TERMINAL, TARGET_PREFIXED, TARGET_JOURNAL };
@@ -61,12 +62,19 @@ int log_level_parse(const char *text, int *ret)
 	return -EINVAL;
 }
 
-/* A line stays a line: what a peer or a file brought in cannot forge another one. */
+/* A line stays a line: what a peer or a file brought in can neither forge another one, nor command
+ * the terminal that shows it. */
 static void one_line(char *text)
 {
-	for (unsigned char *p = (unsigned char *)text; *p; p++)
-		if (*p < 0x20 || *p == 0x7f)
-			*p = ' ';
+	const char *end = text + strlen(text);
+
+	while (text < end) {
+		unsigned int n = utf8_printable(text, end);
+
+		if (n == 0)
+			*text = ' ';
+		text += MAX(n, 1u);
+	}
 }
 
 static void add_field(struct iovec *iov, int *n, char *buf, size_t size, const char *key,

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "jsonin.h"
 #include "vholders.h"
 #include "vnamespaces.h"
 #include "vtasks.h"
@@ -41,6 +42,20 @@ struct line {
 	unsigned int more; /* parts that are only counted */
 };
 
+/* File names may hold anything. A line is a line, and nothing in it commands a terminal. */
+static void make_printable(char *text)
+{
+	const char *end = text + strlen(text);
+
+	while (text < end) {
+		unsigned int n = utf8_printable(text, end);
+
+		if (n == 0)
+			*text = '?';
+		text += MAX(n, 1u);
+	}
+}
+
 _printf_(2, 3) static void line_add(struct line *l, const char *fmt, ...)
 {
 	const char *separator = l->used > 0 ? "; " : "";
@@ -51,9 +66,7 @@ _printf_(2, 3) static void line_add(struct line *l, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(part, sizeof(part), fmt, ap);
 	va_end(ap);
-	for (char *c = part; *c; c++) /* file names may hold anything; a line is a line */
-		if (iscntrl((unsigned char)*c))
-			*c = '?';
+	make_printable(part);
 
 	n = strlen(part) + strlen(separator);
 	if (l->used + n >= sizeof(l->text)) {

@@ -41,7 +41,6 @@ static size_t cut_before(const char *escaped, size_t room)
 /* Bytes of the character at @p that may stay as they are, or 0. */
 static unsigned int plain_length(const char *name, const char *p, const char *end)
 {
-	unsigned int n = utf8_length(p, end);
 	struct id128 id;
 
 	switch (*p) {
@@ -54,11 +53,7 @@ static unsigned int plain_length(const char *name, const char *p, const char *en
 	case '@':
 		return id128_parse(p + 1, &id) == 0 ? 0 : 1;
 	}
-	if (n == 1 && iscntrl((uint8_t)*p))
-		return 0;
-	if (n == 2 && (uint8_t)p[0] == 0xc2 && (uint8_t)p[1] < 0xa0)
-		return 0;
-	return n;
+	return utf8_printable(p, end);
 }
 
 void fs_name_escape(const char *name, char ret[FSTREE_NAME_MAX + 1])

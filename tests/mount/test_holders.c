@@ -399,12 +399,16 @@ static void a_file_name_cannot_forge_a_line(void **state)
 	disk_new(&d, DISK_SIZE);
 	format(&d, FS_EXT4, uuid);
 	must_mount(&d, FS_EXT4, uuid);
-	fd = open(place("a\npid 1 (init): cwd \033[31m"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = open(place("a\npid 1 (init): cwd \033[31m \302\233" "31m \377 \303\274"),
+		O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	assert_int_equal(vholders_find(d.devno, place(""), &text, &n), 0);
 	assert_int_equal(n, 1);
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 	assert_null(strchr(text, '\033'));
+	assert_null(strstr(text, "\302\233")); /* the same command to a terminal, as U+009B */
+	assert_null(strchr(text, '\377'));
+	assert_non_null(strstr(text, "\303\274")); /* a letter stays one */
 	free(text);
 	close(fd);
 	must_unmount(&d);
