@@ -3,9 +3,10 @@
  * loopback.h - the embedded default backend: image files in a directory, real loop devices.
  *
  * Options of agent.yml's dataset: section:
- *	root_path	absolute directory of the volumes, /var/lib/flocker/loopback by default; made
- *			with mode 0700 when missing. Nodes that share it can move datasets between
- *			them; it may be on a network filesystem that knows flock().
+ *	root_path	absolute directory of the volumes, /var/lib/flocker-volumes by default; made
+ *			with mode 0700 when missing, refused when others may write to it. Nodes
+ *			that share it can move datasets between them; it may be on a network
+ *			filesystem that knows flock().
  *	allocation_unit	in bytes, a multiple of 512; sizes are rounded up to it. 1024 by default, the
  *			unit of REST v1, so that nothing is rounded.
  *

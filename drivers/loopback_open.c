@@ -10,7 +10,9 @@
 #include "loopback_private.h"
 #include "loopback_volume.h"
 
-#define ROOT_DEFAULT "/var/lib/flocker/loopback"
+/* Not below /var/lib/flocker, which belongs to flocker-control: the service manager gives all that it
+ * finds there to that unprivileged, network-facing service. */
+#define ROOT_DEFAULT "/var/lib/flocker-volumes"
 #define UNIT_DEFAULT UINT64_C(1024)
 #define SECTOR UINT64_C(512)
 
@@ -116,6 +118,24 @@ static int directories_make(const char *root, const char *volumes)
 	return directory_make(path, 0700);
 }
 
+/* Who can exchange an image can give a dataset another's data. */
+static int check_private(const char *path, char **ret_error)
+{
+	struct stat st;
+	int r;
+
+	if (stat(path, &st) < 0) {
+		r = -errno;
+		return refuse(ret_error, r, "cannot look at '%s': %s", path, strerror(-r));
+	}
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return refuse(ret_error, -EPERM,
+			"others than its owner may write to '%s', the directory of the volumes "
+			"(mode %04o): chmod go-w it, or choose another root_path",
+			path, (unsigned)st.st_mode & 07777);
+	return 0;
+}
+
 static int root_prepare(struct loopback *lo, const char *root, char **ret_error)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -128,6 +148,11 @@ static int root_prepare(struct loopback *lo, const char *root, char **ret_error)
 	r = directories_make(root, lo->volumes);
 	if (r < 0)
 		return refuse(ret_error, r, "cannot make the directory '%s': %s", root, strerror(-r));
+	r = check_private(root, ret_error);
+	if (r == 0)
+		r = check_private(lo->volumes, ret_error);
+	if (r < 0)
+		return r;
 	r = loopback_volumes_open(lo->volumes);
 	if (r < 0)
 		return refuse(ret_error, r, "cannot open '%s': %s", lo->volumes, strerror(-r));

@@ -549,7 +549,7 @@ static void a_backend_in_memory_works(void **state)
 
 	snprintf(mnt, sizeof(mnt), "%s/tmpfs", w->where);
 	assert_ok(mkdir(mnt, 0700));
-	assert_ok(mount("tmpfs", mnt, "tmpfs", 0, "size=32m"));
+	assert_ok(mount("tmpfs", mnt, "tmpfs", 0, "size=32m,mode=700"));
 	assert_ok(ops->open(&w->node_a, &opt, 1, &d, &error));
 	assert_ok(ops->create(d, id, new_id(), SIZE, 1));
 	assert_ok(ops->attach(d, id, 1, SIZE));

@@ -228,7 +228,7 @@ static void a_full_disk_is_enospc_and_leaves_nothing(void **state)
 
 	snprintf(mnt, sizeof(mnt), "%s/small", w->where);
 	assert_ok(mkdir(mnt, 0700));
-	assert_ok(mount("tmpfs", mnt, "tmpfs", 0, "size=64k"));
+	assert_ok(mount("tmpfs", mnt, "tmpfs", 0, "size=64k,mode=700"));
 	assert_ok(ops->open(&w->node_a, &opt, 1, &d, &error));
 	run("dd if=/dev/zero of=%s/fill bs=4k 2>/dev/null; test -s %s/fill", mnt, mnt);
 	assert_int_equal(ops->create(d, id, dataset, SIZE, 1), -ENOSPC);
@@ -341,6 +341,23 @@ static void the_root_is_made_private_with_its_parents(void **state)
 	assert_null(ops->close(NULL));
 }
 
+static void a_root_that_others_may_write_to_is_refused(void **state)
+{
+	struct world *w = *state;
+	char root[100], volumes[120];
+	const struct driver_option opt = { "root_path", root, 1 };
+
+	snprintf(root, sizeof(root), "%s/shared", w->where);
+	snprintf(volumes, sizeof(volumes), "%s/volumes", root);
+	assert_ok(mkdir(root, 0700));
+	assert_ok(mkdir(volumes, 0700));
+	assert_ok(chmod(root, 01777));
+	expect_refusal(w, &opt, 1, "/shared', the directory of the volumes (mode 1777)");
+	assert_ok(chmod(root, 0755));
+	assert_ok(chmod(volumes, 0770));
+	expect_refusal(w, &opt, 1, "/shared/volumes', the directory of the volumes (mode 0770)");
+}
+
 static void a_changed_allocation_unit_does_not_disown_volumes(void **state)
 {
 	struct world *w = *state;
@@ -385,6 +402,7 @@ int main(void)
 		T(a_backend_that_is_gone_is_not_an_empty_one),
 		T(bad_options_are_named_with_their_line),
 		T(the_root_is_made_private_with_its_parents),
+		T(a_root_that_others_may_write_to_is_refused),
 		T(a_changed_allocation_unit_does_not_disown_volumes),
 		T(drivers_are_found_by_name),
 	};
