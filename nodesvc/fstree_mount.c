@@ -6,6 +6,7 @@
  * question to whoever serves it, and the one we want to clear away may be a killed daemon that a
  * thread in a hung disk keeps from ending: it would never answer.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
@@ -43,14 +44,57 @@ static gid_t group_id(const char *name, bool *ret_found)
 	return *ret_found ? g.gr_gid : 0;
 }
 
-/* The directory above the bound tree decides who sees it. */
-static int guard_parent(const char *dir, const char *group, char *why, size_t size)
+/* Is there anything in directory @fd beside @name? Unreadable counts as yes. */
+static bool holds_more(int fd, const char *name)
 {
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *de;
+	bool more = !dir;
+
+	while (dir && !more && (de = readdir(dir)))
+		more = !STREQ(de->d_name, ".") && !STREQ(de->d_name, "..") &&
+			!STREQ(de->d_name, name);
+	if (dir)
+		closedir(dir);
+	else
+		close_keep_errno(copy);
+	return more;
+}
+
+/*
+ * The directory above the bound tree decides who sees it, so it is ours: @fd becomes 0750 root:group.
+ * One that others use, too, like /run, would be closed to them: never that.
+ */
+static int guard_parent(int fd, const char *dir, const char *name, const char *group, char *why,
+	size_t size)
+{
+	struct stat st;
 	bool found;
 	gid_t gid = group_id(group, &found);
 
-	if (chown(dir, 0, gid) < 0 || chmod(dir, found ? 0750 : 0700) < 0)
+	if (fstat(fd, &st) < 0)
+		return fail(-errno, why, size, "cannot look at %s", dir);
+	if ((st.st_mode & (S_ISVTX | S_IRWXO)) && holds_more(fd, name))
+		return fail(-ENOTEMPTY, why, size,
+			"%s is to be closed to all but group %s, and holds more than the status "
+			"tree; give that a directory of its own", dir, group);
+	if (fchown(fd, 0, gid) < 0 || fchmod(fd, found ? 0750 : 0700) < 0)
 		return fail(-errno, why, size, "cannot give %s to group %s", dir, group);
+	return 0;
+}
+
+/* Who can write to the mount root can lead a mount elsewhere. */
+static int check_private(int fd, const char *dir, char *why, size_t size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return fail(-errno, why, size, "cannot look at %s", dir);
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return fail(-EPERM, why, size,
+			"others than its owner may write to %s (mode %04o); chmod go-w it, or choose "
+			"another directory", dir, (unsigned int)st.st_mode & 07777);
 	return 0;
 }
 
@@ -61,23 +105,28 @@ static int guard_parent(const char *dir, const char *group, char *why, size_t si
 static int place_new(const char *path, const char *group, char **ret, char *why, size_t size)
 {
 	_cleanup_free_ char *copy = strdup(path), *again = strdup(path), *real = NULL;
-	char *dir, *place;
+	_cleanup_close_ int fd = -EBADF;
+	char *dir, *name, *place;
 	int r;
 
 	if (!copy || !again)
 		return -ENOMEM;
 	dir = dirname(copy);
+	name = basename(again);
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return fail(-errno, why, size, "cannot make %s", dir);
-	if (group) {
-		r = guard_parent(dir, group, why, size);
-		if (r < 0)
-			return r;
-	}
+	/* What gets another owner is no link that somebody planted. */
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (group ? O_NOFOLLOW : 0));
+	if (fd < 0)
+		return fail(-errno, why, size, "cannot open the directory %s", dir);
+	r = group ? guard_parent(fd, dir, name, group, why, size)
+		  : check_private(fd, dir, why, size);
+	if (r < 0)
+		return r;
 	real = realpath(dir, NULL);
 	if (!real)
 		return fail(-errno, why, size, "cannot find %s", dir);
-	if (asprintf(&place, "%s/%s", STREQ(real, "/") ? "" : real, basename(again)) < 0)
+	if (asprintf(&place, "%s/%s", STREQ(real, "/") ? "" : real, name) < 0)
 		return -ENOMEM;
 	*ret = place;
 	return 0;

@@ -476,6 +476,38 @@ static void the_bound_copy_is_for_the_group(void **state)
 	assert_int_equal(st.st_mode & 07777, 0700);
 }
 
+static void directories_of_others_are_not_taken_over(void **state)
+{
+	struct treehost *h = *state;
+	struct stat st;
+	int fd;
+
+	assert_int_equal(treehost_quit(h), 0);
+	h->pid = 0;
+	/* As if run-directory were /run. */
+	assert_return_code(chmod("/run/flocker-test/run", 0755), errno);
+	fd = open("/run/flocker-test/run/stranger", O_CREAT | O_CLOEXEC | O_WRONLY, 0600);
+	assert_return_code(fd, errno);
+	close(fd);
+	assert_int_equal(treehost_start(h), -ENOTEMPTY);
+	assert_return_code(stat("/run/flocker-test/run", &st), errno);
+	assert_int_equal(st.st_mode & 07777, 0755);
+	assert_return_code(unlink("/run/flocker-test/run/stranger"), errno);
+	/* A link in its place. */
+	assert_return_code(rename("/run/flocker-test/run", "/run/flocker-test/far"), errno);
+	assert_return_code(symlink("far", "/run/flocker-test/run"), errno);
+	assert_int_equal(treehost_start(h), -ENOTDIR);
+	assert_return_code(stat("/run/flocker-test/far", &st), errno);
+	assert_int_equal(st.st_mode & 07777, 0755);
+	assert_return_code(unlink("/run/flocker-test/run"), errno);
+	assert_return_code(rename("/run/flocker-test/far", "/run/flocker-test/run"), errno);
+	/* A mount root in which others can plant links. */
+	assert_return_code(chmod("/run/flocker-test/root", 01777), errno);
+	assert_int_equal(treehost_start(h), -EPERM);
+	assert_return_code(chmod("/run/flocker-test/root", 0700), errno);
+	assert_int_equal(treehost_start(h), 0);
+}
+
 static void what_others_mounted_there_is_left_alone(void **state)
 {
 	struct treehost *h = *state;
@@ -558,6 +590,7 @@ int main(void)
 		BOUND_TEST(it_replaces_one_that_never_answers),
 		BOUND_TEST(it_comes_back_when_it_is_unmounted),
 		BOUND_TEST(the_bound_copy_is_for_the_group),
+		BOUND_TEST(directories_of_others_are_not_taken_over),
 		BOUND_TEST(what_others_mounted_there_is_left_alone),
 		BOUND_TEST(another_nodes_tree_is_covered_and_lives_on),
 		TREE_TEST(a_symbolic_link_is_no_place),
