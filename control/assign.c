@@ -85,6 +85,15 @@ static enum wish_kind owner_wish(const struct ads *ds)
 
 /* ---- facts into records ---- */
 
+/* The record is of this incarnation now. What a restored one knows as a format that was started may
+ * long be published, and nothing published is ever discarded: it is mounted, or a person is asked. */
+static void confirm(const struct assign *a, struct ds_record *r)
+{
+	if (r->incarnation != a->incarnation && r->format_state == FORMAT_STARTED)
+		r->format_state = FORMAT_DONE;
+	r->incarnation = a->incarnation;
+}
+
 static void apply_fact(struct decision *d, const struct ads *ds, struct ds_record *next)
 {
 	const struct fact *f = &ds->fact;
@@ -97,7 +106,7 @@ static void apply_fact(struct decision *d, const struct ads *ds, struct ds_recor
 		return;
 	}
 	/* Its owner has it. That an owner of an old record has it not says nothing of others. */
-	next->incarnation = d->a->incarnation;
+	confirm(d->a, next);
 	if (f->kind == FACT_DESTROYED && next->grant == GRANT_DESTROY) {
 		next->owner = ID128_NIL;
 		next->volume_id = ID128_NIL;
@@ -169,7 +178,7 @@ static void grant(const struct decision *d, const struct ads *ds, struct ds_reco
 	next->grant = next->deleted ? GRANT_DESTROY : GRANT_HOLD;
 	if (next->format_state == FORMAT_NEVER && !names_filesystem(next))
 		next->filesystem = n->filesystem;
-	next->incarnation = d->a->incarnation;
+	confirm(d->a, next);
 }
 
 /* ---- telling ---- */
@@ -353,47 +362,54 @@ static void note_fact(struct ads *ds, enum fact_kind kind, const struct wire_sta
 	ds->fact = f;
 }
 
-/* A claim that control's record is older than: a restored store meets the truth. */
-static bool adopts(const struct assign *a, const struct ads *ds, const struct wire_status *s)
+/* A claim that control's record is older than: a restored store meets the truth. Its node may be one
+ * that the store does not know, so this may come when the volume was granted anew; the backend then
+ * lets only one of the two have it. */
+static bool adopts(const struct ads *ds, const struct wire_status *s)
 {
-	return ds->now.incarnation != a->incarnation && s->epoch > ds->now.epoch &&
-	       id128_equal(s->volume_id, ds->now.volume_id);
+	return s->epoch > ds->now.epoch && id128_equal(s->volume_id, ds->now.volume_id);
 }
 
 static void adopt(struct decision *d, struct ads *ds, const struct node *n,
 	const struct wire_status *s)
 {
+	const struct node *old = assign_find_node(d->a, ds->now.owner);
+	uint64_t old_epoch = ds->now.epoch;
 	struct ds_record next;
 
 	ds_record_copy(&ds->now, &next);
 	next.owner = n->now.uuid;
 	next.epoch = s->epoch;
 	next.grant = GRANT_HOLD;
-	next.incarnation = d->a->incarnation;
+	confirm(d->a, &next);
 	decision_change_ds(d, ds, &next);
 	ds_record_done(&next);
+	ds->releasing = false;
+	if (old && old != n)
+		send_order(d, old, ds, WISH_RELEASE, old_epoch, ds->now.volume_id, "");
 }
 
-static void hear_hold(struct decision *d, struct node *n, const struct wire_status *s)
+/* False when control has no record of it. */
+static bool hear_hold(struct decision *d, struct node *n, const struct wire_status *s)
 {
 	struct ads *ds = assign_find(d->a, s->dataset_id);
 	struct wire_msg keep = { .type = WIRE_ASSIGN,
 		.assign = { .dataset_id = s->dataset_id, .wish = WISH_KEEP, .volume_id = s->volume_id } };
 
-	if (ds && adopts(d->a, ds, s))
+	if (ds && adopts(ds, s))
 		adopt(d, ds, n, s);
 	if (!ds || s->epoch > ds->now.epoch) {
-		n->n_unknown++;
 		decision_send(d, n, 0, false, &keep);
-		return;
+		return false;
 	}
 	if (id128_equal(ds->now.owner, n->now.uuid) && s->epoch == ds->now.epoch) {
 		keep_status(d, ds, n, s);
 		note_fact(ds, FACT_HELD, s);
 		ds->named_in = n->session;
-		return;
+		return true;
 	}
 	send_order(d, n, ds, WISH_RELEASE, s->epoch, s->volume_id, "");
+	return true;
 }
 
 static void on_report(struct decision *d, const struct assign_event *ev)
@@ -407,8 +423,8 @@ static void on_report(struct decision *d, const struct assign_event *ev)
 	n->heard_ms = d->now_ms;
 	if (!ds || !id128_equal(ds->now.owner, ev->node) || s->epoch != ds->now.epoch) {
 		/* An old epoch has no effect; but a claim found late has to be let go. */
-		if (ev->report->kind == REPORT_STATUS && s->epoch)
-			hear_hold(d, n, s);
+		if (ev->report->kind == REPORT_STATUS && s->epoch && hear_hold(d, n, s))
+			assign_settle(d, ds);
 		return;
 	}
 	keep_status(d, ds, n, s);
@@ -524,7 +540,7 @@ static void on_hello(struct decision *d, const struct assign_event *ev)
 {
 	struct node *n = assign_get_node(d->a, ev->node);
 	const char *reason = why_refused(d, n, ev->hello);
-	bool first = !n->heard;
+	bool awaited = n->awaited;
 
 	if (reason) {
 		refuse(d, n, ev->session, reason);
@@ -535,11 +551,12 @@ static void on_hello(struct decision *d, const struct assign_event *ev)
 	open_session(d, n, ev);
 	welcome(d, n);
 	for (size_t i = 0; i < ev->hello->n_holds; i++)
-		hear_hold(d, n, &ev->hello->holds[i]);
+		n->n_unknown += !hear_hold(d, n, &ev->hello->holds[i]);
 	hear_unnamed(n);
 
 	n->heard = true;
-	if (first && !id128_is_nil(n->kept.host) && --d->a->n_unheard == 0)
+	n->awaited = false;
+	if (awaited && --d->a->n_unheard == 0)
 		settle_all_of(d, &d->a->all, offsetof(struct ads, all));
 	settle_all_of(d, &n->owned, offsetof(struct ads, owned));
 	settle_all_of(d, &n->wished, offsetof(struct ads, wished));

@@ -71,6 +71,7 @@ struct node {
 	struct link owned, wished; /* heads */
 	uint64_t session;	   /* 0: none */
 	bool heard;		   /* said hello since assign_new() */
+	bool awaited;		   /* counted in n_unheard */
 	uint64_t heard_ms, challenged_ms;
 	struct id128 boot;
 	char *address, *backend, *version;
@@ -99,7 +100,7 @@ struct assign {
 	struct table datasets, nodes;
 	struct link all, retry, undestroyed;
 	struct node *first_node;
-	size_t n_unheard; /* durable nodes that have not said hello since assign_new() */
+	size_t n_unheard; /* nodes of the store that have not said hello since assign_new() */
 	struct pending *first_pending, **last_pending;
 	uint64_t retry_at_ms;
 };

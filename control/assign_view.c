@@ -59,8 +59,8 @@ void assign_load_node(struct assign *a, const struct node_record *r)
 	json_object_get(n->now.extra);
 	n->kept.extra = NULL;
 	n->durable = true;
-	if (!id128_is_nil(r->host))
-		a->n_unheard++;
+	n->awaited = !id128_is_nil(r->host);
+	a->n_unheard += n->awaited;
 }
 
 void assign_result_done(struct assign_result *r)

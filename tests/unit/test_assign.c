@@ -88,6 +88,15 @@ static const struct wire_assign *sent(struct id128 node)
 	return NULL;
 }
 
+static bool was_ordered(struct id128 node, enum wish_kind wish, uint64_t epoch)
+{
+	for (size_t i = 0; i < res.n_sends; i++)
+		if (id128_equal(res.sends[i].node, node) && res.sends[i].msg.type == WIRE_ASSIGN &&
+			res.sends[i].msg.assign.wish == wish && res.sends[i].msg.assign.epoch == epoch)
+			return true;
+	return false;
+}
+
 static void a_dataset_is_granted_when_its_primary_connects(void **state)
 {
 	assert_int_equal(create(node_a), 0);
@@ -279,13 +288,78 @@ static void a_restored_control_gives_nothing_away_before_all_have_spoken(void **
 	assert_int_equal(sent(node_a)->wish, WISH_RELEASE); /* the wish is still node_b */
 }
 
-static void what_control_does_not_know_is_kept(void **state)
+/* What a store as of before the incarnation in use says of one dataset; known nodes: a and b. */
+static void restore(struct id128 owner, uint64_t epoch, enum format_state format_state)
 {
+	struct ds_record r = { .dataset_id = dataset, .primary = node_b, .volume_id = node_a,
+		.owner = owner, .epoch = epoch, .format_state = format_state, .incarnation = 1 };
+	struct node_record na = { .uuid = node_a, .host = node_a }, nb = { .uuid = node_b, .host = node_b };
+
+	a = assign_free(a);
+	assert_int_equal(assign_new(2, &a), 0);
+	assign_load_dataset(a, &r);
+	assign_load_node(a, &na);
+	assign_load_node(a, &nb);
+}
+
+static void a_replaced_machine_speaks_for_its_identity_after_a_restore(void **state)
+{
+	restore(ID128_NIL, 2, FORMAT_DONE);
+	assert_int_equal(decide((struct assign_event){ .type = ASSIGN_REPLACE, .node = node_a }), 0);
+	hello(node_b, NULL, 0);
+	assert_true(id128_is_nil(record()->owner));
+	hello(node_a, NULL, 0);
+	assert_true(id128_equal(record()->owner, node_b));
+}
+
+static void a_format_that_a_restored_record_calls_started_is_not_discarded(void **state)
+{
+	struct wire_status held = { .dataset_id = dataset, .volume_id = node_a, .epoch = 2 };
+
+	restore(node_b, 2, FORMAT_STARTED);
+	hello(node_b, &held, 1);
+	assert_int_equal(record()->format_state, FORMAT_DONE);
+	assert_int_equal(sent(node_b)->format_state, FORMAT_DONE);
+
+	restore(ID128_NIL, 2, FORMAT_STARTED);
+	hello(node_a, NULL, 0);
+	hello(node_b, NULL, 0);
+	assert_true(id128_equal(record()->owner, node_b));
+	assert_int_equal(sent(node_b)->format_state, FORMAT_DONE);
+}
+
+/* Its node joined after the backup was made, so nobody waited for it. */
+static void a_newer_claim_is_adopted_also_when_the_volume_was_granted_meanwhile(void **state)
+{
+	struct wire_status held = { .dataset_id = dataset, .volume_id = node_a, .epoch = 5 };
+	const struct id128 node_c = { 0xcccccccccccc4ccc, 0x8ccccccccccccccc };
+	uint64_t sc;
+
+	restore(ID128_NIL, 2, FORMAT_DONE);
+	hello(node_a, NULL, 0);
+	hello(node_b, NULL, 0);
+	assert_true(id128_equal(record()->owner, node_b));
+	sc = hello(node_c, &held, 1);
+	assert_true(id128_equal(record()->owner, node_c));
+	assert_int_equal(record()->epoch, 5);
+	assert_int_equal(sent(node_c)->wish, WISH_RELEASE); /* the wish is node_b */
+	assert_int_equal(sent(node_b)->wish, WISH_WAIT);
+	assert_true(was_ordered(node_b, WISH_RELEASE, 3));
+	report(node_c, sc, REPORT_RELEASED, 5);
+	assert_true(id128_equal(record()->owner, node_b));
+	assert_int_equal(record()->epoch, 6);
+}
+
+static void what_control_does_not_know_is_kept_and_counted_once(void **state)
+{
+	struct wire_report again = { .status = { .dataset_id = dataset, .volume_id = node_a, .epoch = 5 } };
 	struct wire_status held = { .dataset_id = dataset, .volume_id = node_a, .epoch = 5 };
 	struct assign_node_view v;
 
 	hello(node_a, &held, 1);
 	assert_int_equal(sent(node_a)->wish, WISH_KEEP);
+	decide((struct assign_event){ .type = ASSIGN_REPORT, .node = node_a, .session = session,
+		.report = &again });
 	assert_int_equal(assign_node(a, now_ms, node_a, &v), 0);
 	assert_int_equal(v.n_unknown, 1);
 }
@@ -306,7 +380,10 @@ int main(void)
 		TEST(a_failed_commit_is_undone_and_its_step_found_again),
 		TEST(one_identity_is_one_machine),
 		TEST(a_restored_control_gives_nothing_away_before_all_have_spoken),
-		TEST(what_control_does_not_know_is_kept),
+		TEST(a_replaced_machine_speaks_for_its_identity_after_a_restore),
+		TEST(a_format_that_a_restored_record_calls_started_is_not_discarded),
+		TEST(a_newer_claim_is_adopted_also_when_the_volume_was_granted_meanwhile),
+		TEST(what_control_does_not_know_is_kept_and_counted_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
