@@ -52,6 +52,11 @@ static bool grant_open(const struct converge_wish *w)
 	return w->confirmed && has_authority(w->kind) && w->given_back < w->epoch;
 }
 
+static bool is_here(const struct converge_seen *seen)
+{
+	return seen->place == PLACE_HERE || seen->attached || seen->mounted;
+}
+
 static int check_same_epoch(const struct converge_wish *w, const struct wire_assign *o)
 {
 	if (!w->confirmed)
@@ -93,10 +98,13 @@ int converge_accept(struct converge_wish *w, struct converge_seen *seen, const s
 	}
 
 	if (!id128_equal(w->volume_id, o->volume_id)) {
+		if (is_here(seen))
+			return -EPROTO;
 		w->permit = ID128_NIL;
 		*seen = (struct converge_seen){ 0 };
 	} else if (w->epoch != o->epoch) {
-		/* Proofs of another epoch; and others may have had the volume in between. */
+		/* Proofs of another epoch; and others may have had the volume, or made the filesystem. */
+		w->permit = ID128_NIL;
 		seen->known = seen->detached = seen->destroyed = false;
 	}
 	w->kind = o->wish;
@@ -134,7 +142,7 @@ bool converge_holds(const struct converge_wish *w, const struct converge_seen *s
 {
 	if (grant_open(w) || (running != STEP_NONE && running != STEP_OBSERVE))
 		return true;
-	return seen->place == PLACE_HERE || seen->attached || seen->mounted;
+	return is_here(seen);
 }
 
 /* ---- results ---- */

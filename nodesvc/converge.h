@@ -35,7 +35,7 @@ struct converge_wish {
 	enum fs_kind filesystem;
 	struct id128 fs_uuid;
 	enum format_state format_state;
-	struct id128 permit;	    /* volume that we asked to format in this process; mkfs uses it up */
+	struct id128 permit;	    /* volume that we asked to format under @epoch; mkfs uses it up */
 	char why[WIRE_WHY_MAX];	    /* of WAIT */
 };
 
@@ -99,8 +99,9 @@ struct converge_out {
  * converge_accept() - take an order, or not
  *
  * Returns: 0 when taken; -ESTALE when its epoch is old, was given back, or would undo a release;
- * -EPROTO when it would take the format state back. A refused order changes nothing. Another
- * volume_id or epoch makes what is known in @seen void as far as it depends on them.
+ * -EPROTO when it would take the format state back, or put another volume in the place of one that is
+ * here. A refused order changes nothing. Another volume_id or epoch makes what is known in @seen void
+ * as far as it depends on them.
  */
 int converge_accept(struct converge_wish *wish, struct converge_seen *seen,
 	const struct wire_assign *order);

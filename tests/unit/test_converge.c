@@ -161,6 +161,35 @@ static void old_epochs_and_recalled_releases_are_refused(void **state)
 	assert_memory_equal(&before, &f.wish, sizeof(before));
 }
 
+static void a_permit_to_format_ends_with_its_epoch(void **state)
+{
+	struct fixture f = attached(FORMAT_NEVER);
+
+	converge_reported(&f.wish, REPORT_READY);
+	assert_int_equal(take_order(&f, WISH_RELEASE, 5, FORMAT_NEVER), 0);
+	converge_reported(&f.wish, REPORT_RELEASED);
+	/* Another node had it meanwhile, and its mkfs may have begun. */
+	assert_int_equal(take_order(&f, WISH_HOLD, 7, FORMAT_STARTED), 0);
+	f.seen.known = true;
+	assert_step(&f, STEP_VERIFY);
+}
+
+static void another_volume_does_not_take_the_place_of_one_that_is_here(void **state)
+{
+	struct fixture f = attached(FORMAT_DONE);
+	struct wire_assign o = order(WISH_HOLD, 6, FORMAT_NEVER);
+	struct converge_wish before = f.wish;
+
+	f.seen.mounted = true;
+	o.volume_id = other;
+	assert_int_equal(converge_accept(&f.wish, &f.seen, &o), -EPROTO);
+	assert_memory_equal(&before, &f.wish, sizeof(before));
+	assert_true(f.seen.mounted);
+	f.seen.mounted = f.seen.attached = false;
+	f.seen.place = PLACE_FREE;
+	assert_int_equal(converge_accept(&f.wish, &f.seen, &o), 0);
+}
+
 static void nothing_new_is_taken_while_control_is_away(void **state)
 {
 	struct fixture f = held(FORMAT_DONE);
@@ -286,6 +315,8 @@ int main(void)
 		cmocka_unit_test(foreign_data_blocks_and_is_never_formatted),
 		cmocka_unit_test(a_release_is_proven_by_a_detach_under_its_epoch),
 		cmocka_unit_test(old_epochs_and_recalled_releases_are_refused),
+		cmocka_unit_test(a_permit_to_format_ends_with_its_epoch),
+		cmocka_unit_test(another_volume_does_not_take_the_place_of_one_that_is_here),
 		cmocka_unit_test(nothing_new_is_taken_while_control_is_away),
 		cmocka_unit_test(a_claim_found_at_start_waits_for_control),
 		cmocka_unit_test(failures_back_off_and_a_new_order_does_not_wait_for_them),
