@@ -3,7 +3,7 @@
 recovery by itself once they are mended."""
 import os
 import pathlib
-import re
+import shutil
 import socket
 import subprocess
 
@@ -11,6 +11,8 @@ import pytest
 
 import isolate
 from cluster import MIB, SIZES, Payload, wait_until
+
+LOOKED_AT_S = 100  # what only looking can change is looked at every minute or so
 
 
 class SmallDisk:
@@ -24,7 +26,13 @@ class SmallDisk:
         self.point.mkdir()
         subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", str(self.image)],
                        check=True)
+        self.mount()
+
+    def mount(self):
         subprocess.run(["mount", "-o", "loop", str(self.image), str(self.point)], check=True)
+
+    def unmount(self):
+        subprocess.run(["umount", str(self.point)], check=True)
 
     @property
     def ballast(self):
@@ -45,7 +53,8 @@ class SmallDisk:
         self.ballast.unlink()
 
     def end(self):
-        subprocess.run(["umount", str(self.point)], check=True)
+        if os.path.ismount(self.point):
+            self.unmount()
         self.image.unlink()
 
 
@@ -252,27 +261,26 @@ def test_without_mkfs_xfs_only_new_xfs_datasets_wait_for_it(cluster):
     cluster.wait_mounted(new, here)
 
 
-def test_without_an_image_directory_nothing_is_said_to_control(make_cluster):
-    """A node that cannot list its volumes must not claim to hold none."""
-    cluster = make_cluster().start()
+def test_volumes_that_are_missing_at_boot_are_lost_until_they_are_back(base, small_disk,
+                                                                       make_cluster):
+    """As when the disk of the images was not mounted at boot: said loudly, and nothing made anew."""
+    disk = small_disk(base / "images-late", 300 * MIB)
+    cluster = make_cluster(images=disk.point / "images").start()
     node = list(cluster)[1]
     dataset = cluster.make(node)
     payload = Payload(12)
     payload.write(node.data(dataset))
-    node.stop()
-    volumes = cluster.images / "volumes"
-    volumes.rename(cluster.images / "away")
-    try:
-        node.start(wait=False)
-        wait_until("it says so", lambda: re.search("cannot list the volumes|root_path", node.log)
-                   or not node.alive())
-        assert cluster.show(dataset)["owner"] == node.uuid
-        assert node.has(dataset)
-    finally:
-        if volumes.exists():
-            volumes.rmdir()
-        (cluster.images / "away").rename(volumes)
-    if not node.alive():
-        node.start()
-    cluster.wait(dataset, "mounted and live", lambda d: d["node_live"] and d["state"] == "mounted")
+    node.reboot()
+    disk.unmount()
+    node.start()
+    seen = cluster.wait(dataset, "lost", lambda d: d["state"] == "lost")
+    assert seen["volume_id"] in seen["why"] and "held data and is missing" in seen["why"]
+    assert node.read(dataset, "state") == "lost\n"
+    node.wait_log(f"dataset {dataset}: waiting -> lost")
+    assert os.listdir(cluster.images / "volumes") == []
+    shutil.rmtree(cluster.images)
+
+    disk.mount()
+    cluster.wait_mounted(dataset, node, LOOKED_AT_S)
     payload.check(node.data(dataset))
+    assert len(cluster.mkfs_runs()) == 1
