@@ -273,7 +273,8 @@ static void take_hello(struct agent *g, const struct wire_hello *h)
 {
 	struct agents *a = g->agents;
 	struct assign_event ev = { .type = ASSIGN_HELLO, .node = g->node, .session = g->session,
-		.hello = h, .address = h->address ?: conn_peer_host(g->conn) };
+		.hello = h, .address = h->address ?: conn_peer_host(g->conn),
+		.revision = cluster_revision(a->cluster) };
 	struct assign_node_view v;
 
 	g->greeted = true;

@@ -474,12 +474,14 @@ static void refuse(struct decision *d, const struct node *n, uint64_t session, c
  * is told by the nonce of its state directory. The same machine replaces its own dead session; while
  * a session answers, nobody else gets the identity.
  */
-static const char *why_refused(struct decision *d, struct node *n, const struct wire_hello *h)
+static const char *why_refused(struct decision *d, struct node *n, const struct assign_event *ev)
 {
+	const struct wire_hello *h = ev->hello;
 	struct wire_msg ping = { .type = WIRE_PING };
 	bool same_host = id128_equal(n->now.host, h->host);
 
-	if (h->incarnation > d->a->incarnation)
+	if (h->incarnation > d->a->incarnation ||
+		(h->incarnation == d->a->incarnation && h->version_seen > ev->revision))
 		return "this control server's state is older than what the node has seen: a restored store "
 		       "is put to use with flocker-control --new-incarnation";
 	if (n->session && !(same_host && id128_equal(n->boot, h->boot))) {
@@ -539,7 +541,7 @@ static void open_session(struct decision *d, struct node *n, const struct assign
 static void on_hello(struct decision *d, const struct assign_event *ev)
 {
 	struct node *n = assign_get_node(d->a, ev->node);
-	const char *reason = why_refused(d, n, ev->hello);
+	const char *reason = why_refused(d, n, ev);
 	bool awaited = n->awaited;
 
 	if (reason) {

@@ -25,7 +25,7 @@ enum assign_event_type {
 	ASSIGN_CREATE,	/* .record: dataset_id, metadata, sizes, primary, filesystem, created_at */
 	ASSIGN_MOVE,	/* .dataset_id, .primary */
 	ASSIGN_DELETE,	/* .dataset_id */
-	ASSIGN_HELLO,	/* .node, .session, .hello, .address */
+	ASSIGN_HELLO,	/* .node, .session, .hello, .address, .revision */
 	ASSIGN_REPORT,	/* .node, .session, .report */
 	ASSIGN_HEARD,	/* .node, .session: any other frame */
 	ASSIGN_GONE,	/* .node, .session: the connection ended */
@@ -43,6 +43,7 @@ struct assign_event {
 	const struct wire_hello *hello;
 	const struct wire_report *report;
 	const char *address;		   /* of the node as clients shall see it */
+	uint64_t revision;		   /* of the store, as nodes are told it */
 };
 
 /* A change to be made durable. Several of one result are one transaction. */

@@ -288,6 +288,25 @@ static void a_restored_control_gives_nothing_away_before_all_have_spoken(void **
 	assert_int_equal(sent(node_a)->wish, WISH_RELEASE); /* the wish is still node_b */
 }
 
+static void a_node_that_saw_a_newer_state_is_not_believed_to_have_released(void **state)
+{
+	struct wire_hello h = { .host = node_a, .boot = node_a, .incarnation = 1, .version_seen = 8 };
+	struct assign_event ev = { .type = ASSIGN_HELLO, .node = node_a, .hello = &h, .address = "x",
+		.revision = 7 };
+
+	create(node_a);
+	decide((struct assign_event){ .type = ASSIGN_GONE, .node = node_a,
+		.session = hello(node_a, NULL, 0) });
+	ev.session = ++session;
+	decide(ev);
+	assert_true(res.sends[0].msg.bye.refused);
+	assert_int_equal(record()->epoch, 1);
+	ev.revision = 8;
+	ev.session = ++session;
+	decide(ev);
+	assert_int_equal(record()->epoch, 2);
+}
+
 /* What a store as of before the incarnation in use says of one dataset; known nodes: a and b. */
 static void restore(struct id128 owner, uint64_t epoch, enum format_state format_state)
 {
@@ -380,6 +399,7 @@ int main(void)
 		TEST(a_failed_commit_is_undone_and_its_step_found_again),
 		TEST(one_identity_is_one_machine),
 		TEST(a_restored_control_gives_nothing_away_before_all_have_spoken),
+		TEST(a_node_that_saw_a_newer_state_is_not_believed_to_have_released),
 		TEST(a_replaced_machine_speaks_for_its_identity_after_a_restore),
 		TEST(a_format_that_a_restored_record_calls_started_is_not_discarded),
 		TEST(a_newer_claim_is_adopted_also_when_the_volume_was_granted_meanwhile),
