@@ -62,13 +62,36 @@ unit_of() { # unit_of NAME
 	esac
 }
 
+# What meson installs, one path a line.
+installed_files() {
+	meson introspect "$build" --installed |
+		python3 -c 'import json, sys; print(*json.load(sys.stdin).values(), sep="\n")'
+}
+
+note_missing_dirs() { # note_missing_dirs DIRECTORY
+	[ ! -d "$1" ] || return 0
+	note_missing_dirs "$(dirname "$1")"
+	note emptydir "$1"
+}
+
+own_file() { # own_file PATH - before it is written
+	is_ours file "$1" && return
+	[ ! -e "$1" ] || fail "$1 is there already, and quickstart did not make it" \
+		"a Flocker seems to be installed; remove it, or use it instead of quickstart"
+	note_missing_dirs "$(dirname "$1")"
+	note file "$1"
+}
+
 install_units() {
-	note installed "$build"
-	meson install -C "$build" --no-rebuild || fail "meson install failed" "read the log"
-	note dir /etc/default/flocker-control
+	local path
+	while read -r path; do
+		own_file "$path"
+	done < <(installed_files)
+	meson install -C "$build" --no-rebuild --only-changed || fail "meson install failed" "read the log"
+	own_file /etc/default/flocker-control
 	echo "FLOCKER_CONTROL_OPTIONS=\"--port tcp:4523:interface=$here --agent-port tcp:4524:interface=$here\"" \
 		>/etc/default/flocker-control
-	note dir /etc/systemd/system/flocker-node-there.service
+	own_file /etc/systemd/system/flocker-node-there.service
 	cat >/etc/systemd/system/flocker-node-there.service <<-END
 	# Made by quickstart: a second node on this machine. Its mounts stay in its own namespace, on purpose.
 	[Unit]
@@ -94,12 +117,6 @@ install_units() {
 install_prefix() {
 	meson introspect "$build" --buildoptions |
 		python3 -c 'import json, sys; print(next(o["value"] for o in json.load(sys.stdin) if o["name"] == "prefix"))'
-}
-
-remove_units() {
-	rm -f /etc/systemd/system/flocker-node-there.service /etc/default/flocker-control
-	! is_ours installed "$build" || ninja -C "$build" uninstall || true
-	systemctl daemon-reload
 }
 
 # ---- the cluster ----
@@ -153,6 +170,9 @@ start_cluster() {
 	if on_systemd; then
 		systemctl enable --now flocker-control.service flocker-node.service flocker-node-there.service ||
 			fail "the units do not start: $(why_not_ready)" "journalctl -u 'flocker-*'"
+		for name in control here there; do
+			! is_outdated "$(pid_of "$name")" || systemctl restart "$(unit_of "$name")"
+		done
 	else
 		share /flocker
 		share /run/flocker
