@@ -193,6 +193,12 @@ struct find {
 	unsigned n_ours, n_foreign;
 };
 
+/* The kernel asks the backing file's storage for the status, and got no answer but an error. */
+static bool storage_failed(int r)
+{
+	return r == -EIO || r == -ENOTCONN || r == -ECONNABORTED || r == -EREMOTEIO;
+}
+
 static int on_candidate(unsigned number, struct id128 volume_id, void *userdata)
 {
 	struct find *f = userdata;
@@ -202,7 +208,8 @@ static int on_candidate(unsigned number, struct id128 volume_id, void *userdata)
 	if (!f->any_name && !id128_equal(volume_id, f->image->volume_id))
 		return 0;
 	r = loopback_device_check(f->image, number, &device);
-	if (r == -ENODEV)
+	/* The storage of our image has just answered, so one that fails is another's. */
+	if (r == -ENODEV || (f->any_name && storage_failed(r)))
 		return 0;
 	if (r < 0)
 		return r;

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -16,6 +17,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "deadfs.h"
 #include "harness.h"
 
 static const struct driver_ops *ops;
@@ -93,6 +95,9 @@ static void pull_device(struct world *w, struct id128 id)
 
 	assert_ok(ioctl(fd, LOOP_CLR_FD));
 	close(fd);
+	/* Whoever else looks at all devices of the machine has it open for a moment. */
+	for (unsigned int n = 0; n < 500 && loops_on(ID128_STR(id)) > 0; n++)
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 	assert_int_equal(loops_on(ID128_STR(id)), 0);
 }
 
@@ -322,6 +327,37 @@ static void a_foreign_device_under_another_name_is_found(void **state)
 	assert_int_equal(ops->destroy(w->a, id, 1), -EBUSY);
 	run("losetup -d %s && umount %s", device, alias);
 	assert_ok(ops->attach(w->a, id, 1, SIZE));
+}
+
+/* Its kernel status cannot be had any more; that is nobody else's trouble. */
+static void a_device_on_dead_storage_is_in_nobodys_way(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	char dir[100], path[110], device[64];
+	int writer;
+	pid_t pid;
+
+	if (access("/dev/fuse", R_OK | W_OK) < 0) {
+		print_message("no /dev/fuse here\n");
+		skip();
+	}
+	snprintf(dir, sizeof(dir), "%s/dead", w->where);
+	snprintf(path, sizeof(path), "%s/image", dir);
+	assert_ok(mkdir(dir, 0700));
+	pid = deadfs_start(dir);
+	foreign_device(path, "-r", device);
+	assert_ok(kill(pid, SIGKILL));
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+
+	/* With somebody writing to the image every device has to be asked. */
+	writer = open(volume_file(w, id, "image"), O_RDWR | O_CLOEXEC);
+	assert_true(writer >= 0);
+	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->detach(w->a, id, 1));
+	assert_ok(ops->destroy(w->a, id, 2));
+	close(writer);
+	run("losetup -d %s && umount -l %s", device, dir);
 }
 
 static void an_image_that_is_locked_gets_no_device(void **state)
@@ -577,6 +613,7 @@ int main(void)
 		T(a_mount_in_another_namespace_is_busy_too),
 		T(an_image_with_a_foreign_device_is_busy),
 		T(a_foreign_device_under_another_name_is_found),
+		T(a_device_on_dead_storage_is_in_nobodys_way),
 		T(an_image_that_is_locked_gets_no_device),
 		T(a_copy_of_the_backend_is_not_taken_for_it),
 		T(after_a_reboot_the_same_epoch_attaches_again),

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define FUSE_USE_VERSION 312
+#include <fuse.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "deadfs.h"
+#include "harness.h"
+
+static int on_getattr(const char *path, struct stat *ret, struct fuse_file_info *fi)
+{
+	bool root = STREQ(path, "/");
+
+	if (!root && !STREQ(path, "/image"))
+		return -ENOENT;
+	*ret = (struct stat){ .st_mode = root ? S_IFDIR | 0700 : S_IFREG | 0600, .st_nlink = 1 };
+	ret->st_size = root ? 0 : (off_t)MIB;
+	return 0;
+}
+
+static int on_open(const char *path, struct fuse_file_info *fi)
+{
+	return 0;
+}
+
+static int on_read(const char *path, char *buf, size_t size, off_t at, struct fuse_file_info *fi)
+{
+	memset(buf, 0, size);
+	return (int)size;
+}
+
+static int on_write(const char *path, const char *buf, size_t size, off_t at,
+	struct fuse_file_info *fi)
+{
+	return (int)size;
+}
+
+static const struct fuse_operations operations = {
+	.getattr = on_getattr,
+	.open = on_open,
+	.read = on_read,
+	.write = on_write,
+};
+
+pid_t deadfs_start(const char *dir)
+{
+	char program[] = "deadfs", foreground[] = "-f", one[] = "-s", place[128], path[160];
+	const struct timespec nap = { .tv_nsec = 10000000 };
+	char *argv[] = { program, foreground, one, place, NULL };
+	struct stat st;
+	pid_t pid;
+
+	snprintf(place, sizeof(place), "%s", dir);
+	snprintf(path, sizeof(path), "%s/image", dir);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(fuse_main(4, argv, &operations, NULL));
+	for (unsigned int n = 0; stat(path, &st) < 0; n++) {
+		assert_true(n < 1000);
+		nanosleep(&nap, NULL);
+	}
+	return pid;
+}
