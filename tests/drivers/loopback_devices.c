@@ -17,8 +17,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "deadfs.h"
 #include "harness.h"
+#include "strangers.h"
 
 static const struct driver_ops *ops;
 
@@ -294,6 +294,17 @@ static void foreign_device(const char *path, const char *options, char device[64
 	assert_ok(pclose(f));
 }
 
+/* Who looks at all devices of the machine has it open for a moment, and so keeps it as long. */
+static void foreign_device_end(const char *device)
+{
+	char path[96];
+
+	run("losetup -d %s", device);
+	snprintf(path, sizeof(path), "/sys/block/%s/loop", device + strlen("/dev/"));
+	for (unsigned int n = 0; n < 500 && access(path, F_OK) == 0; n++)
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+}
+
 static void an_image_with_a_foreign_device_is_busy(void **state)
 {
 	struct world *w = *state;
@@ -305,11 +316,11 @@ static void an_image_with_a_foreign_device_is_busy(void **state)
 	assert_int_equal(ops->destroy(w->a, id, 1), -EBUSY);
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
 	assert_int_equal(look(w, w->a, id).place, DRIVER_FREE);
-	run("losetup -d %s", device);
+	foreign_device_end(device);
 	assert_ok(ops->attach(w->a, id, 1, SIZE));
 	foreign_device(volume_file(w, id, "image"), "", device);
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
-	run("losetup -d %s", device);
+	foreign_device_end(device);
 	assert_ok(ops->detach(w->a, id, 1));
 }
 
@@ -325,7 +336,8 @@ static void a_foreign_device_under_another_name_is_found(void **state)
 	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EBUSY);
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
 	assert_int_equal(ops->destroy(w->a, id, 1), -EBUSY);
-	run("losetup -d %s && umount %s", device, alias);
+	foreign_device_end(device);
+	run("umount %s", alias);
 	assert_ok(ops->attach(w->a, id, 1, SIZE));
 }
 
@@ -357,7 +369,40 @@ static void a_device_on_dead_storage_is_in_nobodys_way(void **state)
 	assert_ok(ops->detach(w->a, id, 1));
 	assert_ok(ops->destroy(w->a, id, 2));
 	close(writer);
-	run("losetup -d %s && umount -l %s", device, dir);
+	foreign_device_end(device);
+	run("umount -l %s", dir);
+}
+
+static void a_device_whose_path_cannot_be_told_is_in_nobodys_way(void **state)
+{
+	_cleanup_close_ int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), device = -EBADF;
+	struct world *w = *state;
+	struct loop_config config = { .fd = (uint32_t)long_path_open(w->where) };
+	struct id128 id = make_volume(w);
+	struct driver_volume *list;
+	struct driver_device dev;
+	struct driver *again;
+	char path[32];
+	size_t n;
+
+	do {
+		close_keep_errno(device);
+		snprintf(path, sizeof(path), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
+		device = open(path, O_RDWR | O_CLOEXEC);
+		assert_true(device >= 0);
+	} while (ioctl(device, LOOP_CONFIGURE, &config) < 0 && errno == EBUSY);
+	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	again = world_open(w, &w->node_a); /* knows no device yet, so it looks at all */
+	assert_true(look(w, again, id).attached);
+	assert_ok(ops->device(again, id, &dev));
+	assert_ok(ops->list(again, &list, &n));
+	assert_int_equal(n, 1);
+	assert_ok(ops->detach(again, id, 1));
+	ops->close(again);
+	free(list);
+	assert_ok(ioctl(device, LOOP_CLR_FD));
+	close((int)config.fd);
+	run("rm -rf %s/d*", w->where);
 }
 
 static void an_image_that_is_locked_gets_no_device(void **state)
@@ -390,7 +435,7 @@ static void a_copy_of_the_backend_is_not_taken_for_it(void **state)
 	assert_string_not_equal(device_of(w, w->a, id).path, device);
 	assert_ok(ops->detach(w->a, id, 1));
 	assert_false(look(w, w->a, id).attached);
-	run("losetup -d %s", device);
+	foreign_device_end(device);
 }
 
 /* ---- reboots and accidents ---- */
@@ -614,6 +659,7 @@ int main(void)
 		T(an_image_with_a_foreign_device_is_busy),
 		T(a_foreign_device_under_another_name_is_found),
 		T(a_device_on_dead_storage_is_in_nobodys_way),
+		T(a_device_whose_path_cannot_be_told_is_in_nobodys_way),
 		T(an_image_that_is_locked_gets_no_device),
 		T(a_copy_of_the_backend_is_not_taken_for_it),
 		T(after_a_reboot_the_same_epoch_attaches_again),

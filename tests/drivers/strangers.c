@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define FUSE_USE_VERSION 312
+#include <fcntl.h>
 #include <fuse.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#include "deadfs.h"
 #include "harness.h"
+#include "strangers.h"
 
 static int on_getattr(const char *path, struct stat *ret, struct fuse_file_info *fi)
 {
@@ -61,4 +62,25 @@ pid_t deadfs_start(const char *dir)
 		nanosleep(&nap, NULL);
 	}
 	return pid;
+}
+
+int long_path_open(const char *where)
+{
+	_cleanup_close_ int at = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char name[201];
+	int fd;
+
+	memset(name, 'd', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	for (unsigned int n = 0; n < 21; n++) {
+		assert_ok(mkdirat(at, name, 0700));
+		fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(fd >= 0);
+		close(at);
+		at = fd;
+	}
+	fd = openat(at, "image", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_ok(ftruncate(fd, MIB));
+	return fd;
 }
