@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "config.h"
+#include "vmount.h"
 #include "yamlmap.h"
 
 #define DEFAULT_AGENT_PORT 4524
@@ -173,20 +174,10 @@ static int read_filesystem(struct yamlmap *y, const struct yamlmap_field *f, con
 	return 0;
 }
 
-/* These change what mount(2) does, not how a filesystem behaves. */
-static bool is_foreign_option(const char *option, size_t len)
-{
-	static const char *const foreign[] = { "ro", "bind", "rbind", "move", "remount", "loop" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++)
-		if (strlen(foreign[i]) == len && memcmp(foreign[i], option, len) == 0)
-			return true;
-	return false;
-}
-
 static int read_mount_options(
 	struct yamlmap *y, const struct yamlmap_field *f, const yaml_event_t *ev)
 {
+	char refusal[400] = "out of memory";
 	const char *text, *p;
 	int rc = yamlmap_text(y, f->name, ev, &text);
 
@@ -199,13 +190,13 @@ static int read_mount_options(
 			return yamlmap_refuse(y, yamlmap_line(ev),
 				"'%s' must be options separated by single commas, not '%.256s'",
 				f->name, text);
-		if (is_foreign_option(p, len))
-			return yamlmap_refuse(y, yamlmap_line(ev), "'%s' may not hold '%.*s'",
-				f->name, (int)len, p);
 		p += len;
 		if (!*p)
 			break;
 	}
+	/* Every mount would fail with it: better said now, with the line. */
+	if (vmount_options_check(text, refusal, sizeof(refusal)) < 0)
+		return yamlmap_refuse(y, yamlmap_line(ev), "'%s': %s", f->name, refusal);
 	return set_string(y, string_at(y, f), text);
 }
 
@@ -361,7 +352,7 @@ static int set_defaults(struct yamlmap *y)
 		{ &c->mount_root, "/flocker" },
 		{ &c->run_directory, "/run/flocker" },
 		{ &c->state_directory, "/var/lib/flocker-node" },
-		{ &c->mount_options, "nosuid,nodev" },
+		{ &c->mount_options, "" },
 	};
 
 	c->control_port = DEFAULT_AGENT_PORT;

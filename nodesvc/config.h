@@ -33,7 +33,7 @@ struct node_config {
 	char *run_directory;
 	char *state_directory;
 	enum fs_kind filesystem; /* for datasets that do not choose one */
-	char *mount_options;	 /* comma-separated; "" for none */
+	char *mount_options;	 /* beside VMOUNT_DEFAULT_OPTIONS, separated by commas; or "" */
 	char *cluster_crt, *node_crt, *node_key; /* paths beside the file; not looked at */
 	char **warnings;	 /* whole lines for the log */
 	size_t n_warnings;

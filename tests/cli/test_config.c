@@ -43,7 +43,7 @@ static void the_shortest_file_has_the_documented_defaults(void **state)
 	assert_string_equal(c->run_directory, "/run/flocker");
 	assert_string_equal(c->state_directory, "/var/lib/flocker-node");
 	assert_int_equal(c->filesystem, FS_EXT4);
-	assert_string_equal(c->mount_options, "nosuid,nodev");
+	assert_string_equal(c->mount_options, "");
 	assert_string_equal(c->cluster_crt, "/etc/flocker/cluster.crt");
 	assert_string_equal(c->node_crt, "/etc/flocker/node.crt");
 	assert_string_equal(c->node_key, "/etc/flocker/node.key");
@@ -121,7 +121,8 @@ static const struct {
 	{ HEAD "state-directory: /flocker/datasets/a\n", "agent.yml: 'state-directory' lies in the status tree /flocker/datasets" },
 	{ HEAD "mount-options: nosuid, nodev\n", "agent.yml line 7: 'mount-options' must be options separated by single commas, not 'nosuid, nodev'" },
 	{ HEAD "mount-options: nosuid,\n", "agent.yml line 7: 'mount-options' must be options separated by single commas, not 'nosuid,'" },
-	{ HEAD "mount-options: nosuid,ro\n", "agent.yml line 7: 'mount-options' may not hold 'ro'" },
+	{ HEAD "mount-options: nosuid,ro\n", "agent.yml line 7: 'mount-options': mount option 'ro' is refused: a dataset is mounted read-write or not at all" },
+	{ HEAD "mount-options: nobarrier\n", "agent.yml line 7: 'mount-options': mount option 'nobarrier' is refused: what was fsynced must outlive a crash" },
 	{ HEAD "version: 1\n", "agent.yml line 7: 'version' is given twice, first on line 1" },
 	{ HEAD "logging: &a [*a]\n", "agent.yml line 7: anchors and aliases ('a') are not allowed here" },
 	{ HEAD "logging: [*a]\n", "agent.yml line 7: anchors and aliases ('a') are not allowed here" },
