@@ -213,11 +213,19 @@ users_of_there() {
 	done
 }
 
+users_of() { # users_of PLACE - processes that have something of it open
+	local pid
+	for pid in $(find /proc/[0-9]*/{cwd,root,fd} -maxdepth 1 -lname "$1*" 2>/dev/null | cut -d/ -f3 | sort -un); do
+		echo -n " $pid ($(cat "/proc/$pid/comm"))"
+	done
+}
+
 # What a shutdown of the machine would do. The nodes' claims stay, so a new start brings it all back.
 put_away() {
 	local place loop i
 	while read -r place; do
-		umount "$place" || fail "$place is in use" "end what uses it (fuser -vm $place), then ./quickstart stop again"
+		umount "$place" ||
+			fail "$place is in use by$(users_of "$place")" "end what uses it, then ./quickstart stop again"
 		rmdir "$place" # nothing shall be written where a dataset is not mounted
 	done < <(awk '$5 ~ "^/flocker/" { print $5 }' /proc/self/mountinfo)
 	[ -z "${there_ns:-}" ] || [ -z "$(users_of_there)" ] ||
