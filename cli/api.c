@@ -100,6 +100,10 @@ static int make_context(struct api *r)
 		asprintf(&key, "%s/%s.key", r->certs_path, r->user) < 0)
 		return failed(r, -ENOMEM, "out of memory");
 	rc = tls_client_new(&(struct tls_files){ ca, cert, key }, &r->ctx, &error);
+	if (rc == -ENOENT && error)
+		return failed(r, rc,
+			"%s; --certs-path=DIR says where to look, --user=NAME whose files to take",
+			error);
 	if (rc < 0)
 		return failed(r, rc, "%s", error ? error : strerror(-rc));
 	return 0;

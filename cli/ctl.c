@@ -406,6 +406,22 @@ static const struct command *find_command(int argc, char **argv, int *ret_words)
 	return NULL;
 }
 
+/* With what the word was most likely meant to be. */
+static int say_too_many(const struct command *cmd, const struct ctl_args *a, const char *word)
+{
+	const char *hint = "";
+
+	if ((cmd->bit & (FOR_MOVE | FOR_DESTROY)) && !a->dataset)
+		hint = " (the dataset is named by --dataset)";
+	else if ((cmd->bit & FOR_MOVE) && !a->destination)
+		hint = " (the node is named by --destination)";
+	else if ((cmd->bit & FOR_CREATE) && !a->node)
+		hint = " (the node is named by --node, the dataset by --name)";
+	else if (a->wait)
+		hint = " (seconds to wait are written --wait=SECONDS)";
+	return say_error(CTL_USAGE, "'%s' is one argument too many%s", word, hint);
+}
+
 static int run_command(const struct command *cmd, int argc, char **argv, struct ctl_args *a)
 {
 	bool done = false;
@@ -414,9 +430,7 @@ static int run_command(const struct command *cmd, int argc, char **argv, struct 
 	if (r == CTL_OK && done)
 		return CTL_OK;
 	if (r == CTL_OK && argc - optind > (cmd->argument ? 1 : 0))
-		r = say_error(CTL_USAGE, "'%s' is one argument too many%s",
-			argv[optind + (cmd->argument ? 1 : 0)],
-			a->wait ? " (seconds to wait are written --wait=SECONDS)" : "");
+		r = say_too_many(cmd, a, argv[optind + (cmd->argument ? 1 : 0)]);
 	if (r == CTL_OK) {
 		a->argument = cmd->argument ? argv[optind] : NULL;
 		r = check_args(cmd, a);
@@ -440,6 +454,8 @@ int main(int argc, char **argv)
 	r = read_environment(&a);
 	if (r == CTL_OK)
 		r = parse_options(NULL, argc, argv, &a, &done);
+	if (r != CTL_OK)
+		fputs("flockerctl --help tells how to use it.\n", stderr);
 	if (r != CTL_OK || done) {
 		json_object_put(a.metadata);
 		return r;

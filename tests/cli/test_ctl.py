@@ -237,6 +237,10 @@ class ChangeTest(Case):
                 (["create", "-n", "a", "--filesystem", "zfs"], "ext4, xfs or btrfs"),
                 (["create", "-n", "a", "--wait", "30"], "--wait=SECONDS"),
                 (["create", "-n", "a", "--wait=soon"], "number of seconds"),
+                (["destroy", "demo"], "named by --dataset"),
+                (["move", "-d", "demo", "192.0.2.1"], "named by --destination"),
+                (["create", "demo"], "the dataset by --name"),
+                (["-h"], "flockerctl --help tells"),
                 (["list", "--dataset", "x"], "unrecognized option"),
                 (["--control-port", "0", "list"], "from 1 to 65535"),
                 ([], "Usage:")):
@@ -283,6 +287,7 @@ class TrustTest(Case):
     def test_missing_certificates_are_named(self):
         self.ctl("list", "--user", "nobody", status=CONNECT)
         self.assertIn(f"{certs.name}/nobody.crt", self.stderr)
+        self.assertIn("--user=NAME", self.stderr)
 
     def test_another_clusters_server_is_not_trusted(self):
         with tempfile.TemporaryDirectory() as other:
