@@ -28,6 +28,11 @@ class UnitTest(unittest.TestCase):
             self.assertIn(line + "\n", text)
         self.assertRegex(text, r"(?m)^WatchdogSec=")
 
+    def test_no_number_of_failed_starts_ends_the_attempts(self):
+        for unit in UNITS:
+            head = unit.read_text().split("[Service]")[0]
+            self.assertIn("StartLimitIntervalSec=0\n", head, unit.name)
+
     def test_control_is_nobody(self):
         text = next(p for p in UNITS if p.name == "flocker-control.service").read_text()
         for line in ("User=flocker", "CapabilityBoundingSet=", "ProtectSystem=strict"):
