@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The only code that runs mkfs. None of the programs is given its "force" option: each looks for
- * signatures itself once more, and the gap between our exclusive look and its start is covered.
+ * The only code that runs mkfs. None of the programs is given its "force" option, so that each takes
+ * the device exclusively or looks for signatures once more by itself. Not both: mkfs.ext4 looks for
+ * none when it has no terminal, so what our own look says is all that protects old data.
  *
  * While mkfs runs it holds a record lock on the device node, inherited from us. mkfs.btrfs does not
  * keep the device open exclusively, so after a crash of the daemon only this lock tells that it is
