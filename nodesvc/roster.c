@@ -11,7 +11,9 @@ struct entry {
 	struct converge_seen seen;
 	struct converge_last last;
 	struct converge_running running;
-	uint64_t ticket;	  /* of the running step */
+	uint64_t ticket;	  /* of the running step, as are the next two */
+	uint64_t step_epoch;
+	struct id128 step_volume;
 	bool stuck_said;
 	bool fresh;		  /* what is shown changed beside state and why */
 	bool look;		  /* something happened: what is known is doubtful */
@@ -237,13 +239,17 @@ void roster_disconnected(struct roster *r, uint64_t now_ms)
 int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *order)
 {
 	struct entry *e = find(r, order->dataset_id);
+	struct converge_wish before;
 	int res;
 
 	if (!e)
 		e = add(r, now_ms, order->dataset_id);
+	before = e->wish;
 	res = converge_accept(&e->wish, &e->seen, order);
 	e->due_ms = now_ms; /* also after a refusal: control then hears how things stand */
-	if (res < 0 || order->wish == WISH_RELEASE || order->wish == WISH_DESTROY)
+	/* An order that only repeats the last one is not answered, or the two would never fall silent. */
+	if (res < 0 || before.kind != e->wish.kind || before.epoch != e->wish.epoch ||
+		before.given_back != e->wish.given_back)
 		unsay(e);
 	if (res < 0)
 		return res;
@@ -272,6 +278,13 @@ static bool same_extra(const struct roster_extra *a, const struct roster_extra *
 	       a->available_bytes == b->available_bytes && id128_equal(a->fs_uuid, b->fs_uuid);
 }
 
+/* An order came while we looked: that look was at another volume, or before others let go of it. */
+static bool looked_before_order(const struct entry *e)
+{
+	return e->running.step == STEP_OBSERVE && (e->step_epoch != e->wish.epoch ||
+			!id128_equal(e->step_volume, e->wish.volume_id));
+}
+
 int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t ticket, int error,
 	const char *why, const struct converge_seen *observed, struct roster_extra *extra)
 {
@@ -281,6 +294,10 @@ int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint
 	if (!e || e->running.step == STEP_NONE || e->ticket != ticket) {
 		roster_extra_done(extra);
 		return -ENOENT;
+	}
+	if (looked_before_order(e)) {
+		observed = NULL;
+		error = 0;
 	}
 	size_bytes = e->seen.size_bytes;
 	converge_book(&e->wish, &e->seen, &e->last, e->running.step, error, why, observed, now_ms);
@@ -412,6 +429,8 @@ static void start(struct roster *r, struct entry *e, enum ds_step step, uint64_t
 {
 	e->running = (struct converge_running){ step, now_ms };
 	e->ticket = ++r->next_ticket;
+	e->step_epoch = e->wish.epoch;
+	e->step_volume = e->wish.volume_id;
 	e->look = false;
 	out->starts = grow(out->starts, out->n_starts, sizeof(*out->starts));
 	out->starts[out->n_starts++] = (struct roster_start){ e->id, step, e->ticket, e->wish };

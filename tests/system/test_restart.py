@@ -82,7 +82,7 @@ def test_a_node_that_boots_attaches_nothing_until_control_confirms(cluster):
     assert "3 volumes claimed here found" in node.log
     node.wait_log("Connection refused")
     for dataset in payloads:
-        assert node.read(dataset, "state") == "detached\n"
+        node.wait_state(dataset, "detached")
         assert "control has not confirmed it yet" in node.read(dataset, "why")
     assert node.tree(".node", "connected").read_text() == "no\n"
     assert not cluster.devices() and not node.mounts()
