@@ -5,6 +5,7 @@
 #include "assign_private.h"
 
 #define HEARTBEAT_MS 10000
+#define EPOCHS_OF_INCARNATION UINT64_C(100000)
 
 static const uint64_t ever = UINT64_MAX;
 
@@ -94,6 +95,23 @@ static void confirm(const struct assign *a, struct ds_record *r)
 	r->incarnation = a->incarnation;
 }
 
+/* A claim that the record is older than: a restored store meets the truth. */
+static bool is_older(const struct assign *a, const struct ds_record *r, const struct wire_status *s)
+{
+	return r->incarnation != a->incarnation && s->epoch > r->epoch &&
+	       id128_equal(s->volume_id, r->volume_id);
+}
+
+static void adopt(const struct assign *a, const struct ads *ds, struct ds_record *next)
+{
+	if (!ds->has_status || !is_older(a, next, &ds->status))
+		return;
+	next->owner = ds->status_node;
+	next->epoch = ds->status.epoch;
+	next->grant = GRANT_HOLD;
+	confirm(a, next);
+}
+
 static void apply_fact(struct decision *d, const struct ads *ds, struct ds_record *next)
 {
 	const struct fact *f = &ds->fact;
@@ -107,9 +125,11 @@ static void apply_fact(struct decision *d, const struct ads *ds, struct ds_recor
 	}
 	/* Its owner has it. That an owner of an old record has it not says nothing of others. */
 	confirm(d->a, next);
-	if (f->kind == FACT_DESTROYED && next->grant == GRANT_DESTROY) {
+	if (f->kind == FACT_DESTROYED) {
+		/* A restored record may not know that it was deleted: then its volume is lost, not made anew. */
 		next->owner = ID128_NIL;
-		next->volume_id = ID128_NIL;
+		if (next->deleted)
+			next->volume_id = ID128_NIL;
 		return;
 	}
 	if (next->grant != GRANT_HOLD || !id128_equal(f->volume_id, next->volume_id))
@@ -120,7 +140,7 @@ static void apply_fact(struct decision *d, const struct ads *ds, struct ds_recor
 	} else if (f->kind == FACT_FORMATTED && next->format_state == FORMAT_STARTED &&
 		   id128_equal(f->fs_uuid, next->fs_uuid)) {
 		next->format_state = FORMAT_DONE;
-	} else if (f->kind == FACT_DISCARDED && next->format_state == FORMAT_STARTED) {
+	} else if (f->kind == FACT_DISCARDED && next->format_state != FORMAT_DONE) {
 		/* It was never published, so a new volume loses nothing. */
 		next->volume_id = decision_new_id(d);
 		next->fs_uuid = decision_new_id(d);
@@ -157,6 +177,14 @@ static bool names_filesystem(const struct ds_record *r)
 	return r->metadata && json_object_object_get_ex(r->metadata, "flocker:filesystem", NULL);
 }
 
+/* A backup does not know how many grants followed it, and nodes and backends refuse what is not above
+ * all they saw. So the epochs of each incarnation begin above those of the earlier ones: incarnations
+ * are seconds of a clock, and no dataset changes hands a hundred thousand times in one. */
+static uint64_t next_epoch(const struct assign *a, uint64_t last)
+{
+	return MAX(last + 1, (a->incarnation - 1) * EPOCHS_OF_INCARNATION);
+}
+
 static void grant(const struct decision *d, const struct ads *ds, struct ds_record *next)
 {
 	const struct node *n;
@@ -174,7 +202,7 @@ static void grant(const struct decision *d, const struct ads *ds, struct ds_reco
 	if (!n || !n->session)
 		return;
 	next->owner = n->now.uuid;
-	next->epoch++;
+	next->epoch = next_epoch(d->a, next->epoch);
 	next->grant = next->deleted ? GRANT_DESTROY : GRANT_HOLD;
 	if (next->format_state == FORMAT_NEVER && !names_filesystem(next))
 		next->filesystem = n->filesystem;
@@ -246,6 +274,7 @@ void assign_settle(struct decision *d, struct ads *ds)
 	struct ds_record next;
 
 	ds_record_copy(&ds->now, &next);
+	adopt(d->a, ds, &next);
 	apply_fact(d, ds, &next);
 	grant(d, ds, &next);
 	if (!id128_equal(next.owner, ds->now.owner) || next.epoch != ds->now.epoch)
@@ -362,31 +391,18 @@ static void note_fact(struct ads *ds, enum fact_kind kind, const struct wire_sta
 	ds->fact = f;
 }
 
-/* A claim that control's record is older than: a restored store meets the truth. Its node may be one
- * that the store does not know, so this may come when the volume was granted anew; the backend then
- * lets only one of the two have it. */
-static bool adopts(const struct ads *ds, const struct wire_status *s)
+/* What is mounted was formatted, whatever a restored record says. */
+static void learn_format(struct decision *d, struct ads *ds, const struct wire_status *s)
 {
-	return s->epoch > ds->now.epoch && id128_equal(s->volume_id, ds->now.volume_id);
-}
-
-static void adopt(struct decision *d, struct ads *ds, const struct node *n,
-	const struct wire_status *s)
-{
-	const struct node *old = assign_find_node(d->a, ds->now.owner);
-	uint64_t old_epoch = ds->now.epoch;
 	struct ds_record next;
 
+	if (!s->mounted || ds->now.format_state == FORMAT_DONE ||
+		!id128_equal(s->volume_id, ds->now.volume_id))
+		return;
 	ds_record_copy(&ds->now, &next);
-	next.owner = n->now.uuid;
-	next.epoch = s->epoch;
-	next.grant = GRANT_HOLD;
-	confirm(d->a, &next);
+	next.format_state = FORMAT_DONE;
 	decision_change_ds(d, ds, &next);
 	ds_record_done(&next);
-	ds->releasing = false;
-	if (old && old != n)
-		send_order(d, old, ds, WISH_RELEASE, old_epoch, ds->now.volume_id, "");
 }
 
 /* False when control has no record of it. */
@@ -396,8 +412,12 @@ static bool hear_hold(struct decision *d, struct node *n, const struct wire_stat
 	struct wire_msg keep = { .type = WIRE_ASSIGN,
 		.assign = { .dataset_id = s->dataset_id, .wish = WISH_KEEP, .volume_id = s->volume_id } };
 
-	if (ds && adopts(ds, s))
-		adopt(d, ds, n, s);
+	if (ds)
+		learn_format(d, ds, s);
+	if (ds && is_older(d->a, &ds->now, s)) {
+		keep_status(d, ds, n, s);
+		assign_settle(d, ds);
+	}
 	if (!ds || s->epoch > ds->now.epoch) {
 		decision_send(d, n, 0, false, &keep);
 		return false;
@@ -417,17 +437,25 @@ static void on_report(struct decision *d, const struct assign_event *ev)
 	const struct wire_status *s = &ev->report->status;
 	struct node *n = assign_find_node(d->a, ev->node);
 	struct ads *ds = assign_find(d->a, s->dataset_id);
+	bool settle = false;
 
 	if (!n || n->session != ev->session)
 		return;
 	n->heard_ms = d->now_ms;
 	if (!ds || !id128_equal(ds->now.owner, ev->node) || s->epoch != ds->now.epoch) {
 		/* An old epoch has no effect; but a claim found late has to be let go. */
-		if (ev->report->kind == REPORT_STATUS && s->epoch && hear_hold(d, n, s))
+		if (ev->report->kind == REPORT_STATUS && s->epoch)
+			settle = hear_hold(d, n, s);
+		if (ev->report->kind == REPORT_RELEASED && ds && id128_equal(ds->now.owner, ev->node)) {
+			ds->told.session = 0; /* it may have been in the way of our order: say it again */
+			settle = true;
+		}
+		if (settle)
 			assign_settle(d, ds);
 		return;
 	}
 	keep_status(d, ds, n, s);
+	learn_format(d, ds, s);
 	note_fact(ds, fact_of(ev->report->kind), s);
 	assign_settle(d, ds);
 }

@@ -142,16 +142,20 @@ static void make_durable(struct sim *s, const struct queued_commit *q)
 				      sim_dataset_index(s, ch->ds.dataset_id);
 
 		if (ch->is_node) {
-			c->nodes[i] = ch->node;
-			c->have_node[i] = true;
+			c->disk.nodes[i] = ch->node;
+			c->disk.have_node[i] = true;
 			continue;
 		}
-		if (c->have[i]) {
-			check_record(s, &c->records[i], &ch->ds);
-			ds_record_done(&c->records[i]);
+		if (c->disk.have[i]) {
+			check_record(s, &c->disk.records[i], &ch->ds);
+			ds_record_done(&c->disk.records[i]);
 		}
-		ds_record_copy(&ch->ds, &c->records[i]);
-		c->have[i] = true;
+		ds_record_copy(&ch->ds, &c->disk.records[i]);
+		c->disk.have[i] = true;
+		s->delete_wanted[i] |= ch->ds.deleted;
+		if (!id128_is_nil(ch->ds.owner))
+			s->granted[i][ch->ds.epoch % SIM_EPOCHS] |=
+				(uint8_t)(1u << sim_node_index(s, ch->ds.owner));
 	}
 }
 
@@ -309,11 +313,11 @@ void control_start(struct sim *s)
 	if (assign_new(c->incarnation, &c->assign) < 0)
 		abort();
 	for (int i = 0; i < SIM_DATASETS; i++)
-		if (c->have[i])
-			assign_load_dataset(c->assign, &c->records[i]);
+		if (c->disk.have[i])
+			assign_load_dataset(c->assign, &c->disk.records[i]);
 	for (int i = 0; i < SIM_NODES; i++)
-		if (c->have_node[i])
-			assign_load_node(c->assign, &c->nodes[i]);
+		if (c->disk.have_node[i])
+			assign_load_node(c->assign, &c->disk.nodes[i]);
 	sim_log(s, "control: starts");
 }
 
@@ -358,6 +362,55 @@ void control_kill(struct sim *s)
 		e->node = x->node;
 		e->session = x->id;
 	}
+}
+
+/* ---- an old copy of the store is put to use ---- */
+
+static void copy_store(const struct sim_store *from, struct sim_store *to)
+{
+	for (int i = 0; i < SIM_DATASETS; i++)
+		if (to->have[i])
+			ds_record_done(&to->records[i]);
+	*to = *from;
+	for (int i = 0; i < SIM_DATASETS; i++)
+		if (to->have[i])
+			ds_record_copy(&from->records[i], &to->records[i]);
+}
+
+void control_backup(struct sim *s)
+{
+	copy_store(&s->control.disk, &s->control.backup);
+}
+
+void control_restore(struct sim *s)
+{
+	control_kill(s);
+	sim_log(s, "control: a backup is restored");
+	copy_store(&s->control.backup, &s->control.disk);
+	s->control.incarnation++;
+	s->restored = true;
+	for (int i = 0; i < s->n_ops; i++) /* what the backup does not know was promised in vain */
+		s->ops[i] = (struct op){ .dataset = -1 };
+}
+
+/* Another machine dials with the certificate of @node. */
+void control_impostor(struct sim *s, int node)
+{
+	struct wire_hello hello = { .host = id128_make_v4(sim_random(s), sim_random(s)),
+		.boot = id128_make_v4(sim_random(s), sim_random(s)), .incarnation = s->control.incarnation };
+	struct assign_event ev = { .type = ASSIGN_HELLO, .node = s->nodes[node].uuid,
+		.session = ++s->next_session, .hello = &hello, .address = "127.0.0.9" };
+	struct assign_result r;
+	bool refused = false;
+
+	if (!s->control.up || !s->control.disk.have_node[node])
+		return;
+	assign_decide(s->control.assign, s->now, &ev, &r);
+	for (size_t i = 0; i < r.n_sends; i++)
+		refused |= r.sends[i].session == ev.session && r.sends[i].msg.type == WIRE_BYE;
+	if (!refused || r.n_changes)
+		sim_fail(s, "another machine was given the identity of node %d", node);
+	assign_result_done(&r);
 }
 
 /* ---- messages ---- */
@@ -496,7 +549,7 @@ void control_client(struct sim *s)
 void control_check_acked(struct sim *s)
 {
 	for (int d = 0; d < s->n_datasets; d++) {
-		const struct ds_record *r = &s->control.records[d];
+		const struct ds_record *r = &s->control.disk.records[d];
 		bool created = false, deleted = false, fits = true;
 
 		for (int i = 0; i < s->n_ops; i++) {
@@ -509,11 +562,11 @@ void control_check_acked(struct sim *s)
 				fits = false;
 				deleted |= op->kind == OP_DELETE;
 			}
-			if (op->kind == OP_DELETE || (s->control.have[d] &&
+			if (op->kind == OP_DELETE || (s->control.disk.have[d] &&
 					id128_equal(r->primary, s->nodes[op->primary].uuid)))
 				fits = true;
 		}
-		if (created && !s->control.have[d])
+		if (created && !s->control.disk.have[d])
 			sim_fail(s, "an acknowledged create of dataset %d is forgotten", d);
 		else if (deleted && !r->deleted)
 			sim_fail(s, "an acknowledged delete of dataset %d is forgotten", d);

@@ -138,6 +138,16 @@ int sim_node_index(const struct sim *s, struct id128 id)
 
 /* ---- trouble ---- */
 
+static void make_history_repeat(struct sim *s, uint64_t dice)
+{
+	if (dice < 840) {
+		control_backup(s);
+	} else if (dice < 845) {
+		control_restore(s);
+		sim_after(s, sim_below(s, 10000), EV_CONTROL_START);
+	}
+}
+
 static void make_trouble(struct sim *s)
 {
 	int node = (int)sim_below(s, (uint64_t)s->n_nodes);
@@ -166,6 +176,12 @@ static void make_trouble(struct sim *s)
 		ev->node = node;
 	} else if (dice < 760) {
 		node_touch(s, node);
+	} else if (dice < 780) {
+		control_impostor(s, node);
+	} else if (dice < 800) {
+		world_vanish(s);
+	} else if (s->restores) {
+		make_history_repeat(s, dice);
 	}
 	sim_after(s, 1 + sim_below(s, 1500), EV_CLIENT);
 }
@@ -197,6 +213,7 @@ static void begin(struct sim *s)
 		.commit_fails = (unsigned int)sim_below(s, 40),
 		.commit_slow = (unsigned int)sim_below(s, 60),
 	};
+	s->restores = sim_chance(s, 250);
 	s->control.last_commit = &s->control.commits;
 	s->control.incarnation = 1;
 	control_start(s);
@@ -256,6 +273,7 @@ static void calm_down(struct sim *s)
 		s->nodes[i].cut_in = s->nodes[i].cut_out = false;
 		node_start(s, i);
 	}
+	world_find_again(s);
 	control_start(s);
 	end = s->now + BOUND_MS;
 	while (s->n_heap && s->now < end && !*s->failure) {
@@ -279,9 +297,12 @@ static void end(struct sim *s)
 	for (int i = 0; i < s->n_nodes; i++)
 		s->nodes[i].roster = roster_free(s->nodes[i].roster);
 	control_done(s);
-	for (int i = 0; i < SIM_DATASETS; i++)
-		if (s->control.have[i])
-			ds_record_done(&s->control.records[i]);
+	for (int i = 0; i < SIM_DATASETS; i++) {
+		if (s->control.disk.have[i])
+			ds_record_done(&s->control.disk.records[i]);
+		if (s->control.backup.have[i])
+			ds_record_done(&s->control.backup.records[i]);
+	}
 	free(s);
 }
 

@@ -15,6 +15,7 @@
 #define SIM_DATASETS 6
 #define SIM_VOLUMES 64
 #define SIM_OPS 512
+#define SIM_EPOCHS 1024
 
 struct sim;
 
@@ -52,6 +53,7 @@ struct event {
 /* A volume of the one shared backend. */
 struct volume {
 	bool exists, ever_whole, ever_mounted, mkfs_runs_now;
+	bool vanished; /* the backend has mislaid it */
 	unsigned int mkfs_runs;
 	struct id128 id, dataset_id, fs_uuid;
 	bool claimed; /* by claim_node; else free, and claim_epoch is the last */
@@ -123,6 +125,13 @@ struct queued_commit {
 	struct queued_commit *next;
 };
 
+struct sim_store {
+	struct ds_record records[SIM_DATASETS];
+	bool have[SIM_DATASETS];
+	struct node_record nodes[SIM_NODES];
+	bool have_node[SIM_NODES];
+};
+
 struct sim_control {
 	bool up;
 	uint64_t generation, durable_txn, wake_at;
@@ -131,11 +140,8 @@ struct sim_control {
 	struct queued_send *sends;
 	struct queued_commit *commits, **last_commit;
 	bool committing;
-	/* the disk: survives */
-	struct ds_record records[SIM_DATASETS];
-	bool have[SIM_DATASETS];
-	struct node_record nodes[SIM_NODES];
-	bool have_node[SIM_NODES];
+	struct sim_store disk;	 /* survives */
+	struct sim_store backup; /* of a while ago */
 	uint64_t incarnation;
 };
 
@@ -155,6 +161,10 @@ struct sim {
 	struct op ops[SIM_OPS];
 	int n_ops;
 	bool calm;		/* faults have ended */
+	bool restores;		/* backups of control's store are put to use in this history */
+	bool restored;		/* control has started from a backup: it may know less than there is */
+	bool delete_wanted[SIM_DATASETS]; /* durably, once */
+	uint8_t granted[SIM_DATASETS][SIM_EPOCHS]; /* to whom, durably: a bit for each node */
 	bool verbose;
 	char failure[512];	/* empty: all is well */
 	uint64_t steps;
@@ -181,6 +191,8 @@ void world_observe(struct sim *s, int node, const struct converge_wish *w, bool 
 int world_step(struct sim *s, struct job *j);
 void world_mkfs_orphan(struct sim *s, int volume);
 void world_reboot(struct sim *s, int node);
+void world_vanish(struct sim *s);
+void world_find_again(struct sim *s);
 void world_check(struct sim *s);
 bool world_converged(struct sim *s, char *why, size_t size);
 
@@ -195,5 +207,8 @@ void control_start(struct sim *s);
 void control_kill(struct sim *s);
 void control_event(struct sim *s, struct event *ev);
 void control_client(struct sim *s);
+void control_backup(struct sim *s);
+void control_restore(struct sim *s);
+void control_impostor(struct sim *s, int node);
 void control_done(struct sim *s);
 void control_check_acked(struct sim *s);

@@ -16,14 +16,18 @@ static const struct ds_record *record_of(struct sim *s, struct id128 dataset_id)
 {
 	int i = sim_dataset_index(s, dataset_id);
 
-	return i >= 0 && s->control.have[i] ? &s->control.records[i] : NULL;
+	return i >= 0 && s->control.disk.have[i] ? &s->control.disk.records[i] : NULL;
 }
 
 /* Only the owner under the present epoch may have an effect on a volume. */
 static void check_right(struct sim *s, const struct job *j, const char *what)
 {
 	const struct ds_record *r = record_of(s, j->start.dataset_id);
+	int i = sim_dataset_index(s, j->start.dataset_id);
 
+	/* A restored record may be older than the grant; then the backend alone stands in the way. */
+	if (s->restored && s->granted[i][j->start.wish.epoch % SIM_EPOCHS] & 1u << j->node)
+		return;
 	if (!r)
 		sim_fail(s, "%s of a dataset without a durable record", what);
 	else if (!id128_equal(r->owner, s->nodes[j->node].uuid) || r->epoch != j->start.wish.epoch)
@@ -60,6 +64,11 @@ void world_observe(struct sim *s, int node, const struct converge_wish *w, bool 
 
 /* ---- steps, one atomic effect a phase ---- */
 
+static bool was_deleted(const struct sim *s, const struct job *j)
+{
+	return s->delete_wanted[sim_dataset_index(s, j->start.dataset_id)];
+}
+
 static int do_create(struct sim *s, struct job *j)
 {
 	struct volume *v = world_find(s, j->start.wish.volume_id);
@@ -69,7 +78,8 @@ static int do_create(struct sim *s, struct job *j)
 	if (s->n_volumes == SIM_VOLUMES)
 		return -ENOSPC;
 	for (int i = 0; i < s->n_volumes; i++)
-		if (id128_equal(s->volumes[i].id, j->start.wish.volume_id) && s->volumes[i].ever_mounted)
+		if (id128_equal(s->volumes[i].id, j->start.wish.volume_id) && s->volumes[i].ever_mounted &&
+			!(s->restored && was_deleted(s, j)))
 			sim_fail(s, "a published volume is created anew");
 	check_right(s, j, "create");
 	v = &s->volumes[s->n_volumes++];
@@ -118,7 +128,8 @@ static int do_format(struct sim *s, struct job *j)
 			return -EEXIST;
 		if (v->ever_whole || v->mkfs_runs)
 			sim_fail(s, "a second mkfs on volume %s", ID128_STR(v->id));
-		if (!r || r->format_state != FORMAT_STARTED || !id128_equal(r->volume_id, v->id))
+		if (!s->restored &&
+			(!r || r->format_state != FORMAT_STARTED || !id128_equal(r->volume_id, v->id)))
 			sim_fail(s, "mkfs while format_state is not durably started");
 		v->mkfs_runs++;
 		v->mkfs_runs_now = true;
@@ -195,7 +206,7 @@ static int do_destroy(struct sim *s, struct job *j)
 	if (v->attached || v->mkfs_runs_now)
 		return -EBUSY;
 	check_right(s, j, "destroy");
-	if (!r || !r->deleted || r->grant != GRANT_DESTROY)
+	if (s->restored ? !was_deleted(s, j) : !r || !r->deleted || r->grant != GRANT_DESTROY)
 		sim_fail(s, "a volume of a dataset that nobody deleted is destroyed");
 	v->exists = false;
 	return 0;
@@ -210,7 +221,7 @@ static int do_discard(struct sim *s, struct job *j)
 	if (res || !v)
 		return res;
 	check_right(s, j, "discard");
-	if (v->ever_mounted || (r && r->format_state == FORMAT_DONE && id128_equal(r->volume_id, v->id)))
+	if (v->ever_mounted || (!s->restored && r && r->format_state == FORMAT_DONE && id128_equal(r->volume_id, v->id)))
 		sim_fail(s, "a published volume is discarded");
 	v->exists = false;
 	return 0;
@@ -299,6 +310,25 @@ void world_reboot(struct sim *s, int node)
 	}
 }
 
+/* A published volume that nobody uses at the moment is not to be found any more. Not in histories with
+ * restores: a record from before the format cannot tell such a volume from one that was never made. */
+void world_vanish(struct sim *s)
+{
+	struct volume *v = s->n_volumes ? &s->volumes[sim_below(s, (uint64_t)s->n_volumes)] : NULL;
+
+	if (s->restores || !v || !v->exists || !v->ever_mounted || v->attached || v->claimed)
+		return;
+	sim_log(s, "backend: mislays volume %s", ID128_STR(v->id));
+	v->exists = false;
+	v->vanished = true;
+}
+
+void world_find_again(struct sim *s)
+{
+	for (int i = 0; i < s->n_volumes; i++)
+		s->volumes[i].exists |= s->volumes[i].vanished;
+}
+
 /* ---- what must hold after every event ---- */
 
 void world_check(struct sim *s)
@@ -315,14 +345,31 @@ void world_check(struct sim *s)
 	}
 }
 
+/* After a restore some things wait for a person, since only people know which history to keep: a
+ * volume that is gone, one whose format the record does not know, and two volumes of one dataset. */
+static bool waits_for_a_person(struct sim *s, const struct ds_record *r)
+{
+	const struct volume *v = world_find(s, r->volume_id);
+
+	if (!s->restored)
+		return false;
+	for (int i = 0; i < s->n_volumes; i++)
+		if (s->volumes[i].exists && s->volumes[i].claimed &&
+			id128_equal(s->volumes[i].dataset_id, r->dataset_id) && v != &s->volumes[i])
+			return true;
+	if (r->format_state == FORMAT_DONE)
+		return !r->deleted && (!v || v->content != WHOLE);
+	return !r->deleted && r->format_state == FORMAT_NEVER && v && v->content != BLANK;
+}
+
 bool world_converged(struct sim *s, char *why, size_t size)
 {
 	for (int i = 0; i < s->n_datasets; i++) {
-		const struct ds_record *r = &s->control.records[i];
+		const struct ds_record *r = &s->control.disk.records[i];
 		const struct volume *v;
 		int primary;
 
-		if (!s->control.have[i])
+		if (!s->control.disk.have[i] || waits_for_a_person(s, r))
 			continue;
 		if (r->deleted) {
 			if (!id128_is_nil(r->volume_id) || !id128_is_nil(r->owner)) {
