@@ -37,6 +37,7 @@ struct node {
 	struct mountwatch *mountwatch;
 	struct running *running;
 	bool saving, adopting, connected;
+	bool shared; /* other nodes can attach the volumes of the backend */
 	struct timespec connected_at;
 	char last_error[WIRE_WHY_MAX], tree_error[512];
 	void (*on_ready)(void *userdata);
@@ -290,7 +291,6 @@ static void on_overrun(void *userdata)
 static int on_hello(struct wire_hello *h, void *userdata)
 {
 	struct node *n = userdata;
-	struct driver_desc d;
 
 	h->version = strdup(FLOCKER_VERSION);
 	h->host = n->state.host;
@@ -298,7 +298,7 @@ static int on_hello(struct wire_hello *h, void *userdata)
 	h->address = n->c->address ? strdup(n->c->address) : NULL;
 	h->backend = strdup(n->c->backend);
 	h->filesystem = n->c->filesystem;
-	h->shared = n->env.ops->describe(n->env.driver, &d) == 0 && d.shared;
+	h->shared = n->shared;
 	return roster_hello(n->roster, h);
 }
 
@@ -408,6 +408,7 @@ static void on_save(evutil_socket_t fd, short what, void *userdata)
 struct adoption {
 	struct node *node;
 	const struct step_env *env;
+	struct driver_desc backend;
 	struct driver_volume *list;
 	size_t n;
 	int error;
@@ -417,7 +418,9 @@ static void adopt_on_worker(void *arg)
 {
 	struct adoption *a = arg;
 
-	a->error = a->env->ops->list(a->env->driver, &a->list, &a->n);
+	a->error = a->env->ops->describe(a->env->driver, &a->backend);
+	if (a->error == 0)
+		a->error = a->env->ops->list(a->env->driver, &a->list, &a->n);
 }
 
 static void adopt_done(void *arg)
@@ -448,6 +451,7 @@ static void adopt_done(void *arg)
 		log_info("%zu volume%s claimed here found on backend %s", found, found == 1 ? "" : "s",
 			n->c->backend);
 		n->last_error[0] = '\0';
+		n->shared = a->backend.shared;
 		show_node(n);
 		plan_soon(n);
 		uplink_start(n->uplink);
@@ -660,6 +664,7 @@ unsigned int node_stop(struct node *n)
 struct node *node_free(struct node *n)
 {
 	struct event **events[] = { &n->plan, &n->timer, &n->adopt_timer, &n->save_timer, &n->tree_timer };
+	bool busy = n->pool && worker_pending(n->pool) > 0;
 
 	uplink_free(n->uplink);
 	devmon_free(n->devmon);
@@ -670,11 +675,11 @@ struct node *node_free(struct node *n)
 			event_free(*events[i]);
 	worker_pool_free(n->pool);
 	roster_free(n->roster);
-	/* A worker that never returned still uses the driver. */
-	if (n->env.driver && !n->running)
+	/* A worker that did not return still uses the driver. */
+	if (n->env.driver && !busy)
 		n->env.ops->close(n->env.driver);
 	nodestate_done(&n->state);
-	if (!n->running)
+	if (!busy)
 		free(n);
 	return NULL;
 }

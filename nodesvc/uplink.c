@@ -203,7 +203,8 @@ struct uplink *uplink_free(struct uplink *u)
 
 void uplink_start(struct uplink *u)
 {
-	dial(u);
+	if (!u->stopped)
+		dial(u);
 }
 
 void uplink_stop(struct uplink *u, const char *reason)
@@ -216,6 +217,8 @@ void uplink_stop(struct uplink *u, const char *reason)
 	if (u->conn && u->up) {
 		(void)conn_send(u->conn, &bye);
 		conn_finish(u->conn);
+	} else {
+		u->conn = conn_free(u->conn); /* it would still say hello */
 	}
 	wire_msg_done(&bye);
 }

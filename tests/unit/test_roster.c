@@ -98,12 +98,39 @@ static void a_claim_seen_before_the_next_grant_is_looked_at_again(void **state)
 	roster_free(r);
 }
 
+static size_t reports(struct roster *r)
+{
+	struct roster_out out;
+	size_t n;
+
+	roster_run(r, 1000, &out);
+	n = out.n_sends;
+	roster_out_done(&out);
+	return n;
+}
+
+/* Control answers the report of an old claim with the same order: one of the two has to be silent. */
+static void an_order_that_repeats_the_last_one_is_not_answered(void **state)
+{
+	struct roster *r;
+
+	assert_int_equal(roster_new(&r), 0);
+	roster_adopt(r, 1000, dataset, volume, 3);
+	roster_connected(r, 1000);
+	take_order(r, WISH_RELEASE, 3);
+	assert_int_equal(reports(r), 1);
+	take_order(r, WISH_RELEASE, 3);
+	assert_int_equal(reports(r), 0);
+	roster_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_volume_not_seen_before_its_grant_is_not_lost),
 		cmocka_unit_test(a_look_that_failed_before_a_grant_delays_nothing),
 		cmocka_unit_test(a_claim_seen_before_the_next_grant_is_looked_at_again),
+		cmocka_unit_test(an_order_that_repeats_the_last_one_is_not_answered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
