@@ -32,7 +32,8 @@
  *   -ENOSPC     no room (or quota) for it.
  *   -------------------------------------------------------------------------------------
  *   -EINVAL     our caller's mistake: size 0, epoch 0 or above DRIVER_EPOCH_MAX, a bad option.
- *   -EIO        the storage or its bookkeeping cannot be read, written or understood.
+ *   -EIO        the storage or its bookkeeping cannot be read, written or understood; or a device
+ *               is there, and its volume is not.
  *   -ENOTSUP    the bookkeeping was written by a newer version of this program.
  *   -ENOMEM     and any other: the system call's own word (-EACCES, -EROFS, -EMFILE).
  */

@@ -374,6 +374,22 @@ static int image_find(const struct loopback_volume *v, const struct loopback_ima
 	return loopback_device_find(image, true, ret);
 }
 
+static int on_orphan(unsigned number, struct id128 volume_id, void *userdata)
+{
+	const struct id128 *wanted = userdata;
+
+	return id128_equal(volume_id, *wanted) ? -EIO : 0;
+}
+
+/*
+ * There is no such volume: 0, unless a device of it lives on. Then the directory is not the one that
+ * the device came from: its filesystem went, or another one covers it.
+ */
+static int check_no_orphan(struct id128 volume_id)
+{
+	return loopback_device_each(on_orphan, &volume_id);
+}
+
 static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t epoch)
 {
 	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
@@ -387,7 +403,7 @@ static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t e
 		return -EINVAL;
 	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
 	if (r == -ENOENT)
-		return loopback_volumes_sweep(lo->volumes, volume_id);
+		return check_no_orphan(volume_id) ?: loopback_volumes_sweep(lo->volumes, volume_id);
 	if (r < 0)
 		return r;
 	if (epoch < v.claim.epoch)
@@ -526,6 +542,8 @@ static int loopback_detach(struct driver *d, struct id128 volume_id, uint64_t ep
 	if (!epoch_is_valid(epoch))
 		return -EINVAL;
 	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
+	if (r == -ENOENT)
+		return check_no_orphan(volume_id) ?: -ENOENT;
 	if (r < 0)
 		return r;
 	if (epoch < v.claim.epoch)

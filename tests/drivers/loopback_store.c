@@ -274,6 +274,27 @@ static void a_backend_that_is_gone_is_not_an_empty_one(void **state)
 	assert_ok(ops->attach(w->a, id, 1, SIZE));
 }
 
+/* As with a filesystem that was mounted over the directory, or taken from under it. */
+static void a_device_outlives_no_volume_unnoticed(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	char volumes[100], away[110];
+
+	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	snprintf(volumes, sizeof(volumes), "%s/volumes", w->where);
+	snprintf(away, sizeof(away), "%s.away", volumes);
+	assert_ok(rename(volumes, away));
+	assert_ok(mkdir(volumes, 0700));
+	assert_int_equal(ops->detach(w->a, id, 1), -EIO);
+	assert_int_equal(ops->destroy(w->a, id, 2), -EIO);
+	assert_ok(rmdir(volumes));
+	assert_ok(rename(away, volumes));
+	assert_ok(ops->detach(w->a, id, 1));
+	assert_ok(ops->destroy(w->a, id, 2));
+	assert_int_equal(ops->detach(w->a, id, 2), -ENOENT);
+}
+
 /* ---- options ---- */
 
 static void expect_refusal(struct world *w, const struct driver_option *opts, size_t n,
@@ -401,6 +422,7 @@ int main(void)
 		T(a_size_beyond_the_filesystem_is_enospc),
 		T(a_backend_that_is_gone_is_not_an_empty_one),
 		T(bad_options_are_named_with_their_line),
+		T(a_device_outlives_no_volume_unnoticed),
 		T(the_root_is_made_private_with_its_parents),
 		T(a_root_that_others_may_write_to_is_refused),
 		T(a_changed_allocation_unit_does_not_disown_volumes),
