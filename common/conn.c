@@ -501,16 +501,3 @@ const char *conn_peer(const struct conn *c)
 {
 	return c->peer;
 }
-
-const char *conn_local_host(const struct conn *c, char *buf, size_t size)
-{
-	struct sockaddr_storage sa;
-	socklen_t len = sizeof(sa);
-	int fd = c->bev ? bufferevent_getfd(c->bev) : c->fd;
-
-	buf[0] = '\0';
-	if (fd >= 0 && getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
-		(void)getnameinfo((struct sockaddr *)&sa, len, buf, (socklen_t)size, NULL, 0,
-			NI_NUMERICHOST);
-	return buf;
-}

@@ -75,6 +75,3 @@ int conn_peer_name(const struct conn *c, const char *prefix, char *buf, size_t s
 /* "192.0.2.1" and "192.0.2.1:4524" of the peer; of a dialled one the host as given. */
 const char *conn_peer_host(const struct conn *c);
 const char *conn_peer(const struct conn *c);
-
-/* The numeric address of our own end, "" when not connected. */
-const char *conn_local_host(const struct conn *c, char *buf, size_t size);

@@ -126,7 +126,8 @@ static void apply_fact(struct decision *d, const struct ads *ds, struct ds_recor
 	/* Its owner has it. That an owner of an old record has it not says nothing of others. */
 	confirm(d->a, next);
 	if (f->kind == FACT_DESTROYED) {
-		/* A restored record may not know that it was deleted: then its volume is lost, not made anew. */
+		/* A restored record may not know that it was deleted: then the volume is lost, and not
+		 * made anew. */
 		next->owner = ID128_NIL;
 		if (next->deleted)
 			next->volume_id = ID128_NIL;

@@ -114,7 +114,6 @@ struct assign_view {
 	const struct wire_status *status; /* last word of the owner, or of the last one; or NULL */
 	struct id128 status_node;	  /* who said it */
 	uint64_t status_age_ms;		  /* since it was said */
-	bool status_live;		  /* that node's session is open */
 	const char *wanted;		  /* "mounted", "deleted" */
 };
 

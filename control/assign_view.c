@@ -163,14 +163,11 @@ char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char 
 static void view_of(const struct assign *a, uint64_t now_ms, const struct ads *ds,
 	struct assign_view *ret)
 {
-	const struct node *n = assign_find_node(a, ds->status_node);
-
 	*ret = (struct assign_view){
 		.record = &ds->kept,
 		.status = ds->has_status ? &ds->status : NULL,
 		.status_node = ds->status_node,
 		.status_age_ms = ds->has_status ? now_ms - ds->status_at_ms : 0,
-		.status_live = n && n->session,
 		.wanted = ds->kept.deleted ? "deleted" : "mounted",
 	};
 }

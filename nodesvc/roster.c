@@ -21,7 +21,7 @@ struct entry {
 	uint64_t recheck_ms;
 	/* shown */
 	enum ds_state state;
-	uint64_t since_ms, again_ms;
+	uint64_t since_ms;
 	char why[WIRE_WHY_MAX];
 	struct roster_extra extra;
 	struct id128 owner, primary;
@@ -409,7 +409,6 @@ static void show(struct entry *e, const struct converge_out *plan, uint64_t now_
 {
 	bool looking = (plan->step == STEP_OBSERVE || e->running.step == STEP_OBSERVE) && !plan->stuck;
 
-	e->again_ms = plan->again_ms;
 	/* Looking again is no news; what was known stays in sight until it is over. */
 	if (looking && e->since_ms && *e->why)
 		return;
@@ -512,7 +511,6 @@ int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_v
 		.since_ms = e->since_ms,
 		.looked_ms = e->seen.at_ms,
 		.created_at = e->created_at,
-		.next_retry_ms = e->again_ms,
 		.gone = is_gone(e),
 	};
 	fill_status(e, &ret->status);

@@ -54,7 +54,6 @@ struct roster_view {
 	uint64_t since_ms;		/* of the present state */
 	uint64_t looked_ms;		/* when it was last looked at */
 	int64_t created_at;		/* seconds since 1970; 0: not known */
-	uint64_t next_retry_ms;		/* CONVERGE_NEVER: none planned */
 	bool gone;			/* nothing to show any more */
 };
 

@@ -155,12 +155,10 @@ static const struct wire_msg ping = { .type = WIRE_PING };
 static void messages_go_both_ways(void **state)
 {
 	struct pair *p = *state;
-	char local[64];
 
 	open_both(p);
 	assert_string_equal(p->server.name, "11111111-1111-4111-8111-111111111111");
 	assert_string_equal(conn_peer_host(p->server.conn), "127.0.0.1");
-	assert_string_equal(conn_local_host(p->client.conn, local, sizeof(local)), "127.0.0.1");
 	for (int i = 0; i < 100; i++) {
 		assert_int_equal(conn_send(p->client.conn, &ping), 0);
 		assert_int_equal(conn_send(p->server.conn, &ping), 0);
