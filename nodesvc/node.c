@@ -34,7 +34,7 @@ struct node {
 	struct devmon *devmon;
 	struct uplink *uplink;
 	struct event *plan, *timer, *adopt_timer, *save_timer, *tree_timer;
-	struct mountwatch *mountwatch;
+	struct mountwatch *mountwatch, *runwatch; /* below the mount root; below the run directory */
 	struct running *running;
 	bool saving, adopting, connected;
 	bool shared; /* other nodes can attach the volumes of the backend */
@@ -243,6 +243,14 @@ static void on_mounts(int error, const struct vmount_entry *list, size_t count, 
 	if (error < 0 || !mount_of(&m, "datasets"))
 		after_s(n->tree_timer, 0); /* somebody took the tree down */
 	plan_soon(n);
+}
+
+static void on_run_mounts(int error, const struct vmount_entry *list, size_t count, void *userdata)
+{
+	struct mounts m = { userdata, list, count };
+
+	if (error < 0 || !mount_of(&m, "datasets"))
+		after_s(m.node->tree_timer, 0);
 }
 
 /* ---- devices ---- */
@@ -562,6 +570,8 @@ static struct event *new_event(struct node *n, int fd, short what, event_callbac
 
 static int make_events(struct node *n)
 {
+	int r;
+
 	n->plan = new_event(n, -1, 0, on_plan, PRIO_PLAN);
 	n->timer = new_event(n, -1, 0, on_timer, PRIO_PLAN);
 	n->adopt_timer = new_event(n, -1, 0, on_adopt, PRIO_PLAN);
@@ -569,8 +579,11 @@ static int make_events(struct node *n)
 	n->tree_timer = new_event(n, -1, 0, on_tree_timer, PRIO_TREE);
 	if (!n->plan || !n->timer || !n->adopt_timer || !n->save_timer || !n->tree_timer)
 		return -ENOMEM;
-	return mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->mount_root, on_mounts, n,
-		&n->mountwatch);
+	r = mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->mount_root, on_mounts, n, &n->mountwatch);
+	if (r < 0)
+		return r;
+	return mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->run_directory, on_run_mounts, n,
+		&n->runwatch);
 }
 
 static int make_uplink(struct node *n, SSL_CTX *ctx)
@@ -669,6 +682,7 @@ struct node *node_free(struct node *n)
 	uplink_free(n->uplink);
 	devmon_free(n->devmon);
 	mountwatch_free(n->mountwatch);
+	mountwatch_free(n->runwatch);
 	fstree_free(n->tree);
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		if (*events[i])
