@@ -12,10 +12,15 @@
 
 #define TREE_TIMEOUT_MS 20000
 
-/* Sanitizers keep freed memory back, so its size says nothing then. */
-#ifdef __SANITIZE_ADDRESS__
+/* Sanitizers keep freed memory back, so its size says nothing then. clang names them differently. */
+#if defined(__SANITIZE_ADDRESS__)
 #define TREE_MEMORY_TOLD false
-#else
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TREE_MEMORY_TOLD false
+#endif
+#endif
+#ifndef TREE_MEMORY_TOLD
 #define TREE_MEMORY_TOLD true
 #endif
 
