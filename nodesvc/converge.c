@@ -426,10 +426,20 @@ static bool plan_letting_go(const struct converge_in *in, struct converge_out *o
 	return true;
 }
 
+/* Others were granted the volume since, as control saw it after a restore: the backend lets nothing
+ * happen under our epoch any more. */
+static bool grant_overtaken(const struct converge_in *in)
+{
+	const struct converge_seen *s = in->seen;
+
+	return in->last->step == STEP_DETACH && in->last->error == ESTALE && !s->attached &&
+	       s->place != PLACE_HERE && s->claim_epoch > in->wish->epoch;
+}
+
 static void plan_release(const struct converge_in *in, struct converge_out *out)
 {
 	/* What was not seen is no proof: a detach that succeeded under this epoch is. */
-	if (plan_letting_go(in, out, in->seen->detached))
+	if (plan_letting_go(in, out, in->seen->detached || grant_overtaken(in)))
 		return;
 	say(out, DS_RELEASED, "nothing of it is left here");
 	out->report = REPORT_RELEASED;

@@ -144,7 +144,8 @@ void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, st
 {
 	struct entry *e = find(r, dataset_id);
 
-	if (e && (converge_holds(&e->wish, &e->seen, e->running.step) || e->wish.highest >= epoch))
+	if (e && (e->wish.highest >= epoch ||
+			(e->wish.confirmed && converge_holds(&e->wish, &e->seen, e->running.step))))
 		return;
 	if (!e)
 		e = add(r, now_ms, dataset_id);
@@ -236,6 +237,13 @@ void roster_disconnected(struct roster *r, uint64_t now_ms)
 		r->entries[i]->due_ms = now_ms;
 }
 
+/* What a step does to its volume would be forgotten. */
+static bool is_at_work_on_another(const struct entry *e, const struct wire_assign *order)
+{
+	return e->running.step != STEP_NONE && e->running.step != STEP_OBSERVE && order->epoch &&
+	       !id128_equal(order->volume_id, e->wish.volume_id);
+}
+
 int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *order)
 {
 	struct entry *e = find(r, order->dataset_id);
@@ -245,7 +253,7 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 	if (!e)
 		e = add(r, now_ms, order->dataset_id);
 	before = e->wish;
-	res = converge_accept(&e->wish, &e->seen, order);
+	res = is_at_work_on_another(e, order) ? -EPROTO : converge_accept(&e->wish, &e->seen, order);
 	e->due_ms = now_ms; /* also after a refusal: control then hears how things stand */
 	/* An order that only repeats the last one is not answered, or the two would never fall silent. */
 	if (res < 0 || before.kind != e->wish.kind || before.epoch != e->wish.epoch ||

@@ -66,7 +66,8 @@ void roster_cap_limits(struct roster *r, uint64_t ms);
 
 /**
  * roster_adopt() - a volume that is claimed here was found
- * Nothing is done to it until control confirms. A dataset that is known already is left alone.
+ * Nothing is done to it until control confirms. A dataset that control spoke of is left alone; of two
+ * claims of one dataset the newer counts.
  */
 void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, struct id128 volume_id,
 	uint64_t epoch);
@@ -81,7 +82,7 @@ int roster_hello(struct roster *r, struct wire_hello *hello);
 void roster_connected(struct roster *r, uint64_t now_ms);
 void roster_disconnected(struct roster *r, uint64_t now_ms);
 
-/* Returns what converge_accept() says. */
+/* Returns what converge_accept() says, and -EPROTO also while a step works on another volume. */
 int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *order);
 
 /**

@@ -183,14 +183,16 @@ static int do_detach(struct sim *s, struct job *j)
 
 	if (!v)
 		return 0;
-	if (v->mounted & bit || v->mkfs_runs_now)
+	if (j->start.wish.epoch < v->claim_epoch)
+		return -ESTALE;
+	if ((v->claimed && v->claim_node != j->node) || v->mounted & bit || v->mkfs_runs_now)
 		return -EBUSY;
 	if (v->attached & bit) {
 		v->attached &= ~bit;
 		return 1;
 	}
-	if (v->claimed && v->claim_node == j->node && v->claim_epoch <= j->start.wish.epoch)
-		v->claimed = false;
+	v->claimed = false;
+	v->claim_epoch = j->start.wish.epoch;
 	return 0;
 }
 
@@ -201,6 +203,8 @@ static int do_destroy(struct sim *s, struct job *j)
 
 	if (!v)
 		return 0;
+	if (j->start.wish.epoch < v->claim_epoch)
+		return -ESTALE;
 	if (v->claimed && v->claim_node != j->node)
 		return -EBUSY;
 	if (v->attached || v->mkfs_runs_now)

@@ -174,6 +174,24 @@ static void a_permit_to_format_ends_with_its_epoch(void **state)
 	assert_step(&f, STEP_VERIFY);
 }
 
+static void a_release_of_what_another_was_granted_since_is_done(void **state)
+{
+	struct fixture f = held(FORMAT_DONE);
+
+	f.seen.volume = true;
+	f.seen.place = PLACE_ELSEWHERE;
+	f.seen.claim_epoch = 9;
+	assert_int_equal(take_order(&f, WISH_RELEASE, 5, FORMAT_DONE), 0);
+	assert_step(&f, STEP_DETACH);
+	book(&f, STEP_DETACH, ESTALE);
+	assert_step(&f, STEP_NONE);
+	assert_int_equal(f.out.report, REPORT_RELEASED);
+	f.seen.attached = true;
+	plan(&f);
+	assert_int_not_equal(f.out.report, REPORT_RELEASED);
+	assert_state(&f, DS_BLOCKED);
+}
+
 static void another_volume_does_not_take_the_place_of_one_that_is_here(void **state)
 {
 	struct fixture f = attached(FORMAT_DONE);
@@ -316,6 +334,7 @@ int main(void)
 		cmocka_unit_test(a_release_is_proven_by_a_detach_under_its_epoch),
 		cmocka_unit_test(old_epochs_and_recalled_releases_are_refused),
 		cmocka_unit_test(a_permit_to_format_ends_with_its_epoch),
+		cmocka_unit_test(a_release_of_what_another_was_granted_since_is_done),
 		cmocka_unit_test(another_volume_does_not_take_the_place_of_one_that_is_here),
 		cmocka_unit_test(nothing_new_is_taken_while_control_is_away),
 		cmocka_unit_test(a_claim_found_at_start_waits_for_control),

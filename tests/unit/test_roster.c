@@ -124,12 +124,48 @@ static void an_order_that_repeats_the_last_one_is_not_answered(void **state)
 	roster_free(r);
 }
 
+static void of_two_claims_of_one_dataset_the_newer_is_named(void **state)
+{
+	struct wire_hello hello = { 0 };
+	struct roster *r;
+
+	assert_int_equal(roster_new(&r), 0);
+	roster_adopt(r, 1000, dataset, dataset, 3);
+	roster_adopt(r, 1000, dataset, volume, 7);
+	roster_adopt(r, 1000, dataset, dataset, 5);
+	assert_int_equal(roster_hello(r, &hello), 0);
+	assert_int_equal(hello.n_holds, 1);
+	assert_int_equal(hello.holds[0].epoch, 7);
+	assert_true(id128_equal(hello.holds[0].volume_id, volume));
+	free(hello.holds);
+	roster_free(r);
+}
+
+static void an_order_for_another_volume_waits_for_the_step_at_work(void **state)
+{
+	struct wire_assign o = order(WISH_HOLD, 9);
+	struct roster *r;
+	uint64_t ticket;
+
+	assert_int_equal(roster_new(&r), 0);
+	roster_connected(r, 1000);
+	take_order(r, WISH_HOLD, 3);
+	assert_int_equal(plan(r, &ticket), STEP_OBSERVE);
+	saw(r, ticket, 0, (struct converge_seen){ .known = true, .volume = true });
+	assert_int_equal(plan(r, &ticket), STEP_ATTACH);
+	o.volume_id = dataset;
+	assert_int_equal(roster_order(r, 1000, &o), -EPROTO);
+	roster_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_volume_not_seen_before_its_grant_is_not_lost),
 		cmocka_unit_test(a_look_that_failed_before_a_grant_delays_nothing),
 		cmocka_unit_test(a_claim_seen_before_the_next_grant_is_looked_at_again),
+		cmocka_unit_test(of_two_claims_of_one_dataset_the_newer_is_named),
+		cmocka_unit_test(an_order_for_another_volume_waits_for_the_step_at_work),
 		cmocka_unit_test(an_order_that_repeats_the_last_one_is_not_answered),
 	};
 
