@@ -42,7 +42,8 @@ class HangingDisk:
 
     def end(self):
         """What still waits gets errors, what has it mounted as well."""
-        subprocess.run(["umount", "--lazy", str(self.images)], check=False)
+        subprocess.run(["umount", "--lazy", str(self.images)], check=False,
+                       stderr=subprocess.DEVNULL)
         self.process.stdin.close()
         self.process.wait(LIMIT_S)
         self.process.stdout.close()
