@@ -122,8 +122,8 @@ static void step_done(void *arg)
 	*r->prev = r->next;
 	if (r->next)
 		r->next->prev = r->prev;
-	(void)roster_done(n->roster, now_ms(), j->start.dataset_id, j->start.ticket, j->error, j->why,
-		j->looked ? &j->seen : NULL, &j->extra);
+	(void)roster_done(n->roster, now_ms(), j->start.dataset_id, j->start.ticket, j->error,
+		j->same_holders ? NULL : j->why, j->looked ? &j->seen : NULL, &j->extra);
 	free(r);
 	plan_soon(n);
 }

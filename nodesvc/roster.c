@@ -297,6 +297,7 @@ int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint
 	const char *why, const struct converge_seen *observed, struct roster_extra *extra)
 {
 	struct entry *e = find(r, dataset_id);
+	char same[WIRE_WHY_MAX];
 	uint64_t size_bytes;
 
 	if (!e || e->running.step == STEP_NONE || e->ticket != ticket) {
@@ -307,6 +308,11 @@ int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint
 		observed = NULL;
 		error = 0;
 	}
+	if (error == EBUSY && !why) {
+		snprintf(same, sizeof(same), "%s", e->last.why);
+		why = same;
+		extra->holders = TAKE_PTR(e->extra.holders);
+	}
 	size_bytes = e->seen.size_bytes;
 	converge_book(&e->wish, &e->seen, &e->last, e->running.step, error, why, observed, now_ms);
 	e->fresh |= e->seen.size_bytes != size_bytes;
@@ -315,7 +321,7 @@ int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint
 	e->due_ms = now_ms;
 	e->recheck_ms = now_ms + RECHECK_MS * (80 + id128_hash(e->id) % 41) / 100;
 	if (observed) {
-		e->fresh |= !same_extra(&e->extra, extra);
+		e->fresh |= why != same && !same_extra(&e->extra, extra);
 		roster_extra_done(&e->extra);
 		e->extra = *extra;
 		*extra = (struct roster_extra){ 0 };
@@ -440,7 +446,13 @@ static void start(struct roster *r, struct entry *e, enum ds_step step, uint64_t
 	e->step_volume = e->wish.volume_id;
 	e->look = false;
 	out->starts = grow(out->starts, out->n_starts, sizeof(*out->starts));
-	out->starts[out->n_starts++] = (struct roster_start){ e->id, step, e->ticket, e->wish };
+	out->starts[out->n_starts++] = (struct roster_start){
+		.dataset_id = e->id,
+		.step = step,
+		.ticket = e->ticket,
+		.wish = e->wish,
+		.busy = e->last.step == step && e->last.error == EBUSY ? e->last.attempts : 0,
+	};
 }
 
 static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struct roster_out *out)

@@ -25,6 +25,7 @@ struct roster_start {
 	struct id128 dataset_id;
 	enum ds_step step;
 	uint64_t ticket; /* to be handed to roster_done() */
+	unsigned int busy; /* how often in a row this step ended with EBUSY before */
 	struct converge_wish wish;
 };
 
@@ -88,6 +89,7 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 /**
  * roster_done() - a started step ended
  * @observed: looked at after the step, or NULL when looking failed; then @extra is ignored
+ * @why: with EBUSY NULL means: as before, and so are the holders
  * @extra: taken over
  * Returns: 0, or -ENOENT when @ticket is not that dataset's running step.
  */

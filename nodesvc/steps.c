@@ -35,12 +35,21 @@ static dev_t device_number(const struct step_job *j)
 	return dev.devno;
 }
 
+/* The search reads all of /proc: at first each time, then about every eighth second. */
+static bool worth_a_search(const struct step_job *j)
+{
+	return j->start.busy < 4 || j->start.busy % 16 == 0;
+}
+
 /* Replaces the words of a busy failure by the names of those who keep it busy. */
 static void name_holders(struct step_job *j, dev_t devno, const char *mountpoint)
 {
 	char *text = NULL;
 	size_t n;
 
+	j->same_holders = !worth_a_search(j);
+	if (j->same_holders)
+		return;
 	if (!devno || vholders_find(devno, mountpoint, &text, &n) < 0)
 		return;
 	if (n)

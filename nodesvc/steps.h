@@ -20,6 +20,7 @@ struct step_job {
 	/* results */
 	int error; /* positive errno; 0: done */
 	char why[WIRE_WHY_MAX];
+	bool same_holders; /* EBUSY as before: nobody was looked for, @why says nothing new */
 	bool looked; /* seen and extra are valid */
 	struct converge_seen seen;
 	struct roster_extra extra;
