@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole cluster of real daemons: a control server and nodes, each with a mount namespace of its own.
+"""A whole cluster of real daemons: a control server and nodes with mount namespaces of their own.
 
     BASE/<cluster>/ca            certificates
                   /control       data, certs and log of the control server
@@ -7,8 +7,8 @@
                   /bin           the nodes' PATH: mkfs programs that write down each run, and e2fsck
                   /<node>/etc /<node>/state /<node>/run /<node>/flocker (mount root) /<node>/log
 
-The first node is "here": it mounts in the namespace of the test, as flocker-node does on a host. The
-others are "there": in slaves of it, which live as long as the node, not its daemon, as a host does.
+The first node is "here": it mounts in the namespace of the test, as flocker-node does on a host.
+The others are "there": in slaves of it, which live as long as the node, not its daemon, as a host.
 Waiting is always for something that is seen, with a limit; nothing sleeps for a time.
 """
 import hashlib
@@ -338,7 +338,7 @@ class Payload:
 class Watcher:
     def __init__(self, cluster):
         command = [sys.executable, str(pathlib.Path(__file__).with_name("watch.py")),
-                   str(cluster.base), *cluster.nodes]
+                   str(cluster.base), str(cluster.images), *cluster.nodes]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def end(self):
@@ -513,6 +513,7 @@ exec {real} "$@"
 
     def check_mkfs(self):
         images = [image for _, image in self.mkfs_runs()]
+        assert all(image.startswith(f"{self.images}/volumes/") for image in images), images
         twice = {image for image in images if images.count(image) > 1}
         assert not twice, f"mkfs ran more than once on {twice}"
 
@@ -528,7 +529,8 @@ exec {real} "$@"
 
     def devices(self):
         """Loop devices on something of this cluster."""
-        return [loop for loop in kernel.loops() if loop.file.startswith(f"{self.base}/")]
+        return [loop for loop in kernel.loops()
+                if loop.file.startswith((f"{self.base}/", f"{self.images}/"))]
 
     def no_leftovers(self):
         """With every dataset destroyed and every daemon stopped, nothing of them is left."""

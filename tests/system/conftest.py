@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of whole clusters: real daemons, loop devices, filesystems, FUSE trees, udev events and TLS.
+"""Tests of whole clusters: real daemons, loop devices, filesystems, FUSE trees, udev and TLS.
 
     FLOCKER_BUILD=build-dir /usr/bin/python3 -m pytest tests/system -q
 
@@ -8,9 +8,9 @@ FLOCKER_FULL=1    the full number of rounds, not what fits CI
 FLOCKER_SEED=n    of everything random; printed with a failure
 FLOCKER_SYSTEM_TMP  where clusters live (/var/tmp); on a disk
 
-Needs root. Runs itself again in namespaces of its own (isolate.py): nothing leaks to the host. A test
-takes the fixture `cluster` (control and two nodes, running and watched) or `make_cluster`; at its end
-every dataset is destroyed and whatever is left over fails it.
+Needs root. Runs itself again in namespaces of its own (isolate.py): nothing leaks to the host. A
+test takes the fixture `cluster` (control and two nodes, running and watched) or `make_cluster`; at
+its end every dataset is destroyed and whatever is left over fails it.
 """
 import os
 import pathlib

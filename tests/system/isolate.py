@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A machine within the machine: own mounts, processes, network, /dev and /run, gone at the end.
 
-enter() runs pytest again inside and ends this process with its status. Outside stays a supervisor, so
-that loop devices and files, which no namespace holds, are cleared away even when pytest is killed.
+enter() runs pytest again inside and ends this process with its status. Outside stays a supervisor,
+so that loop devices and files, which no namespace holds, are cleared away even when pytest is
+killed.
 """
 import ctypes
 import errno
@@ -58,7 +59,7 @@ def lock_other_udevds_out():
 
 
 def make_machine(base):
-    """As udevd expects it: /dev for its links, /run for its data, /sys of this network namespace."""
+    """As udevd expects it: /dev for its links, /run for its data, /sys of this network."""
     check(libc.unshare(CLONE_NEWNS | CLONE_NEWNET), "unshare")
     run("mount", "--make-rprivate", "/")
     run("mount", "-t", "proc", "proc", "/proc")

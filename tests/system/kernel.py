@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel says: mounts of all namespaces, loop devices, dirty pages. Nothing is opened that a
-node may want to take down: an open loop device cannot be."""
+"""What the kernel says: mounts of all namespaces, loop devices, dirty pages. Nothing is opened that
+a node may want to take down: an open loop device cannot be."""
 import collections
 import ctypes
 import json
@@ -97,7 +97,7 @@ def dirty_pages(path):
 
 
 def claim(volume):
-    """The claim of a loopback volume: the slot with the highest serial; None without a whole one."""
+    """The claim of a loopback volume: the slot with the highest serial; None without any."""
     slots = []
     try:
         with open(os.path.join(volume, "claim"), "rb") as f:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things that are full, missing or broken: a clear error on the right line, no crash, nothing lost, and
-recovery by itself once they are mended."""
+"""Things that are full, missing or broken: a clear error on the right line, no crash, nothing lost,
+and recovery by itself once they are mended."""
 import os
 import pathlib
 import shutil
@@ -81,7 +81,8 @@ def base():
 
 
 @pytest.mark.parametrize("fs", list(SIZES))
-def test_a_full_image_directory_delays_changes_and_loses_nothing(base, small_disk, make_cluster, fs):
+def test_a_full_image_directory_delays_changes_and_loses_nothing(base, small_disk, make_cluster,
+                                                                 fs):
     """Images are sparse, so even a clean unmount may need room that is not there."""
     disk = small_disk(base / f"images-{fs}", 300 * MIB)
     cluster = make_cluster(images=disk.point / "images").start()
@@ -263,7 +264,7 @@ def test_without_mkfs_xfs_only_new_xfs_datasets_wait_for_it(cluster):
 
 def test_volumes_that_are_missing_at_boot_are_lost_until_they_are_back(base, small_disk,
                                                                        make_cluster):
-    """As when the disk of the images was not mounted at boot: said loudly, and nothing made anew."""
+    """As when the disk of the images was not mounted at boot: said, and nothing made anew."""
     disk = small_disk(base / "images-late", 300 * MIB)
     cluster = make_cluster(images=disk.point / "images").start()
     node = list(cluster)[1]

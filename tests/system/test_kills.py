@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 of a node, of control, of all of them, at random moments while datasets are created and moved.
+"""kill -9 of a node, of control, of all of them, at random moments, while datasets are created and
+moved.
 
 Whatever was acknowledged happens, once: every dataset ends where it was last wished, with its data,
 formatted once; and the watcher saw no dataset in two places at any time.
@@ -14,7 +15,7 @@ import pytest
 
 from cluster import SIZES, Payload, scale
 
-ROUNDS, IN_FULL = 30, 100
+ROUNDS, IN_FULL = 100, 500
 CONVERGE_EVERY = 5  # rounds
 WORST_MOMENT_S = 0.25  # a move takes about this long, and a kill comes within it
 
@@ -118,7 +119,7 @@ def test_a_kill_during_the_first_format_leads_to_one_whole_filesystem(cluster, s
     """mkfs itself is killed with the daemon, or outlives it: each image sees at most one."""
     node = list(cluster)[1]
     moments = random.Random(seed)
-    for _ in range(scale(4, 20)):
+    for _ in range(scale(10, 100)):
         dataset = cluster.create(node, fs)
         time.sleep(moments.uniform(0, 0.15))
         node.kill()

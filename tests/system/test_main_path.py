@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job, word for word: what the API and the tree say while a dataset is created, used, moved and
-destroyed."""
+"""The main job, word for word: what the API and the tree say while a dataset is created, used, moved
+and destroyed."""
 import json
 import os
 import re

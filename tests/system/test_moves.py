@@ -7,7 +7,7 @@ import pytest
 import kernel
 from cluster import Payload, scale, wait_until
 
-MOVES, IN_FULL = 60, 200
+MOVES, IN_FULL = 200, 1000
 BUSY_SHARE = 10  # one move in so many happens while others are created and destroyed
 
 
@@ -59,7 +59,7 @@ def test_data_survives_many_moves(cluster, fs, seed):
     payload.write(here.data(dataset))
 
     move_around(cluster, dataset, payload, moves - crowded)
-    crowd = Crowd(cluster, scale(10, 50))
+    crowd = Crowd(cluster, scale(50, 250))
     crowd.start()
     try:
         move_around(cluster, dataset, payload, crowded)

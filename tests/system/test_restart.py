@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's daemon ends and starts, by itself and with its machine: what is mounted is not touched, and
-what was mounted comes back."""
+"""The node's daemon ends and starts, by itself and with its machine: what is mounted is not touched,
+and what was mounted comes back."""
 import signal
 import subprocess
 import threading
@@ -116,7 +116,7 @@ def test_a_node_that_boots_takes_up_what_was_wished_meanwhile(cluster):
 
 
 def test_a_move_goes_on_where_its_node_was_killed(cluster):
-    """As killed after umount(2), with the mount point still there: it is removed with the release."""
+    """As killed after umount(2), with the mount point still there: the release removes it."""
     here, there = cluster
     dataset = cluster.make(there)
     payload = Payload(2)

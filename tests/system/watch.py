@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks at a cluster throughout a test, from a process of its own, and says what must never be.
 
-    watch.py BASE NAME... - BASE/images/volumes has the volumes, BASE/NAME/flocker is a mount root
+    watch.py BASE IMAGES NAME... - IMAGES/volumes has the volumes, BASE/NAME/flocker is a mount root
 
 Looks until standard input ends, then prints {"samples": n, "releases": n, "violations": [...]}.
 
@@ -17,14 +17,13 @@ import sys
 import kernel
 
 PERIOD_MS = 3
-VOLUME = re.compile(r"/images/volumes/([0-9a-f-]{36})/image$")
+VOLUME = re.compile(r"/([0-9a-f-]{36})/image$")
 DATASET = re.compile(r"[0-9a-f-]{36}$")
 
 
 class Watch:
-    def __init__(self, base, names):
-        self.base = base
-        self.volumes = os.path.join(base, "images", "volumes")
+    def __init__(self, base, images, names):
+        self.volumes = os.path.join(images, "volumes")
         self.roots = {os.path.join(base, name, "flocker"): name for name in names}
         self.samples = self.releases = 0
         self.violations = []
@@ -39,7 +38,7 @@ class Watch:
         found = []
         for loop in kernel.loops():
             volume = VOLUME.search(loop.file)
-            if loop.file.startswith(self.base) and volume:
+            if loop.file.startswith(self.volumes) and volume:
                 found.append((volume.group(1), loop))
         return found
 
@@ -123,4 +122,4 @@ class Watch:
 
 
 if __name__ == "__main__":
-    Watch(sys.argv[1], sys.argv[2:]).run()
+    Watch(sys.argv[1], sys.argv[2], sys.argv[3:]).run()
