@@ -386,7 +386,9 @@ def test_a_storm_of_stats_while_things_change(crowd):
         gone, took = out.split()
         assert int(gone) == 0
         print(f"{STATS // 2} stats in {float(took):.2f} s")
-    assert resident_kib(here.process.pid) - before < 8192
+    # A sanitizer keeps what was freed, to see who uses it.
+    if "libasan" not in kernel.read(f"/proc/{here.process.pid}/maps"):
+        assert resident_kib(here.process.pid) - before < 4096
 
 
 def test_a_thousand_open_files_and_pollers(crowd):
