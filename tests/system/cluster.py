@@ -501,6 +501,7 @@ exec {real} "$@"
         self.check_mkfs()
         for node in self:
             node.stop()
+            assert "Sanitizer" not in node.log and "runtime error" not in node.log
         self.control.end()
         self.no_leftovers()
         for node in self:

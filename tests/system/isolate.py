@@ -79,6 +79,7 @@ def make_machine(base):
 def init(base, arguments):
     """Process 1 of the machine: starts pytest, and takes in the orphans."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setpgid(0, 0)  # signals to the group of the caller reach the supervisor alone
     make_machine(base)
     environment = dict(os.environ, **{INSIDE: base})
     pytest = os.fork()
@@ -106,7 +107,6 @@ def enter(arguments):
                             dir=os.environ.get("FLOCKER_SYSTEM_TMP", "/var/tmp"))
     os.chmod(base, 0o755)  # the control server is not root
     sys.stdout.flush()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest has it from the terminal as well
     check(libc.unshare(CLONE_NEWPID), "unshare")
     pid = os.fork()
     if pid == 0:
@@ -116,7 +116,7 @@ def enter(arguments):
         except BaseException as e:  # noqa: B902 - this process must not return into pytest
             print(f"the test machine does not start: {e}", file=sys.stderr, flush=True)
         os._exit(status & 0xff)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: os.kill(pid, signal.SIGTERM))
     while True:
         try:
