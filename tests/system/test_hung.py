@@ -2,6 +2,7 @@
 """Storage that never answers: only its own datasets stand still, and a killed daemon comes back."""
 import os
 import re
+import shutil
 import signal
 
 import pytest
@@ -224,6 +225,36 @@ def test_a_daemon_killed_beside_a_hung_worker_comes_back(disk, reader):
     cluster.wait_mounted(hung, there)
     payload.sums["log"] = writer.end()
     payload.check(here.data(used))
+
+
+def test_an_mkfs_that_never_ends(cluster):
+    """A program, which the killed daemon leaves behind: it may still write, so nobody else does."""
+    here, _ = cluster
+    other = cluster.make(here)
+    cluster.remove_program("mkfs.xfs")
+    program = cluster.bin / "mkfs.xfs"
+    program.write_text(f"#!/bin/sh\necho $$ >{cluster.base}/mkfs.pid\nexec {shutil.which('sleep')} "
+                       "infinity\n")
+    program.chmod(0o755)
+    here.options = ["--step-limit", str(STEP_LIMIT_S)]
+    here.stop()
+    here.start()
+    dataset = cluster.create(here, "xfs")
+    wait_hung(cluster, here, dataset, "format")
+    volume = volume_of(cluster, dataset)
+    pid = int((cluster.base / "mkfs.pid").read_text())
+    here.kill()
+    here.start()
+    cluster.wait_live(here)
+    here.wait_state(other, "mounted")
+    cluster.make(here)
+    cluster.wait(dataset, "kept from a second mkfs", lambda d: "an earlier mkfs" in d["why"])
+    assert os.path.exists(f"/proc/{pid}") and volume_of(cluster, dataset) == volume
+    cluster.remove_program("mkfs.xfs")
+    cluster.add_program("mkfs.xfs")
+    os.kill(pid, signal.SIGKILL)
+    cluster.wait_mounted(dataset, here)
+    assert volume_of(cluster, dataset) != volume, "a volume of an unfinished mkfs was kept"
 
 
 def test_a_start_with_storage_that_cannot_be_read_tells_so(disk):
