@@ -33,8 +33,8 @@ static void other_texts_are_no_endpoints(void **state)
 		"tcp:-1", "tcp:4523x", "tcp: 4523",
 		"tcp:4523:", "tcp:4523:interface=", "tcp:4523:interface=host", "tcp:4523:backlog=5",
 		"tcp:4523:interface=1.2.3.4:x", "ssl:4523", "tcp:000004523",
-		"tcp:4523:interface="
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+		("tcp:4523:interface="
+		 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa") };
 	struct endpoint e;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)

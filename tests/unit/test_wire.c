@@ -121,8 +121,8 @@ static void bad_messages_are_refused_with_a_reason(void **state)
 		"{\"type\":\"ping\",\"seq\":1} trailing", "{\"type\":\"ping\",\"seq\":1.5}",
 		"{\"type\":\"assign\",\"seq\":1}",
 		"{\"type\":\"assign\",\"seq\":1,\"wish\":\"eat\",\"dataset_id\":\"x\"}",
-		"{\"type\":\"assign\",\"seq\":1,\"wish\":\"hold\","
-		"\"dataset_id\":\"11111111-1111-4111-8111-111111111111\"}",
+		("{\"type\":\"assign\",\"seq\":1,\"wish\":\"hold\","
+		 "\"dataset_id\":\"11111111-1111-4111-8111-111111111111\"}"),
 		"{\"type\":\"hello\",\"seq\":1,\"wire\":1}",
 		"{\"type\":\"hello\",\"seq\":1,\"holds\":{}}",
 		"{\"type\":\"bye\",\"seq\":1,\"reason\":\"a\\u0000b\"}",
