@@ -45,7 +45,7 @@ static void write_durably(const char *path, uint64_t value)
 
 static void attach(const char *image)
 {
-	struct loop_config config = { .block_size = 4096, .info.lo_flags = LO_FLAGS_DIRECT_IO };
+	struct loop_config config = { .block_size = 512, .info.lo_flags = LO_FLAGS_DIRECT_IO };
 	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), fd, number;
 
 	config.fd = (uint32_t)open(image, O_RDWR | O_CLOEXEC);
