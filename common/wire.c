@@ -183,6 +183,7 @@ static void hello_to_json(struct builder *b, const struct wire_hello *h)
 	put_text(b, "address", h->address);
 	put_text(b, "backend", h->backend);
 	put_text(b, "filesystem", fs_kind_name(h->filesystem));
+	put_bool(b, "partial", h->partial);
 	put_bool(b, "shared", h->shared);
 	put_u64(b, "incarnation", h->incarnation);
 	put_u64(b, "revision", h->version_seen);
@@ -436,6 +437,7 @@ static void read_hello(struct reader *r, struct wire_hello *h)
 	read_text(r, "address", 256, &h->address);
 	read_text(r, "backend", 31, &h->backend);
 	h->filesystem = (enum fs_kind)read_word(r, "filesystem", fs_kind_parse, FS_EXT4);
+	h->partial = read_bool(r, "partial");
 	h->shared = read_bool(r, "shared");
 	h->incarnation = read_u64(r, "incarnation");
 	h->version_seen = read_u64(r, "revision");

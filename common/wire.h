@@ -56,6 +56,7 @@ struct wire_hello {
 	char *address;		/* configured address, or NULL: take the connection's */
 	char *backend;		/* name of the one backend, "loopback" */
 	enum fs_kind filesystem; /* that this node makes where the metadata names none */
+	bool partial;		/* not all that is held is known yet: what is not named is not given back */
 	bool shared;		/* its volumes can be attached by other nodes that have it */
 	uint64_t incarnation, version_seen; /* highest of control that this node has seen */
 	struct wire_status *holds;

@@ -220,6 +220,8 @@ static void tell_owner(struct decision *d, struct ads *ds)
 
 	if (id128_is_nil(r->owner) || !n || !n->session)
 		return;
+	if (r->incarnation != d->a->incarnation)
+		return; /* a restored record may be wrong about it: its owner has to name it first */
 	if (ds->told.session == n->session && ds->told.epoch == r->epoch && ds->told.wish == wish &&
 		id128_equal(ds->told.volume_id, r->volume_id) &&
 		id128_equal(ds->told.primary, r->primary) && ds->told.format_state == r->format_state)
@@ -583,12 +585,14 @@ static void on_hello(struct decision *d, const struct assign_event *ev)
 	welcome(d, n);
 	for (size_t i = 0; i < ev->hello->n_holds; i++)
 		n->n_unknown += !hear_hold(d, n, &ev->hello->holds[i]);
-	hear_unnamed(n);
-
 	n->heard = true;
-	n->awaited = false;
-	if (awaited && --d->a->n_unheard == 0)
-		settle_all_of(d, &d->a->all, offsetof(struct ads, all));
+	/* Storage that hangs hides what is claimed on it: silence about that is no word. */
+	if (!ev->hello->partial) {
+		hear_unnamed(n);
+		n->awaited = false;
+		if (awaited && --d->a->n_unheard == 0)
+			settle_all_of(d, &d->a->all, offsetof(struct ads, all));
+	}
 	settle_all_of(d, &n->owned, offsetof(struct ads, owned));
 	settle_all_of(d, &n->wished, offsetof(struct ads, wished));
 	settle_all_of(d, &d->a->undestroyed, offsetof(struct ads, undestroyed));

@@ -120,6 +120,18 @@ static void run_roster(struct sim *s, int node)
 
 /* ---- life and death ---- */
 
+/* Where storage hangs only some claims can be read. */
+static void adopt_claims(struct sim *s, int node, bool some)
+{
+	for (int i = 0; i < s->n_volumes; i++) {
+		const struct volume *v = &s->volumes[i];
+
+		if (v->exists && v->claimed && v->claim_node == node && !(some && sim_chance(s, 500)))
+			roster_adopt(s->nodes[node].roster, s->now, v->dataset_id, v->id,
+				v->claim_epoch);
+	}
+}
+
 void node_start(struct sim *s, int node)
 {
 	struct sim_node *n = &s->nodes[node];
@@ -133,13 +145,15 @@ void node_start(struct sim *s, int node)
 	n->wake_at = 0;
 	if (roster_new(&n->roster) < 0)
 		abort();
-	for (int i = 0; i < s->n_volumes; i++) {
-		const struct volume *v = &s->volumes[i];
+	n->partial = !s->calm && sim_chance(s, 100);
+	if (n->partial) {
+		struct event *ev = sim_after(s, sim_below(s, 30000), EV_NODE_LISTED);
 
-		if (v->exists && v->claimed && v->claim_node == node)
-			roster_adopt(n->roster, s->now, v->dataset_id, v->id, v->claim_epoch);
+		ev->node = node;
+		ev->generation = n->generation;
 	}
-	sim_log(s, "node %d: starts", node);
+	adopt_claims(s, node, n->partial);
+	sim_log(s, "node %d: starts%s", node, n->partial ? ", and its storage hangs" : "");
 	run_roster(s, node);
 	dial_later(s, node);
 }
@@ -238,6 +252,7 @@ static void dial(struct sim *s, int node)
 	m.hello.host = n->host;
 	m.hello.boot = n->boot;
 	m.hello.shared = true;
+	m.hello.partial = n->partial;
 	m.hello.incarnation = n->incarnation;
 	m.hello.backend = strdup("loopback");
 	if (roster_hello(n->roster, &m.hello) < 0)
@@ -353,6 +368,14 @@ void node_event(struct sim *s, struct event *ev)
 	case EV_NODE_WAKE:
 		if (n->up && n->generation == ev->generation) {
 			n->wake_at = 0;
+			run_roster(s, ev->node);
+		}
+		break;
+	case EV_NODE_LISTED:
+		if (n->up && n->generation == ev->generation) {
+			adopt_claims(s, ev->node, false);
+			n->partial = false;
+			close_session(s, ev->node, "everything is known now");
 			run_roster(s, ev->node);
 		}
 		break;

@@ -25,6 +25,7 @@ enum event_type {
 	EV_NODE_REBOOT,	 /* .node: the machine reboots */
 	EV_NODE_DIAL,	 /* .node, .generation */
 	EV_NODE_WAKE,	 /* .node, .generation: roster's timer */
+	EV_NODE_LISTED,	 /* .node, .generation: the backend's list came at last */
 	EV_JOB,		 /* .job: its next phase */
 	EV_MKFS_ORPHAN,	 /* .volume: an mkfs whose daemon was killed ends */
 	EV_TO_CONTROL,	 /* .node, .session, .msg */
@@ -102,6 +103,7 @@ struct sim_node {
 	bool welcomed;
 	uint64_t sent_seq, got_seq, heard_at;
 	bool cut_in, cut_out;	 /* the link to this node, from this node */
+	bool partial;		 /* not all that is claimed here is known */
 	uint64_t incarnation, wake_at;
 	uint64_t in_at, out_at;	 /* when the last message of each direction arrives */
 };

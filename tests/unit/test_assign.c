@@ -163,6 +163,19 @@ static void a_hello_that_does_not_name_a_grant_uses_it_up(void **state)
 	assert_int_equal(record()->epoch, 2);
 }
 
+static void what_a_partial_hello_does_not_name_is_not_given_back(void **state)
+{
+	struct wire_hello h = { .host = node_a, .boot = node_a, .shared = true, .partial = true };
+
+	hello(node_a, NULL, 0);
+	create(node_a);
+	decide((struct assign_event){ .type = ASSIGN_HELLO, .node = node_a, .session = ++session,
+		.hello = &h, .address = "x" });
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_int_equal(record()->epoch, 1);
+	assert_int_equal(sent(node_a)->wish, WISH_HOLD); /* its storage decides how far that gets */
+}
+
 static void a_lost_owner_keeps_its_dataset(void **state)
 {
 	uint64_t sa = hello(node_a, NULL, 0);
@@ -406,6 +419,7 @@ int main(void)
 		TEST(a_release_is_not_recalled_and_the_same_node_needs_a_new_epoch),
 		TEST(reports_of_old_epochs_and_old_sessions_have_no_effect),
 		TEST(a_hello_that_does_not_name_a_grant_uses_it_up),
+		TEST(what_a_partial_hello_does_not_name_is_not_given_back),
 		TEST(a_lost_owner_keeps_its_dataset),
 		TEST(the_format_state_goes_forward_with_what_the_owner_says),
 		TEST(a_delete_is_a_release_then_a_grant_to_destroy),

@@ -69,12 +69,13 @@ static void a_hello_names_what_is_held(void **state)
 	};
 	struct wire_msg m = { .type = WIRE_HELLO, .seq = 1,
 		.hello = { .version = (char *)(uintptr_t)"2", .host = dataset, .boot = volume,
-			.backend = (char *)(uintptr_t)"loopback", .filesystem = FS_BTRFS, .shared = true, .incarnation = 4,
+			.backend = (char *)(uintptr_t)"loopback", .filesystem = FS_BTRFS, .partial = true, .shared = true, .incarnation = 4,
 			.version_seen = 5, .holds = holds, .n_holds = 2 } };
 	struct wire_msg back = round_trip(&m);
 
 	assert_int_equal(back.hello.n_holds, 2);
 	assert_true(back.hello.shared);
+	assert_true(back.hello.partial);
 	assert_int_equal(back.hello.filesystem, FS_BTRFS);
 	assert_int_equal(back.hello.incarnation, 4);
 	assert_int_equal(back.hello.version_seen, 5);
