@@ -231,23 +231,44 @@ class Node:
         assert status == 0, f"{self.name} ended with {status}"
 
     def reboot(self):
-        """The daemon, every mount and every loop device of the machine end; disks stay. "here"
-        shares its namespace with the test and cannot."""
+        """Every process, mount and loop device of the machine ends; disks stay. "here" shares its
+        namespace with the test and cannot."""
         assert not self.here
-        devices = {m.source for m in self.mounts()}
         if self.alive():
             self.kill()
+        for pid in self.processes():  # a mkfs may outlive its daemon
+            os.kill(pid, signal.SIGKILL)
+        wait_until("its processes are gone", lambda: not self.processes())
+        devices = self.devices()
         self.leave_namespace()
-        for loop in kernel.loops():
-            if "/dev/" + loop.name in devices:
-                subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=True)
-        wait_until("its devices are gone",
-                   lambda: not devices & {"/dev/" + loop.name for loop in kernel.loops()})
+        for loop in devices:
+            subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=True)
+        wait_until("its devices are gone", lambda: not {(d.name, d.diskseq) for d in devices} &
+                   {(d.name, d.diskseq) for d in kernel.loops()})
         self.enter_namespace()
         self.boot = self.dir / "boot_id"
         self.boot.write_text(f"{uuid.uuid4()}\n")
         subprocess.run(self.inside("mount", "--bind", str(self.boot),
                                    "/proc/sys/kernel/random/boot_id"), check=True)
+
+    def processes(self):
+        """In its namespace, beside the one that keeps it."""
+        namespace, found = os.readlink(f"/proc/{self.holder.pid}/ns/mnt"), []
+        for pid in kernel.pids():
+            try:
+                if os.readlink(f"/proc/{pid}/ns/mnt") == namespace and pid != self.holder.pid:
+                    found.append(pid)
+            except OSError:
+                continue
+        return found
+
+    def devices(self):
+        """Loop devices on volumes that it claims."""
+        volumes = self.cluster.images / "volumes"
+        claims = {loop: kernel.claim(volumes / volume)
+                  for volume, loop in self.cluster.attached()}
+        return [loop for loop, claim in claims.items()
+                if claim and claim["node"] == self.uuid and claim["state"] == "held"]
 
     @property
     def log(self):
@@ -332,7 +353,9 @@ class Payload:
     def check(self, directory):
         found = {str(f.relative_to(directory)): hashlib.sha256(f.read_bytes()).hexdigest()
                  for f in directory.rglob("*") if f.is_file()}
-        assert found == self.sums, f"the data below {directory} is not what was written"
+        wrong = sorted(name for name in found.keys() | self.sums.keys()
+                       if found.get(name) != self.sums.get(name))
+        assert not wrong, f"of {len(self.sums)} files below {directory} these differ: {wrong}"
 
 
 class Watcher:
@@ -367,6 +390,7 @@ class Cluster:
             self.nodes[name] = Node(self, name, n == 0, self.images)
         self.watcher = None
         self.seen = None
+        self.volumes = set()
         self.destroyed = []
 
     def next_address(self):
@@ -460,8 +484,9 @@ exec {real} "$@"
         return seen
 
     def wait_mounted(self, dataset, node, limit=LIMIT_S):
+        """And its node is connected: control shows the last word of one that is not."""
         return self.wait(dataset, f"mounted on {node.name}", lambda d: d["state"] == "mounted"
-                         and d["owner"] == node.uuid and d["mountpoint"], limit)
+                         and d["owner"] == node.uuid and d["mountpoint"] and d["node_live"], limit)
 
     def wait_destroyed(self, dataset, limit=LIMIT_S):
         return self.wait(dataset, "destroyed", lambda d: d["state"] == "destroyed", limit)
@@ -483,6 +508,7 @@ exec {real} "$@"
     def destroy_all(self):
         """Every dataset goes the way a user would send it."""
         every = self.datasets()
+        self.volumes |= {d["volume_id"] for d in every}
         ids = [d["dataset_id"] for d in every if d["state"] != "destroyed"]
         for dataset in ids:
             self.delete(dataset)
@@ -528,10 +554,16 @@ exec {real} "$@"
                 continue
         return found
 
+    def attached(self):
+        """[(volume_id, Loop)]: what is attached of this cluster, also of volumes that are gone."""
+        try:
+            self.volumes |= set(os.listdir(self.images / "volumes"))
+        except OSError:
+            pass
+        return [one for one in kernel.loops_on_volumes() if one[0] in self.volumes]
+
     def devices(self):
-        """Loop devices on something of this cluster."""
-        return [loop for loop in kernel.loops()
-                if loop.file.startswith((f"{self.base}/", f"{self.images}/"))]
+        return [loop for _, loop in self.attached()]
 
     def no_leftovers(self):
         """With every dataset destroyed and every daemon stopped, nothing of them is left."""
@@ -564,7 +596,7 @@ exec {real} "$@"
             if mount.point.startswith(base):
                 subprocess.run(["umount", "--lazy", mount.point], check=False,
                                stderr=subprocess.DEVNULL)
-        for loop in self.devices():
+        for loop in set(self.devices()) | set(kernel.loops_of(self.base, self.images)):
             subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=False)
 
     def logs(self):

@@ -20,7 +20,7 @@ import kernel
 
 INSIDE = "FLOCKER_SYSTEM_BASE"
 LOCK = "/run/lock/flocker-test-udevd"
-LOCK_LIMIT_S = 300
+LOCK_LIMIT_S = 600
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 PR_SET_PDEATHSIG = 1
 SKIPPED = 77
@@ -96,9 +96,8 @@ def init(base, arguments):
 
 def clear(base):
     """Everything that ran is dead, and with it every mount."""
-    for loop in kernel.loops():
-        if loop.file.startswith(base + "/"):
-            subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=False)
+    for loop in kernel.loops_of(base):
+        subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=False)
     shutil.rmtree(base, ignore_errors=True)
 
 

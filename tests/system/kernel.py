@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel says: mounts of all namespaces, loop devices, dirty pages. Nothing is opened that
-a node may want to take down: an open loop device cannot be."""
+"""What the kernel says: mounts of all namespaces, loop devices, dirty pages. But for loops_of(),
+nothing is opened that a node may want to take down: an open loop device cannot be."""
 import collections
 import ctypes
+import fcntl
 import json
 import os
 import re
+import struct
 
 Mount = collections.namedtuple("Mount", "id devno root point fstype source")
 Loop = collections.namedtuple("Loop", "name file diskseq")
 
 CACHESTAT = 451
+LOOP_GET_STATUS64, LOOP_INFO64_SIZE = 0x4C05, 232
+# of an image of the loopback driver, also while it is destroyed and after
+VOLUME = re.compile(r"/(?:\.gone-)?([0-9a-f-]{36})(?:\.[0-9a-f]+)?/image(?: \(deleted\))?$")
 OCTAL = re.compile(r"\\([0-7]{3})")
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,6 +67,8 @@ def mounts():
 
 
 def loops():
+    """What is attached. The path of the file is as in the namespace of whoever attached it, and
+    once that has ended it lacks its beginning; the volume's directory is always part of it."""
     found = []
     for name in os.listdir("/sys/block"):
         if not name.startswith("loop"):
@@ -72,6 +79,44 @@ def loops():
             found.append(Loop(name, file, int(read(f"/sys/block/{name}/diskseq"))))
         except OSError:
             continue
+    return found
+
+
+def loops_on_volumes():
+    """[(volume_id, Loop)] of whatever loopback drivers there are."""
+    return [(volume.group(1), loop) for loop in loops() if (volume := VOLUME.search(loop.file))]
+
+
+def backing_file(loop):
+    """Device and inode of the file below, and the device's own number; None when it is gone."""
+    try:
+        fd = os.open(f"/dev/{loop.name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        info = fcntl.ioctl(fd, LOOP_GET_STATUS64, bytes(LOOP_INFO64_SIZE))
+        return struct.unpack_from("QQ", info) + (os.fstat(fd).st_rdev,)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def loops_of(*directories):
+    """Loop devices on files below, and on files of filesystems on those; the innermost first."""
+    files = set()
+    for directory in directories:
+        for path, _, names in os.walk(directory):
+            for name in names:
+                st = os.lstat(os.path.join(path, name))
+                files.add((st.st_dev, st.st_ino))
+    rest = [(loop, below) for loop in loops() if (below := backing_file(loop))]
+    layer = [one for one in rest if one[1][:2] in files]
+    found = []
+    while layer:
+        found = [loop for loop, _ in layer if loop not in found] + found
+        devices = {below[2] for _, below in layer}
+        layer = [one for one in rest if one[1][0] in devices]
     return found
 
 

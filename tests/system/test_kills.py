@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 of a node, of control, of all of them, at random moments, while datasets are created and
-moved.
+"""kill -9 of a node, of control, of all of them, and a machine that goes down, at random moments,
+while datasets are created and moved.
 
 Whatever was acknowledged happens, once: every dataset ends where it was last wished, with its data,
 formatted once; and the watcher saw no dataset in two places at any time.
@@ -67,7 +67,9 @@ class Chaos:
         """On a thread, so that it can hit between a request and its answer."""
         time.sleep(moment)
         for daemon in victims:
-            if daemon.alive():
+            if daemon is self.nodes[1] and self.random.random() < 0.3:
+                daemon.reboot()
+            elif daemon.alive():
                 daemon.kill()
         for daemon in self.random_order(victims):
             daemon.start(wait=False) if daemon in self.nodes else daemon.start()

@@ -17,7 +17,6 @@ import sys
 import kernel
 
 PERIOD_MS = 3
-VOLUME = re.compile(r"/([0-9a-f-]{36})/image$")
 DATASET = re.compile(r"[0-9a-f-]{36}$")
 
 
@@ -26,6 +25,7 @@ class Watch:
         self.volumes = os.path.join(images, "volumes")
         self.roots = {os.path.join(base, name, "flocker"): name for name in names}
         self.samples = self.releases = 0
+        self.known = set()
         self.violations = []
         self.suspects = set()
         self.released = {}
@@ -35,12 +35,13 @@ class Watch:
             self.violations.append(text)
 
     def loops(self):
-        found = []
-        for loop in kernel.loops():
-            volume = VOLUME.search(loop.file)
-            if loop.file.startswith(self.volumes) and volume:
-                found.append((volume.group(1), loop))
-        return found
+        """Those on our volumes, which are told by their ids: see kernel.loops()."""
+        found = kernel.loops_on_volumes()
+        try:
+            self.known |= set(os.listdir(self.volumes))
+        except OSError:
+            pass
+        return [one for one in found if one[0] in self.known]
 
     def two_devices(self, loops):
         """Pairs of devices on one image; the image's path is its identity, as nothing links it."""
