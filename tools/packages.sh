@@ -5,8 +5,8 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config python3 udev
 	libjson-c-dev libsystemd-dev libevent-dev libssl-dev libfuse3-dev libudev-dev libmount-dev
 	libblkid-dev libsqlite3-dev libyaml-dev libcmocka-dev)
 packages_run=(fuse3 e2fsprogs xfsprogs btrfs-progs util-linux mount)
-packages_test=(clang systemd libclang-rt-14-dev python3-pytest curl openssl sqlite3 iproute2 procps mandoc
-	lvm2 cryptsetup-bin mdadm gdisk parted)
+packages_test=(clang libclang-rt-14-dev python3-pytest openssl iproute2 mandoc systemd fdisk gdisk lvm2
+	cryptsetup-bin)
 
 # packages_missing PACKAGE... - those that are not installed, one a line
 packages_missing() {
