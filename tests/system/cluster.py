@@ -581,6 +581,7 @@ exec {real} "$@"
 
     def abandon(self):
         """By force, so that the next test starts on clean ground."""
+        self.attached()  # learns the volumes before their names go
         if self.watcher:
             self.watcher.process.kill()
             self.watcher.process.communicate()

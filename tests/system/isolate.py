@@ -22,6 +22,8 @@ INSIDE = "FLOCKER_SYSTEM_BASE"
 LOCK = "/run/lock/flocker-test-udevd"
 LOCK_LIMIT_S = 600
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
+LOOP_CTL_ADD, LOOP_CTL_REMOVE = 0x4C80, 0x4C81
+LOOPS = 1200 if os.environ.get("FLOCKER_FULL") == "1" else 320  # more than tests attach at once
 PR_SET_PDEATHSIG = 1
 SKIPPED = 77
 
@@ -56,6 +58,30 @@ def lock_other_udevds_out():
                 print("skipped: another test has had its udevd for long", flush=True)
                 os._exit(SKIPPED)
         time.sleep(0.05)  # flock() has no limit of its own
+
+
+def add_loops():
+    """An overlay need not show what its lower layer gets later: every node of /dev is there before.
+    Returns the numbers of those made here."""
+    made = []
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    for number in range(LOOPS):
+        try:
+            made.append(fcntl.ioctl(control, LOOP_CTL_ADD, number))
+        except FileExistsError:
+            continue
+    os.close(control)
+    return made
+
+
+def remove_loops(numbers):
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    for number in numbers:
+        try:
+            fcntl.ioctl(control, LOOP_CTL_REMOVE, number)
+        except OSError as e:  # somebody else uses or has removed it
+            assert e.errno in (errno.EBUSY, errno.ENODEV), e
+    os.close(control)
 
 
 def make_machine(base):
@@ -106,6 +132,7 @@ def enter(arguments):
                             dir=os.environ.get("FLOCKER_SYSTEM_TMP", "/var/tmp"))
     os.chmod(base, 0o755)  # the control server is not root
     sys.stdout.flush()
+    loops = add_loops()
     check(libc.unshare(CLONE_NEWPID), "unshare")
     pid = os.fork()
     if pid == 0:
@@ -124,4 +151,5 @@ def enter(arguments):
         except InterruptedError as e:
             assert e.errno == errno.EINTR
     clear(base)
+    remove_loops(loops)
     os._exit(status & 0xff)
