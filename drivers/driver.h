@@ -99,7 +99,7 @@ struct driver_ops {
 	 * @ret_error: set on failure only, may then still be NULL (out of memory): one line for
 	 *	people that names the line of agent.yml where one is to blame; the caller frees it
 	 *
-	 * Changes no volume, but clears away what killed creates and destroys left behind.
+	 * Touches no volume, so one on hung storage does not keep the others from being used.
 	 */
 	int (*open)(const struct driver_node *self, const struct driver_option *opts, size_t n,
 		struct driver **ret, char **ret_error);
@@ -110,12 +110,17 @@ struct driver_ops {
 	int (*describe)(struct driver *d, struct driver_desc *ret);
 
 	/*
-	 * All volumes of the backend, whoever holds them, in no order; the caller frees @ret.
-	 * Each entry is true at some moment during the call. A volume whose bookkeeping cannot be
-	 * read is left out, so that it does not hide the others: absence here proves nothing,
-	 * lookup() tells whether it is -ENOENT or -EIO.
+	 * The ids of all volumes of the backend, whoever holds them, in no order; the caller frees
+	 * @ret. Each is true at some moment during the call. No volume is asked, so that one which is
+	 * damaged or on hung storage hides no other; lookup() tells about each.
 	 */
-	int (*list)(struct driver *d, struct driver_volume **ret, size_t *ret_n);
+	int (*list)(struct driver *d, struct id128 **ret, size_t *ret_n);
+
+	/*
+	 * Clears away what killed creates and destroys left behind: space, and nothing else.
+	 * -EBUSY: some of it is still in somebody's hands, perhaps a killed one's that hangs
+	 */
+	int (*tidy)(struct driver *d);
 
 	/* One volume. -ENOENT */
 	int (*lookup)(struct driver *d, struct id128 volume_id, struct driver_volume *ret);

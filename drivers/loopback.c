@@ -111,132 +111,41 @@ static int loopback_lookup(struct driver *d, struct id128 volume_id, struct driv
 	return 0;
 }
 
-/* All candidates of one look through sysfs, so that a list costs one look and not one a volume. */
-struct candidates {
-	struct candidate {
-		struct id128 volume_id;
-		unsigned number;
-	} *v;
-	size_t n, size;
-};
-
-static int on_candidate(unsigned number, struct id128 volume_id, void *userdata)
-{
-	struct candidates *c = userdata;
-
-	if (id128_is_nil(volume_id))
-		return 0;
-	if (c->n == c->size) {
-		size_t size = MAX(c->size * 2, (size_t)64);
-		struct candidate *v = reallocarray(c->v, size, sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		c->v = v;
-		c->size = size;
-	}
-	c->v[c->n++] = (struct candidate){ volume_id, number };
-	return 0;
-}
-
-static int candidate_compare(const void *a, const void *b)
-{
-	return id128_compare(((const struct candidate *)a)->volume_id,
-		((const struct candidate *)b)->volume_id);
-}
-
-/* Any of our devices on this volume? */
-static bool is_attached(struct loopback *lo, const struct loopback_volume *v,
-	const struct candidates *c)
-{
-	struct loopback_device device;
-	struct loopback_image image;
-	size_t from = 0, to = c->n;
-	uint64_t size;
-
-	while (from < to) {
-		size_t mid = from + (to - from) / 2;
-
-		if (id128_compare(c->v[mid].volume_id, v->volume_id) < 0)
-			from = mid + 1;
-		else
-			to = mid;
-	}
-	if (image_stat(v, &image, &size) < 0)
-		return false;
-	for (; from < c->n && id128_equal(c->v[from].volume_id, v->volume_id); from++)
-		if (loopback_device_check(&image, c->v[from].number, &device) == 0 && device.ours) {
-			*hint_of(lo, v->volume_id) = device.number + 1;
-			return true;
-		}
-	return false;
-}
-
 /* Volume directories have the id's one canonical spelling; anything else is not ours. */
 static bool volume_name(const char *name, struct id128 *ret)
 {
 	return id128_parse(name, ret) == 0 && STREQ(name, ID128_STR(*ret));
 }
 
-static int list_add(struct driver_volume **v, size_t *n, size_t *size, struct driver_volume add)
+static int list_add(struct id128 **v, size_t *n, struct id128 add)
 {
-	if (*n == *size) {
-		size_t want = MAX(*size * 2, (size_t)64);
-		struct driver_volume *p = reallocarray(*v, want, sizeof(*p));
+	/* In powers of two, so that appending costs little. */
+	if ((*n & (*n - 1)) == 0) {
+		struct id128 *p = reallocarray(*v, *n ? *n * 2 : 1, sizeof(*p));
 
 		if (!p)
 			return -ENOMEM;
 		*v = p;
-		*size = want;
 	}
 	(*v)[(*n)++] = add;
 	return 0;
 }
 
-static int list_entry(struct loopback *lo, struct id128 volume_id, const struct candidates *c,
-	struct driver_volume *ret)
+/* One look through sysfs for all, so that the lookups that follow need none each. */
+static int on_device(unsigned number, struct id128 volume_id, void *userdata)
 {
-	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
-	int r;
-
-	r = loopback_volume_open(lo->volumes, volume_id, false, &v);
-	if (r < 0)
-		return r;
-	*ret = volume_describe(lo, &v);
-	if (ret->place == DRIVER_HERE)
-		ret->attached = is_attached(lo, &v, c);
+	if (!id128_is_nil(volume_id))
+		*hint_of(userdata, volume_id) = number + 1;
 	return 0;
 }
 
-static int list_read(struct loopback *lo, DIR *dir, const struct candidates *c,
-	struct driver_volume **v, size_t *n)
-{
-	struct driver_volume entry;
-	struct id128 volume_id;
-	struct dirent *de;
-	size_t size = 0;
-	int r;
-
-	for (errno = 0; (de = readdir(dir)); errno = 0) {
-		if (!volume_name(de->d_name, &volume_id))
-			continue;
-		r = list_entry(lo, volume_id, c, &entry);
-		if (r == -ENOENT || r == -EIO || r == -ENOTSUP)
-			continue; /* this one's own trouble; lookup() tells */
-		if (r == 0)
-			r = list_add(v, n, &size, entry);
-		if (r < 0)
-			return r;
-	}
-	return errno ? loopback_errno() : 0;
-}
-
-static int loopback_list(struct driver *d, struct driver_volume **ret, size_t *ret_n)
+static int loopback_list(struct driver *d, struct id128 **ret, size_t *ret_n)
 {
 	_cleanup_(closedirp) DIR *dir = NULL;
-	_cleanup_free_ struct driver_volume *v = NULL;
+	_cleanup_free_ struct id128 *v = NULL;
 	struct loopback *lo = loopback(d);
-	struct candidates c = { .n = 0 };
+	struct id128 volume_id;
+	struct dirent *de;
 	size_t n = 0;
 	int fd, r;
 
@@ -248,18 +157,23 @@ static int loopback_list(struct driver *d, struct driver_volume **ret, size_t *r
 		close(fd);
 		return -ENOMEM;
 	}
-	r = loopback_device_each(on_candidate, &c);
-	if (r == 0) {
-		if (c.n > 0)
-			qsort(c.v, c.n, sizeof(*c.v), candidate_compare);
-		r = list_read(lo, dir, &c, &v, &n);
-	}
-	free(c.v);
+	r = loopback_device_each(on_device, lo);
+	for (errno = 0; r == 0 && (de = readdir(dir)); errno = 0)
+		if ((de->d_type == DT_DIR || de->d_type == DT_UNKNOWN) &&
+			volume_name(de->d_name, &volume_id))
+			r = list_add(&v, &n, volume_id);
+	if (r == 0 && errno)
+		r = loopback_errno();
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(v);
 	*ret_n = n;
 	return 0;
+}
+
+static int loopback_tidy(struct driver *d)
+{
+	return loopback_volumes_sweep(loopback(d)->volumes, ID128_NIL);
 }
 
 static int loopback_describe(struct driver *d, struct driver_desc *ret)
@@ -390,6 +304,14 @@ static int check_no_orphan(struct id128 volume_id)
 	return loopback_device_each(on_orphan, &volume_id);
 }
 
+/* What somebody else is removing is as good as gone. */
+static int sweep(struct loopback *lo, struct id128 volume_id)
+{
+	int r = loopback_volumes_sweep(lo->volumes, volume_id);
+
+	return r == -EBUSY ? 0 : r;
+}
+
 static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t epoch)
 {
 	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
@@ -403,7 +325,7 @@ static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t e
 		return -EINVAL;
 	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
 	if (r == -ENOENT)
-		return check_no_orphan(volume_id) ?: loopback_volumes_sweep(lo->volumes, volume_id);
+		return check_no_orphan(volume_id) ?: sweep(lo, volume_id);
 	if (r < 0)
 		return r;
 	if (epoch < v.claim.epoch)
@@ -578,6 +500,7 @@ const struct driver_ops loopback_ops = {
 	.close = loopback_close,
 	.describe = loopback_describe,
 	.list = loopback_list,
+	.tidy = loopback_tidy,
 	.lookup = loopback_lookup,
 	.create = loopback_create,
 	.destroy = loopback_destroy,

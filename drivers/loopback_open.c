@@ -164,8 +164,6 @@ static int root_prepare(struct loopback *lo, const char *root, char **ret_error)
 			"cannot open /dev/loop-control: %s (needs root and the kernel's loop module)",
 			strerror(-r));
 	}
-	/* What cannot be swept today costs space, and nothing else. */
-	(void)loopback_volumes_sweep(lo->volumes, ID128_NIL);
 	return 0;
 }
 

@@ -241,7 +241,7 @@ static bool is_litter(const char *name, struct id128 only)
 	return id128_parse(id, &of) == 0 && (id128_is_nil(only) || id128_equal(of, only));
 }
 
-/* Removes a directory and the files in it. Another may be doing the same. */
+/* Removes a directory and the files in it; -EBUSY while somebody builds or removes it. */
 static int litter_remove(int volumes_fd, const char *name)
 {
 	_cleanup_(closedirp) DIR *dir = NULL;
@@ -252,7 +252,7 @@ static int litter_remove(int volumes_fd, const char *name)
 	if (fd < 0)
 		return errno == ENOENT ? 0 : loopback_errno();
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		int r = errno == EWOULDBLOCK ? 0 : loopback_errno(); /* somebody is building it */
+		int r = errno == EWOULDBLOCK ? -EBUSY : loopback_errno();
 
 		close(fd);
 		return r;
@@ -312,7 +312,8 @@ int loopback_volume_remove(const char *volumes, struct loopback_volume *v)
 		return loopback_errno();
 	if (fsync(volumes_fd) < 0)
 		return loopback_errno();
-	return litter_remove(volumes_fd, name);
+	r = litter_remove(volumes_fd, name);
+	return r == -EBUSY ? 0 : r; /* somebody tidies up, and was faster */
 }
 
 /* ---- creating ---- */
@@ -423,6 +424,6 @@ int loopback_volume_create(const char *volumes, struct id128 volume_id,
 	if (r == 0)
 		return fsync(volumes_fd) < 0 ? loopback_errno() : 0;
 	dir_fd = close_keep_errno(dir_fd); /* unlocked, so that it can be removed */
-	litter_remove(volumes_fd, name);   /* best effort: the next open() sweeps */
+	litter_remove(volumes_fd, name);   /* best effort: tidy() does the rest */
 	return r;
 }

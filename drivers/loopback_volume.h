@@ -65,6 +65,8 @@ int loopback_volume_remove(const char *volumes, struct loopback_volume *v);
 /**
  * loopback_volumes_sweep() - clear away what killed creates and destroys left
  * @only: of this volume; nil: of all
+ *
+ * Returns: 0, or an errno, -EBUSY: somebody is still at work on one. The rest is cleared away.
  */
 int loopback_volumes_sweep(const char *volumes, struct id128 only);
 

@@ -29,6 +29,7 @@ struct daemon {
 	struct node *node;
 	struct event *signals[2], *watchdog, *last_words;
 	struct timeval watchdog_every;
+	bool failed;
 };
 
 /* ---- command line ---- */
@@ -158,6 +159,14 @@ static void on_ready(void *userdata)
 	log_info("ready");
 }
 
+static void on_failed(void *userdata)
+{
+	struct daemon *d = userdata;
+
+	d->failed = true;
+	event_base_loopbreak(d->base);
+}
+
 static int add_events(struct daemon *d)
 {
 	static const int signals[] = { SIGTERM, SIGINT };
@@ -198,6 +207,7 @@ static void end(struct daemon *d)
 
 static int serve(const struct node_config *c, SSL_CTX *ctx, struct id128 uuid, unsigned int step_limit_s)
 {
+	static const struct node_callbacks cbs = { on_ready, on_failed };
 	struct daemon d = { 0 };
 	char why[1024] = "";
 	int r;
@@ -219,10 +229,10 @@ static int serve(const struct node_config *c, SSL_CTX *ctx, struct id128 uuid, u
 	log_notice("flocker-node %s, node %s, datasets below %s", FLOCKER_VERSION, ID128_STR(uuid),
 		c->mount_root);
 	node_cap_steps(d.node, step_limit_s);
-	node_start(d.node, on_ready, NULL);
+	node_start(d.node, &cbs, &d);
 	event_base_dispatch(d.base);
 	end(&d);
-	return 0;
+	return d.failed ? -EIO : 0;
 }
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "adopt.h"
 #include "devmon.h"
 #include "fstree.h"
 #include "log.h"
@@ -15,8 +16,6 @@
 #include "vmount.h"
 #include "worker.h"
 
-#define ADOPT_RETRY_S 5	    /* the backend could not be listed: nothing is said until it can */
-#define ADOPT_SLOW_S 10	    /* a listing that takes longer is told */
 #define SAVE_SEEN_S 5	    /* control's revision is a guard against old stores, not a ledger */
 #define TREE_RETRY_S 2
 
@@ -33,15 +32,19 @@ struct node {
 	struct fstree *tree;
 	struct devmon *devmon;
 	struct uplink *uplink;
-	struct event *plan, *timer, *adopt_timer, *save_timer, *tree_timer;
+	struct event *plan, *timer, *save_timer, *tree_timer;
+	struct driver_option *options;
+	struct adopt *adopt;
+	size_t n_found; /* claimed here */
+	size_t unanswered; /* volumes of which it is not known whether they are claimed here */
 	struct mountwatch *mountwatch, *runwatch; /* below the mount root; below the run directory */
 	struct running *running;
-	bool saving, adopting, connected;
+	bool saving, connected;
 	bool shared; /* other nodes can attach the volumes of the backend */
 	struct timespec connected_at;
 	char last_error[WIRE_WHY_MAX], tree_error[512];
-	void (*on_ready)(void *userdata);
-	void *ready_userdata;
+	const struct node_callbacks *cbs;
+	void *userdata;
 };
 
 struct running {
@@ -306,6 +309,7 @@ static int on_hello(struct wire_hello *h, void *userdata)
 	h->address = n->c->address ? strdup(n->c->address) : NULL;
 	h->backend = strdup(n->c->backend);
 	h->filesystem = n->c->filesystem;
+	h->partial = n->unanswered > 0;
 	h->shared = n->shared;
 	return roster_hello(n->roster, h);
 }
@@ -413,84 +417,67 @@ static void on_save(evutil_socket_t fd, short what, void *userdata)
 
 /* ---- adoption: what is claimed here, before a word is said to control ---- */
 
-struct adoption {
-	struct node *node;
-	const struct step_env *env;
-	struct driver_desc backend;
-	struct driver_volume *list;
-	size_t n;
-	int error;
-};
-
-static void adopt_on_worker(void *arg)
-{
-	struct adoption *a = arg;
-
-	a->error = a->env->ops->describe(a->env->driver, &a->backend);
-	if (a->error == 0)
-		a->error = a->env->ops->list(a->env->driver, &a->list, &a->n);
-}
-
-static void adopt_done(void *arg)
-{
-	struct adoption *a = arg;
-	struct node *n = a->node;
-	size_t found = 0;
-
-	n->adopting = false;
-	event_del(n->adopt_timer);
-	if (a->error < 0) {
-		/* A hello that names nothing gives everything back: so none is said. */
-		(void)log_error(a->error, "cannot list the volumes of backend %s; control is not told "
-					  "anything until that works", n->c->backend);
-		snprintf(n->last_error, sizeof(n->last_error), "cannot list the volumes of the backend: %s",
-			strerror(-a->error));
-		after_s(n->adopt_timer, ADOPT_RETRY_S);
-		show_node(n);
-	} else {
-		for (size_t i = 0; i < a->n; i++) {
-			const struct driver_volume *v = &a->list[i];
-
-			if (v->place != DRIVER_HERE)
-				continue;
-			roster_adopt(n->roster, now_ms(), v->dataset_id, v->volume_id, v->epoch);
-			found++;
-		}
-		log_info("%zu volume%s claimed here found on backend %s", found, found == 1 ? "" : "s",
-			n->c->backend);
-		n->last_error[0] = '\0';
-		n->shared = a->backend.shared;
-		show_node(n);
-		plan_soon(n);
-		uplink_start(n->uplink);
-		n->on_ready(n->ready_userdata);
-	}
-	free(a->list);
-	free(a);
-}
-
-static void on_adopt(evutil_socket_t fd, short what, void *userdata)
+static void on_open(struct driver *driver, const struct driver_desc *backend, void *userdata)
 {
 	struct node *n = userdata;
-	struct adoption *a;
 
-	if (n->adopting) {
-		snprintf(n->last_error, sizeof(n->last_error), "listing the volumes of backend %s does not "
-			"return: the storage hangs; control is not told anything until it does",
-			n->c->backend);
-		(void)log_error(0, "%s", n->last_error);
-		show_node(n);
-		return;
-	}
-	a = calloc(1, sizeof(*a));
-	if (a) {
-		a->node = n;
-		a->env = &n->env;
-		n->adopting = worker_submit(n->pool, adopt_on_worker, adopt_done, a) == 0;
-		if (!n->adopting)
-			free(a);
-	}
-	after_s(n->adopt_timer, n->adopting ? ADOPT_SLOW_S : ADOPT_RETRY_S);
+	n->env.driver = driver;
+	n->shared = backend->shared;
+}
+
+static void on_found(const struct driver_volume *v, void *userdata)
+{
+	struct node *n = userdata;
+
+	n->n_found++;
+	roster_adopt(n->roster, now_ms(), v->dataset_id, v->volume_id, v->epoch);
+	plan_soon(n);
+}
+
+static void on_adopted(size_t unanswered, void *userdata)
+{
+	struct node *n = userdata;
+
+	log_info("%zu volume%s claimed here found on backend %s", n->n_found, n->n_found == 1 ? "" : "s",
+		n->c->backend);
+	if (unanswered)
+		(void)log_error(0, "%zu volume%s on backend %s did not answer: the storage hangs; other "
+				   "datasets go on", unanswered, unanswered == 1 ? "" : "s", n->c->backend);
+	n->unanswered = unanswered;
+	n->last_error[0] = '\0';
+	show_node(n);
+	plan_soon(n);
+	uplink_start(n->uplink);
+	n->cbs->on_ready(n->userdata);
+}
+
+/* The hello that was said named not everything: say one that does. */
+static void on_all_known(void *userdata)
+{
+	struct node *n = userdata;
+
+	n->unanswered = 0;
+	log_notice("the volumes that did not answer have answered");
+	uplink_again(n->uplink);
+	plan_soon(n);
+}
+
+static void on_adopt_trouble(const char *why, void *userdata)
+{
+	struct node *n = userdata;
+
+	if (!STREQ(why, n->last_error)) /* each reason once, not each attempt */
+		(void)log_error(0, "%s", why);
+	snprintf(n->last_error, sizeof(n->last_error), "%s", why);
+	show_node(n);
+}
+
+static void on_adopt_failed(int err, const char *why, void *userdata)
+{
+	struct node *n = userdata;
+
+	(void)log_error(0, "backend %s: %s", n->c->backend, why);
+	n->cbs->on_failed(n->userdata);
 }
 
 /* ---- the tree ---- */
@@ -523,29 +510,28 @@ static void on_tree_gone(void *userdata)
 
 /* ---- beginning and end ---- */
 
-static int open_driver(struct node *n, char *why, size_t size)
+static int make_adopt(struct node *n, char *why, size_t size)
 {
-	struct driver_node self = { n->uuid, n->state.host, n->state.boot };
-	_cleanup_free_ struct driver_option *options = NULL;
-	_cleanup_free_ char *error = NULL;
-	int r;
+	static const struct adopt_callbacks cbs = { on_open, on_found, on_adopted, on_all_known,
+		on_adopt_trouble, on_adopt_failed };
+	struct adopt_config c = { n->pool, PRIO_PLAN, driver_find(n->c->backend),
+		{ n->uuid, n->state.host, n->state.boot } };
 
-	n->env.ops = driver_find(n->c->backend);
-	if (!n->env.ops) {
+	if (!c.ops) {
 		snprintf(why, size, "there is no backend '%s'; this version has: %s", n->c->backend,
 			driver_names());
 		return -EINVAL;
 	}
-	options = calloc(n->c->n_options + 1, sizeof(*options));
-	if (!options)
+	n->options = calloc(n->c->n_options + 1, sizeof(*n->options));
+	if (!n->options)
 		return -ENOMEM;
 	for (size_t i = 0; i < n->c->n_options; i++)
-		options[i] = (struct driver_option){ n->c->options[i].key, n->c->options[i].value,
+		n->options[i] = (struct driver_option){ n->c->options[i].key, n->c->options[i].value,
 			n->c->options[i].line };
-	r = n->env.ops->open(&self, options, n->c->n_options, &n->env.driver, &error);
-	if (r < 0)
-		snprintf(why, size, "backend %s: %s", n->c->backend, error ? error : strerror(-r));
-	return r;
+	c.options = n->options;
+	c.n_options = n->c->n_options;
+	n->env.ops = c.ops;
+	return adopt_new(n->base, &c, &cbs, n, &n->adopt);
 }
 
 static int make_tree(struct node *n, char *why, size_t size)
@@ -574,10 +560,9 @@ static int make_events(struct node *n)
 
 	n->plan = new_event(n, -1, 0, on_plan, PRIO_PLAN);
 	n->timer = new_event(n, -1, 0, on_timer, PRIO_PLAN);
-	n->adopt_timer = new_event(n, -1, 0, on_adopt, PRIO_PLAN);
 	n->save_timer = new_event(n, -1, 0, on_save, PRIO_PLAN);
 	n->tree_timer = new_event(n, -1, 0, on_tree_timer, PRIO_TREE);
-	if (!n->plan || !n->timer || !n->adopt_timer || !n->save_timer || !n->tree_timer)
+	if (!n->plan || !n->timer || !n->save_timer || !n->tree_timer)
 		return -ENOMEM;
 	r = mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->mount_root, on_mounts, n, &n->mountwatch);
 	if (r < 0)
@@ -630,11 +615,11 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 
 	r = nodestate_open(c->state_directory, &n->state, why, size);
 	if (r == 0)
-		r = open_driver(n, why, size);
-	if (r == 0)
 		r = roster_new(&n->roster);
 	if (r == 0)
 		r = worker_pool_new(base, PRIO_JOB, &n->pool);
+	if (r == 0)
+		r = make_adopt(n, why, size);
 	if (r == 0)
 		r = make_tree(n, why, size);
 	if (r == 0)
@@ -657,12 +642,12 @@ void node_cap_steps(struct node *n, unsigned int seconds)
 	roster_cap_limits(n->roster, seconds * UINT64_C(1000));
 }
 
-void node_start(struct node *n, void (*on_ready)(void *userdata), void *userdata)
+void node_start(struct node *n, const struct node_callbacks *cbs, void *userdata)
 {
-	n->on_ready = on_ready;
-	n->ready_userdata = userdata;
+	n->cbs = cbs;
+	n->userdata = userdata;
 	on_tree_timer(-1, 0, n);
-	after_s(n->adopt_timer, 0);
+	adopt_start(n->adopt);
 }
 
 unsigned int node_stop(struct node *n)
@@ -676,13 +661,14 @@ unsigned int node_stop(struct node *n)
 
 struct node *node_free(struct node *n)
 {
-	struct event **events[] = { &n->plan, &n->timer, &n->adopt_timer, &n->save_timer, &n->tree_timer };
+	struct event **events[] = { &n->plan, &n->timer, &n->save_timer, &n->tree_timer };
 	bool busy = n->pool && worker_pending(n->pool) > 0;
 
 	uplink_free(n->uplink);
 	devmon_free(n->devmon);
 	mountwatch_free(n->mountwatch);
 	mountwatch_free(n->runwatch);
+	adopt_free(n->adopt);
 	fstree_free(n->tree);
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		if (*events[i])
@@ -693,7 +679,9 @@ struct node *node_free(struct node *n)
 	if (n->env.driver && !busy)
 		n->env.ops->close(n->env.driver);
 	nodestate_done(&n->state);
-	if (!busy)
-		free(n);
+	if (busy)
+		return NULL;
+	free(n->options);
+	free(n);
 	return NULL;
 }

@@ -25,13 +25,13 @@ static_assert(PRIO_LINK == PRIO_MAX / 2, "connections get the middle priority by
 struct node;
 
 /**
- * node_new() - the state directory locked, the backend open, the tree mounted; nothing else touched
+ * node_new() - the state directory locked; nothing else touched
  * @c: borrowed until node_free()
  * @uuid: of the node's certificate
  * @ctx: TLS of the link to control, borrowed
  * @why: on failure one line: what is wrong and what would be right
  *
- * Blocks on the state directory and the mounts of the tree. Returns: 0 or negative errno.
+ * Blocks on the state directory. Returns: 0 or negative errno.
  */
 int node_new(struct event_base *base, const struct node_config *c, struct id128 uuid, SSL_CTX *ctx,
 	struct node **ret, char *why, size_t size);
@@ -40,8 +40,13 @@ struct node *node_free(struct node *n);
 /* Steps are reported as stuck after @seconds, also those that may take longer; before node_start(). */
 void node_cap_steps(struct node *n, unsigned int seconds);
 
-/* Looks for what is claimed here, then dials control. @on_ready: once, when adoption is done. */
-void node_start(struct node *n, void (*on_ready)(void *userdata), void *userdata);
+struct node_callbacks {
+	void (*on_ready)(void *userdata);  /* once: adoption is done */
+	void (*on_failed)(void *userdata); /* the backend cannot be used; the log says why */
+};
+
+/* Opens the backend, looks for what is claimed here, then dials control. */
+void node_start(struct node *n, const struct node_callbacks *cbs, void *userdata);
 
 /* Says bye; mounts stay. Returns how many datasets stay mounted. */
 unsigned int node_stop(struct node *n);

@@ -207,6 +207,12 @@ void uplink_start(struct uplink *u)
 		dial(u);
 }
 
+void uplink_again(struct uplink *u)
+{
+	if (u->conn)
+		drop(u, "a hello that names everything is to be said");
+}
+
 void uplink_stop(struct uplink *u, const char *reason)
 {
 	struct wire_msg bye = { .type = WIRE_BYE, .bye = { .reason = strdup(reason) } };

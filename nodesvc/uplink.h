@@ -39,6 +39,9 @@ struct uplink *uplink_free(struct uplink *u);
 /* Dial now and keep dialling. */
 void uplink_start(struct uplink *u);
 
+/* Ends the session and begins another, with a new hello. */
+void uplink_again(struct uplink *u);
+
 /* Says bye with @reason; no more dialling, and no more callbacks. */
 void uplink_stop(struct uplink *u, const char *reason);
 

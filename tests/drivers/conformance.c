@@ -23,7 +23,7 @@ static size_t count(struct world *w, struct driver *d)
 	struct driver_volume *v;
 	size_t n;
 
-	assert_ok(OPS(w)->list(d, &v, &n));
+	assert_ok(world_list(w, d, &v, &n));
 	free(v);
 	return n;
 }
@@ -35,7 +35,7 @@ static bool listed(struct world *w, struct driver *d, struct id128 id, struct dr
 	bool found = false;
 	size_t n;
 
-	assert_ok(OPS(w)->list(d, &v, &n));
+	assert_ok(world_list(w, d, &v, &n));
 	for (size_t i = 0; i < n; i++)
 		if (id128_equal(v[i].volume_id, id)) {
 			assert_false(found);
@@ -78,7 +78,7 @@ static void the_table_has_no_gap(void **state)
 	const struct driver_ops *ops = ((struct world *)*state)->ops;
 
 	assert_true(ops->name && *ops->name);
-	assert_true(ops->open && ops->close && ops->describe && ops->list && ops->lookup);
+	assert_true(ops->open && ops->close && ops->describe && ops->list && ops->tidy && ops->lookup);
 	assert_true(ops->create && ops->destroy && ops->attach && ops->detach && ops->device);
 }
 
@@ -533,8 +533,9 @@ struct worker {
 static void *on_worker(void *userdata)
 {
 	struct worker *me = userdata;
-	struct driver_volume v, *all;
+	struct driver_volume v;
 	struct driver_device dev;
+	struct id128 *all;
 	size_t n;
 
 	/* As the node's workers do: a driver that kept a descriptor from before would notice. */

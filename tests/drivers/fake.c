@@ -239,17 +239,17 @@ static int fake_describe(struct driver *d, struct driver_desc *ret)
 	return 0;
 }
 
-static int do_list(struct fake *f, struct driver_volume **ret, size_t *ret_n)
+static int do_list(struct fake *f, struct id128 **ret, size_t *ret_n)
 {
 	struct fake_store *s = f->store;
 	unsigned lag = MIN(s->lag, s->n_past);
 	const struct fake_volumes *vs = lag ? &s->past[lag - 1] : &s->now;
-	struct driver_volume *v = calloc(MAX(vs->n, (size_t)1), sizeof(*v));
+	struct id128 *v = calloc(MAX(vs->n, (size_t)1), sizeof(*v));
 
 	if (!v)
 		return -ENOMEM;
 	for (size_t i = 0; i < vs->n; i++)
-		v[i] = describe(f, &vs->v[i]);
+		v[i] = vs->v[i].volume_id;
 	*ret = v;
 	*ret_n = vs->n;
 	return 0;
@@ -378,10 +378,10 @@ static int do_device(struct fake *f, struct id128 volume_id, struct driver_devic
 	return 0;
 }
 
-static int fake_list(struct driver *d, struct driver_volume **ret, size_t *ret_n)
+static int fake_list(struct driver *d, struct id128 **ret, size_t *ret_n)
 {
 	struct fake *f = fake(d);
-	struct driver_volume *v = NULL;
+	struct id128 *v = NULL;
 	size_t n = 0;
 	int r;
 
@@ -393,6 +393,12 @@ static int fake_list(struct driver *d, struct driver_volume **ret, size_t *ret_n
 	}
 	*ret = v;
 	*ret_n = n;
+	return 0;
+}
+
+/* A killed create or destroy of this driver leaves nothing. */
+static int fake_tidy(struct driver *d)
+{
 	return 0;
 }
 
@@ -458,6 +464,7 @@ const struct driver_ops fake_ops = {
 	.close = fake_close,
 	.describe = fake_describe,
 	.list = fake_list,
+	.tidy = fake_tidy,
 	.lookup = fake_lookup,
 	.create = fake_create,
 	.destroy = fake_destroy,

@@ -89,6 +89,27 @@ static int on_remove(const char *path, const struct stat *st, int type, struct F
 	return remove(path);
 }
 
+int world_list(struct world *w, struct driver *d, struct driver_volume **ret, size_t *ret_n)
+{
+	struct driver_volume *v;
+	struct id128 *ids;
+	size_t n, found = 0;
+	int r;
+
+	r = w->ops->list(d, &ids, &n);
+	if (r < 0)
+		return r;
+	v = calloc(n + 1, sizeof(*v));
+	if (!v)
+		abort();
+	for (size_t i = 0; i < n; i++)
+		found += w->ops->lookup(d, ids[i], &v[found]) == 0;
+	free(ids);
+	*ret = v;
+	*ret_n = found;
+	return 0;
+}
+
 /* Gives back and destroys everything; what refuses is a leftover. */
 static int volumes_end(struct world *w, struct driver *d)
 {
@@ -96,7 +117,7 @@ static int volumes_end(struct world *w, struct driver *d)
 	int r, bad = 0;
 	size_t n;
 
-	r = w->ops->list(d, &v, &n);
+	r = world_list(w, d, &v, &n);
 	if (r < 0)
 		return 1;
 	for (size_t i = 0; i < n; i++) {

@@ -45,6 +45,9 @@ int world_teardown(void **state); /* fails when anything is left behind */
 
 struct driver *world_open(struct world *w, const struct driver_node *self);
 
+/* Each volume that list() names and lookup() can read; the caller frees @ret. 0 or the list's errno. */
+int world_list(struct world *w, struct driver *d, struct driver_volume **ret, size_t *ret_n);
+
 struct id128 new_id(void);
 struct driver_volume look(struct world *w, struct driver *d, struct id128 volume_id);
 

@@ -379,7 +379,7 @@ static void a_device_whose_path_cannot_be_told_is_in_nobodys_way(void **state)
 	struct world *w = *state;
 	struct loop_config config = { .fd = (uint32_t)long_path_open(w->where) };
 	struct id128 id = make_volume(w);
-	struct driver_volume *list;
+	struct id128 *list;
 	struct driver_device dev;
 	struct driver *again;
 	char path[32];

@@ -22,11 +22,11 @@ static int setup(void **state)
 
 static size_t count(struct driver *d)
 {
-	struct driver_volume *v;
+	struct id128 *ids;
 	size_t n;
 
-	assert_ok(ops->list(d, &v, &n));
-	free(v);
+	assert_ok(ops->list(d, &ids, &n));
+	free(ids);
 	return n;
 }
 
@@ -94,11 +94,11 @@ static void foreign_files_are_left_alone_and_not_listed(void **state)
 	run("mkdir %s/volumes/AAAAAAAA-BBBB-4CCC-8DDD-EEEEEEEEEEEE", w->where);
 	run("ln -s %s %s/volumes/%s", ID128_STR(ours), w->where, ID128_STR(new_id()));
 
-	assert_int_equal(count(w->a), 1);
+	assert_int_equal(count(w->a), 2); /* as_dir may be a volume: lookup() tells */
 	assert_int_equal(ops->lookup(w->a, as_file, &v), -EIO);
 	assert_int_equal(ops->lookup(w->a, as_dir, &v), -EIO);
 	assert_int_equal(ops->create(w->a, as_dir, new_id(), SIZE, 1), -EIO);
-	ops->close(world_open(w, &w->node_b)); /* sweeps */
+	assert_ok(ops->tidy(w->b));
 	snprintf(path, sizeof(path), "%s/volumes/notes.txt", w->where);
 	assert_ok(access(path, F_OK));
 }
@@ -110,7 +110,7 @@ static void a_damaged_volume_hides_no_other(void **state)
 	struct driver_volume v;
 
 	assert_ok(truncate(volume_file(w, bad, "meta"), 10));
-	assert_int_equal(count(w->a), 1);
+	assert_int_equal(count(w->a), 2);
 	assert_int_equal(ops->lookup(w->a, bad, &v), -EIO);
 	assert_int_equal(ops->attach(w->a, bad, 1, SIZE), -EIO);
 	assert_int_equal(ops->destroy(w->a, bad, 1), -EIO);
@@ -170,7 +170,7 @@ static void a_torn_change_of_the_claim_did_not_happen(void **state)
 	write_file(volume_file(w, id, "claim"), 4096 + 20, "rotten");
 	assert_int_equal(ops->lookup(w->a, id, &after), -EIO);
 	assert_int_equal(ops->attach(w->a, id, 9, SIZE), -EIO);
-	assert_int_equal(count(w->a), 0);
+	assert_int_equal(count(w->a), 1);
 }
 
 static bool exists(struct world *w, const char *name)
@@ -196,12 +196,12 @@ static void litter_is_swept_but_not_what_is_being_built(void **state)
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_ok(flock(fd, LOCK_EX));
 	assert_int_equal(count(w->a), 0);
-	ops->close(world_open(w, &w->node_b));
+	assert_int_equal(ops->tidy(w->b), -EBUSY);
 	assert_false(exists(w, dead));
 	assert_false(exists(w, gone));
 	assert_true(exists(w, alive));
 	close(fd);
-	ops->close(world_open(w, &w->node_b));
+	assert_ok(ops->tidy(w->b));
 	assert_false(exists(w, alive));
 }
 
@@ -256,8 +256,9 @@ static void a_backend_that_is_gone_is_not_an_empty_one(void **state)
 {
 	struct world *w = *state;
 	struct id128 id = make_volume(w);
-	struct driver_volume v, *all;
+	struct driver_volume v;
 	struct driver_device dev;
+	struct id128 *all;
 	char away[100];
 	size_t n;
 

@@ -26,12 +26,12 @@ class HangingDisk:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def hang(self, *volumes):
-        """Whatever would change these volumes waits; reading goes on."""
-        self.tell("hang changes", *volumes)
+    def hang(self, *patterns):
+        """Whatever would change a file or directory of these names waits; reading goes on."""
+        self.tell("hang changes", *patterns)
 
-    def hang_all(self, *volumes):
-        self.tell("hang all", *volumes)
+    def hang_all(self, *patterns):
+        self.tell("hang all", *patterns)
 
     def go(self):
         if self.process.poll() is None:

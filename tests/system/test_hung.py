@@ -44,9 +44,7 @@ def volume_of(cluster, dataset):
 
 
 def hang(disk, *datasets):
-    volumes = [volume_of(disk.cluster, d) for d in datasets]
-    disk.hang(*volumes)
-    return volumes
+    disk.hang(*[f"*{volume_of(disk.cluster, d)}*" for d in datasets])
 
 
 def wait_hung(cluster, node, dataset, step):
@@ -111,29 +109,66 @@ def test_a_hung_unmount_stops_only_its_own_dataset(disk, fs):
     payload.check(there.data(hung))
 
 
-@pytest.mark.parametrize("step, wish", [("create", None), ("attach", None), ("detach", "move"),
-                                        ("destroy", "delete")])
-def test_each_hung_step_is_told(disk, step, wish):
-    """The volume is found by its id, which control chose before the node made it."""
+STEPS = ["create", "attach", "detach", "destroy"]
+
+
+def begin_hung(disk, step):
+    """A dataset whose step hangs: (dataset, the node where it is to be in the end; None: destroyed)."""
     cluster = disk.cluster
     here, there = cluster
-    if wish:
-        dataset = cluster.make(here)
-        disk.hang({"detach": f"{volume_of(cluster, dataset)}/claim",
-                   "destroy": f".gone-{volume_of(cluster, dataset)}"}[step])
-        cluster.move(dataset, there) if wish == "move" else cluster.delete(dataset)
-    else:
+    if step in ("create", "attach"):
         here.stop()
         dataset = cluster.create(here)
-        volume = volume_of(cluster, dataset)
-        disk.hang({"create": f".new-{volume}", "attach": f"/{volume}/claim"}[step])
+        volume = volume_of(cluster, dataset)  # chosen by control before the node makes it
+        disk.hang({"create": f"*/.new-{volume}*/*", "attach": f"*/{volume}/claim"}[step])
         here.start()
-    wait_hung(cluster, here, dataset, step)
-    disk.go()
-    if wish == "delete":
-        cluster.wait_destroyed(dataset)
+        end = here
     else:
-        cluster.wait_mounted(dataset, there if wish else here)
+        dataset = cluster.make(here)
+        volume = volume_of(cluster, dataset)
+        disk.hang({"detach": f"*/{volume}/claim", "destroy": f"*/.gone-{volume}*/*"}[step])
+        end = there if step == "detach" else None
+        cluster.move(dataset, there) if end else cluster.delete(dataset)
+    wait_hung(cluster, here, dataset, step)
+    return dataset, end
+
+
+def wait_ended(disk, dataset, end):
+    disk.go()
+    if end:
+        disk.cluster.wait_mounted(dataset, end)
+    else:
+        disk.cluster.wait_destroyed(dataset)
+
+
+def wait_tidied(cluster, node):
+    """What a killed daemon left half made or half destroyed goes; a started one tidies up at once."""
+    node.kill()
+    node.start()
+    wait_until("all is tidied up", lambda: not [
+        p.name for p in (cluster.images / "volumes").iterdir() if p.name.startswith(".")])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_hung_step_is_told_and_ends_in_the_end(disk, step):
+    wait_ended(disk, *begin_hung(disk, step))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_daemon_killed_beside_each_hung_step_comes_back(disk, step):
+    cluster = disk.cluster
+    here, _ = cluster
+    used = cluster.make(here)
+    dataset, end = begin_hung(disk, step)
+    old = kill_hung(here)
+    here.start()
+    cluster.wait_live(here)
+    assert old.poll() is None, "the old process was meant to hang on"
+    here.wait_state(used, "mounted")
+    cluster.make(here)
+    wait_ended(disk, dataset, end)
+    old.wait(LIMIT_S)
+    wait_tidied(cluster, here)
 
 
 def test_many_hung_at_once_hold_nobody_up(disk):
@@ -257,15 +292,39 @@ def test_an_mkfs_that_never_ends(cluster):
     assert volume_of(cluster, dataset) != volume, "a volume of an unfinished mkfs was kept"
 
 
-def test_a_start_with_storage_that_cannot_be_read_tells_so(disk):
-    """What is claimed here is not known, so nothing may be said to control; the tree says why."""
+def test_a_start_beside_a_volume_that_cannot_be_read(disk):
+    """What is claimed there is not known. It is left out, and nobody else gets it."""
     cluster = disk.cluster
     here, there = cluster
+    hung, used = cluster.make(here), cluster.make(here)
+    payloads = {dataset: Payload(dataset) for dataset in (hung, used)}
+    for dataset, payload in payloads.items():
+        payload.write(here.data(dataset))
+    here.kill()
+    disk.hang_all(f"*{volume_of(cluster, hung)}*")
+    here.start()
+    cluster.wait_live(here)
+    assert "1 volume on backend loopback did not answer: the storage hangs" in here.log
+    here.wait_state(used, "mounted")
+    cluster.make(here)
+    wait_hung(cluster, here, hung, "observe")
+    cluster.move(hung, there)
+    wait_until("nobody else has it", lambda: there.read(hung, "state") == "waiting\n")
+    disk.go()
+    cluster.wait_mounted(hung, there)
+    payloads[hung].check(there.data(hung))
+    payloads[used].check(here.data(used))
+
+
+def test_a_start_on_storage_that_does_not_answer_at_all(disk):
+    """Nothing may be said to control, since what is not named is given back. The tree says why."""
+    cluster = disk.cluster
+    here, _ = cluster
     payload = Payload("kept")
     dataset = cluster.make(here)
     payload.write(here.data(dataset))
-    here.stop()
-    disk.hang_all(volume_of(cluster, dataset))
+    here.kill()
+    disk.hang_all("*")
     here.start(wait=False)
     wait_until("the tree tells it", lambda: "the storage hangs" in (told(here) or ""))
     assert not any(n["live"] for n in cluster.call("GET", "/v2/nodes") if n["uuid"] == here.uuid)

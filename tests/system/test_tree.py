@@ -308,7 +308,7 @@ def control_stopped(cluster, here, datasets, disk):
 def a_job_hanging(cluster, here, datasets, disk):
     new = cluster.create(here, size=64 * MIB)
     cluster.wait_mounted(new, here)
-    disk.hang(cluster.show(new)["volume_id"])
+    disk.hang(f"*{cluster.show(new)['volume_id']}*")
     cluster.delete(new)
     wait_until("a worker hangs", lambda: disk.waiting() > 0)
     try:

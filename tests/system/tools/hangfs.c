@@ -8,8 +8,8 @@
  *
  * Commands are lines on standard input, each answered by one line:
  *
- *	hang all WORD...	requests for paths that contain one of the words wait
- *	hang changes WORD...	only those that change something
+ *	hang all PATTERN...	requests for paths that match a pattern of the shell wait
+ *	hang changes PATTERN...	only those that change something
  *	go			nothing waits any more
  *	waiting			how many requests wait now
  *
@@ -20,6 +20,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <fuse.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -63,7 +64,7 @@ static bool stands_in_the_way(const char *path, enum access access)
 	if (!gate.hung || (gate.changes_only && access == READS))
 		return false;
 	for (size_t i = 0; i < gate.n_words; i++)
-		if (strstr(path, gate.words[i]))
+		if (fnmatch(gate.words[i], path, 0) == 0)
 			return true;
 	return false;
 }
