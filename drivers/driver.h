@@ -88,6 +88,7 @@ struct driver_device {
 	dev_t devno;
 	uint64_t diskseq;  /* the kernel's serial of this use of the device; 0: kernel has none */
 	uint64_t size_bytes;
+	bool cut;	   /* by cut(): takes no writes any more, and size_bytes tells nothing */
 };
 
 struct driver_ops {
@@ -161,6 +162,20 @@ struct driver_ops {
 	 * -ENOENT, -EBUSY, -ESTALE
 	 */
 	int (*detach)(struct driver *d, struct id128 volume_id, uint64_t epoch);
+
+	/*
+	 * Optional, NULL where a backend cannot. This node's device of the volume takes no more
+	 * writes, whatever still has it open. When this returns 0 nothing is in flight and nothing
+	 * waits in memory: the storage changes no more by this node's doing. Claim and data are
+	 * left alone; attached it stays. 0 also when it was cut before.
+	 *
+	 * What the kernel holds of the device itself may be written before the cut is complete
+	 * (never a filesystem's that was shut down), and a wait for storage has no limit.
+	 * A cut ends with the device: detach() under the epoch works as ever once the filesystem is
+	 * unmounted, and so does attach(), which then makes a new device.
+	 * -ENOENT, -ENODEV, -ETIMEDOUT (repeat it: something still came through)
+	 */
+	int (*cut)(struct driver *d, struct id128 volume_id);
 
 	/*
 	 * The device of a volume that is attached here, found anew and checked against what the

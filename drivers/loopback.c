@@ -193,12 +193,11 @@ static int loopback_describe(struct driver *d, struct driver_desc *ret)
 	return 0;
 }
 
-static int loopback_device(struct driver *d, struct id128 volume_id, struct driver_device *ret)
+/* The device of a volume that we have attached, or -ENOENT, -ENODEV. */
+static int device_here(struct loopback *lo, struct id128 volume_id, struct loopback_image *ret_image,
+	struct loopback_device *ret)
 {
 	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
-	struct loopback *lo = loopback(d);
-	struct loopback_device device;
-	struct loopback_image image;
 	uint64_t size;
 	int r;
 
@@ -207,16 +206,31 @@ static int loopback_device(struct driver *d, struct id128 volume_id, struct driv
 		return r;
 	if (loopback_claim_place(&v.claim, &lo->self) != DRIVER_HERE)
 		return -ENODEV;
-	r = image_stat(&v, &image, &size);
+	r = image_stat(&v, ret_image, &size);
 	if (r < 0)
 		return r;
-	r = device_find_quickly(lo, &image, &device);
-	if (r < 0)
-		return r;
-	return loopback_device_describe(&image, device.number, ret);
+	return device_find_quickly(lo, ret_image, ret);
+}
+
+static int loopback_device(struct driver *d, struct id128 volume_id, struct driver_device *ret)
+{
+	struct loopback_device device;
+	struct loopback_image image;
+	int r = device_here(loopback(d), volume_id, &image, &device);
+
+	return r < 0 ? r : loopback_device_describe(&image, device.number, ret);
 }
 
 /* ---- changing ---- */
+
+static int loopback_cut_volume(struct driver *d, struct id128 volume_id)
+{
+	struct loopback_device device;
+	struct loopback_image image;
+	int r = device_here(loopback(d), volume_id, &image, &device);
+
+	return r < 0 ? r : loopback_device_cut(&image, device.number);
+}
 
 static bool epoch_is_valid(uint64_t epoch)
 {
@@ -421,6 +435,8 @@ static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t ep
 		size != round_up(size_bytes, v.meta.allocation_unit))
 		return -EUCLEAN;
 	r = image_find(&v, &image, &device);
+	if (r == 0 && device.cut && loopback_claim_place(&v.claim, &lo->self) == DRIVER_HERE)
+		r = loopback_device_release(&image, device.number) ?: -ENODEV;
 	if (r == 0)
 		return attach_existing(lo, &v, &image, &device, epoch);
 	if (r != -ENODEV)
@@ -506,5 +522,6 @@ const struct driver_ops loopback_ops = {
 	.destroy = loopback_destroy,
 	.attach = loopback_attach,
 	.detach = loopback_detach,
+	.cut = loopback_cut_volume,
 	.device = loopback_device,
 };

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "loopback_cut.h"
 #include "loopback_io.h"
 
 #define SYS_BLOCK "/sys/block"
@@ -68,6 +69,7 @@ static int status_check(const struct loopback_image *image, unsigned number, int
 	info.lo_file_name[LO_NAME_SIZE - 1] = '\0';
 	dev.ours = name_is_ours((const char *)info.lo_file_name, image->dataset_id, &dev.epoch);
 	dev.autoclear = info.lo_flags & LO_FLAGS_AUTOCLEAR;
+	dev.cut = info.lo_sizelimit != 0;
 	if (info.lo_number != number)
 		return -EIO; /* the node in /dev leads to another device */
 	if (image->missing ? !dev.ours :
@@ -384,8 +386,9 @@ int loopback_device_release(const struct loopback_image *image, unsigned number)
 	if (fd < 0)
 		return fd;
 	/* Older kernels forget what the device's page cache still has. This brings it into the
-	 * image; one fsync() of the image does the rest when nothing more can come. */
-	if (sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE_AND_WAIT) < 0)
+	 * image; one fsync() of the image does the rest when nothing more can come. What a cut
+	 * refused is meant to be lost. */
+	if (sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE_AND_WAIT) < 0 && !device.cut)
 		return loopback_errno();
 	if (ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO)
 		return errno == EBUSY ? -EBUSY : loopback_errno();
@@ -397,6 +400,18 @@ int loopback_device_release(const struct loopback_image *image, unsigned number)
 		if (!loopback_wait_more(&wait))
 			return -EBUSY;
 	return 0;
+}
+
+int loopback_device_cut(const struct loopback_image *image, unsigned number)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct loopback_device device;
+	struct loop_info64 info;
+
+	fd = open_checked(image, number, O_RDONLY, &info, &device);
+	if (fd < 0)
+		return fd;
+	return device.ours ? loopback_cut(fd) : -ENODEV;
 }
 
 int loopback_device_describe(const struct loopback_image *image, unsigned number,
@@ -438,6 +453,7 @@ int loopback_device_describe(const struct loopback_image *image, unsigned number
 
 	snprintf(out.path, sizeof(out.path), "/dev/loop%u", number);
 	out.devno = st.st_rdev;
+	out.cut = device.cut;
 	*ret = out;
 	return 0;
 }

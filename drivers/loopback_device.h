@@ -31,6 +31,7 @@ struct loopback_device {
 	unsigned number; /* of /dev/loopN */
 	bool ours;	 /* by its name */
 	bool autoclear;	 /* goes away with its last opener */
+	bool cut;	 /* see loopback_cut.h */
 	uint64_t epoch;	 /* in its name, when ours */
 };
 
@@ -82,6 +83,9 @@ int loopback_device_adopt(const struct loopback_image *image, unsigned number, u
  * end of two seconds: the device then goes away with that opener; -EIO when a write was lost.
  */
 int loopback_device_release(const struct loopback_image *image, unsigned number);
+
+/* See loopback_cut(). -ENODEV when device @number is not ours on this image. */
+int loopback_device_cut(const struct loopback_image *image, unsigned number);
 
 /*
  * Does nobody at all have this file open for writing, so no device either that could change it, in

@@ -518,6 +518,88 @@ static void data_moves_with_the_volume(void **state)
 	}
 }
 
+/* ---- cut ---- */
+
+static void skip_without_cut(struct world *w)
+{
+	if (!OPS(w)->cut)
+		skip();
+}
+
+static void there_is_nothing_to_cut_of_unknown_or_free_volumes(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+
+	skip_without_cut(w);
+	assert_int_equal(OPS(w)->cut(w->a, new_id()), -ENOENT);
+	assert_int_equal(OPS(w)->cut(w->a, id), -ENODEV);
+	attach(w, w->a, id, 1);
+	assert_int_equal(OPS(w)->cut(w->b, id), -ENODEV);
+}
+
+static void a_cut_leaves_claim_and_device_and_can_be_repeated(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_device one, two;
+	struct driver_volume before;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	before = seen(w, w->a, id);
+	assert_ok(OPS(w)->device(w->a, id, &one));
+	assert_false(one.cut);
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_volume_equal(seen(w, w->a, id), before);
+	assert_ok(OPS(w)->device(w->a, id, &two));
+	assert_true(two.cut);
+	assert_int_equal(one.diskseq, two.diskseq);
+	assert_ok(OPS(w)->detach(w->a, id, 1));
+	assert_int_equal(seen(w, w->a, id).place, DRIVER_FREE);
+	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE), -ESTALE);
+}
+
+static void an_attach_after_a_cut_makes_a_new_device(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_device one, two;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	assert_ok(OPS(w)->device(w->a, id, &one));
+	assert_ok(OPS(w)->cut(w->a, id));
+	attach(w, w->a, id, 2);
+	assert_ok(OPS(w)->device(w->a, id, &two));
+	assert_false(two.cut);
+	assert_int_not_equal(one.diskseq, two.diskseq);
+	assert_int_equal(two.size_bytes, SIZE);
+}
+
+static void nothing_is_written_through_a_cut_device(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_device dev;
+	char block[4096] = "late";
+	int fd;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	device_write(w, w->a, id, 4096, "in time");
+	assert_ok(OPS(w)->device(w->a, id, &dev));
+	fd = open(dev.path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, block, sizeof(block), 8192), sizeof(block)); /* only in memory */
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_true(pwrite(fd, block, sizeof(block), 4096) < 0 || fsync(fd) < 0);
+	close(fd);
+	attach(w, w->a, id, 2);
+	device_expect(w, w->a, id, 4096, "in time");
+}
+
 /* ---- many at once ---- */
 
 #define THREADS 8
@@ -605,10 +687,14 @@ static int conformance(const char *name, const struct backend *b)
 		T(our_name_on_another_machine_is_somebody_else),
 		T(a_restarted_node_finds_what_it_holds),
 		T(another_size_than_recorded_is_euclean),
+		T(there_is_nothing_to_cut_of_unknown_or_free_volumes),
+		T(a_cut_leaves_claim_and_device_and_can_be_repeated),
+		T(an_attach_after_a_cut_makes_a_new_device),
 		T(different_volumes_do_not_meet),
 	};
 	const struct CMUnitTest tests_of_devices[] = {
 		T(data_moves_with_the_volume),
+		T(nothing_is_written_through_a_cut_device),
 	};
 	int r;
 

@@ -15,6 +15,7 @@ struct fake_volume {
 	uint64_t size_bytes, epoch, diskseq; /* diskseq 0: no device */
 	enum claim_state state;
 	struct driver_node by;
+	bool cut;
 };
 
 struct fake_volumes {
@@ -334,8 +335,9 @@ static int do_attach(struct fake *f, struct id128 volume_id, uint64_t epoch, uin
 	v->state = CLAIM_HELD;
 	v->epoch = epoch;
 	v->by = f->self;
-	if (v->diskseq == 0)
+	if (v->diskseq == 0 || v->cut)
 		v->diskseq = ++f->store->diskseq;
+	v->cut = false;
 	return 0;
 }
 
@@ -358,6 +360,7 @@ static int do_detach(struct fake *f, struct id128 volume_id, uint64_t epoch)
 	v->epoch = epoch;
 	v->by = f->self;
 	v->diskseq = 0;
+	v->cut = false;
 	return 0;
 }
 
@@ -373,8 +376,22 @@ static int do_device(struct fake *f, struct id128 volume_id, struct driver_devic
 		.devno = makedev(240, (unsigned)v->diskseq),
 		.diskseq = v->diskseq,
 		.size_bytes = v->size_bytes,
+		.cut = v->cut,
 	};
 	snprintf(ret->path, sizeof(ret->path), "/dev/fake%u", (unsigned)v->diskseq);
+	return 0;
+}
+
+static int do_cut(struct fake *f, struct id128 volume_id)
+{
+	struct fake_volume *v = find(f->store, volume_id);
+
+	if (!v)
+		return -ENOENT;
+	if (place(f, v) != DRIVER_HERE || v->diskseq == 0)
+		return -ENODEV;
+	remember(f->store);
+	v->cut = true;
 	return 0;
 }
 
@@ -458,6 +475,13 @@ static int fake_device(struct driver *d, struct id128 volume_id, struct driver_d
 	return r;
 }
 
+static int fake_cut(struct driver *d, struct id128 volume_id)
+{
+	int r = begin(fake(d), FAKE_CUT) ?: do_cut(fake(d), volume_id);
+
+	return end(fake(d), FAKE_CUT, r);
+}
+
 const struct driver_ops fake_ops = {
 	.name = "fake",
 	.open = fake_open,
@@ -470,5 +494,6 @@ const struct driver_ops fake_ops = {
 	.destroy = fake_destroy,
 	.attach = fake_attach,
 	.detach = fake_detach,
+	.cut = fake_cut,
 	.device = fake_device,
 };

@@ -20,6 +20,7 @@ enum fake_call {
 	FAKE_ATTACH,
 	FAKE_DETACH,
 	FAKE_DEVICE,
+	FAKE_CUT,
 	FAKE_CALL_MAX,
 };
 

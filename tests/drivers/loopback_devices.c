@@ -279,6 +279,34 @@ static void a_mount_in_another_namespace_is_busy_too(void **state)
 	assert_ok(r);
 }
 
+/* ---- cut while mounted ---- */
+
+static void a_cut_device_is_given_back_once_it_is_unmounted(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = attached_volume(w);
+	char target[80], path[100];
+	int fd;
+
+	mount_volume(w, id, target);
+	snprintf(path, sizeof(path), "%s/file", target);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, "in time", 7), 7);
+	assert_ok(fsync(fd));
+	assert_ok(ops->cut(w->a, id));
+	assert_true(write(fd, "late", 4) < 0 || fsync(fd) < 0);
+	close(fd);
+	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
+	assert_int_equal(ops->attach(w->a, id, 2, SIZE), -EBUSY);
+	assert_ok(umount(target));
+	assert_ok(ops->detach(w->a, id, 1));
+
+	assert_ok(ops->attach(w->a, id, 2, SIZE));
+	assert_ok(mount(device_of(w, w->a, id).path, target, "ext4", 0, NULL));
+	run("test \"$(cat %s)\" = 'in time'", path);
+	assert_ok(umount(target));
+}
+
 /* ---- devices of others ---- */
 
 static void foreign_device(const char *path, const char *options, char device[64])
@@ -656,6 +684,7 @@ int main(void)
 		T(an_attach_keeps_a_device_that_was_about_to_go),
 		T(a_mounted_device_is_busy),
 		T(a_mount_in_another_namespace_is_busy_too),
+		T(a_cut_device_is_given_back_once_it_is_unmounted),
 		T(an_image_with_a_foreign_device_is_busy),
 		T(a_foreign_device_under_another_name_is_found),
 		T(a_device_on_dead_storage_is_in_nobodys_way),
