@@ -87,7 +87,8 @@ install_units() {
 	while read -r path; do
 		own_file "$path"
 	done < <(installed_files)
-	meson install -C "$build" --no-rebuild --only-changed || fail "meson install failed" "read the log"
+	meson install -C "$build" --no-rebuild --only-changed ||
+		fail "meson cannot install: $(tail -n 1 "$log")" "read the log"
 	own_file /etc/default/flocker-control
 	echo "FLOCKER_CONTROL_OPTIONS=\"--port tcp:4523:interface=$here --agent-port tcp:4524:interface=$here\"" \
 		>/etc/default/flocker-control
@@ -104,6 +105,7 @@ install_units() {
 	PrivateMounts=yes
 	RuntimeDirectory=flocker-there
 	RuntimeDirectoryMode=0750
+	WatchdogSec=60s
 	Restart=always
 	RestartSec=1s
 	KillMode=process

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine's life with Flocker: installed, used, hit, rebooted, removed. The tests are its chapters,
+in this order."""
+import json
+import os
+import pathlib
+import re
+import stat
+
+import pytest
+
+import rig
+
+CONTROL, NODE, THERE = "flocker-control.service", "flocker-node.service", "flocker-node-there.service"
+UNITS = (CONTROL, NODE, THERE)
+ADDRESS = {NODE: "127.0.0.1", THERE: "127.0.0.2"}
+# What any machine writes that boots, is logged into and gets a user.
+NOT_OURS = re.compile(r"var/log/journal/|var/log/[wb]tmp$|var/lib/systemd/|var/tmp/systemd-private-|"
+                      r"root/\.ssh$|etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|"
+                      r"etc/\.pwd\.lock$")
+
+
+class Cluster:
+    """What ./quickstart made, and its dataset."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.empty = machine.disk()
+        self.story = machine.quickstart().stdout
+        self.dataset = re.search(r"Its data is at /flocker/([0-9a-f-]{36})\.", self.story).group(1)
+        self.mountpoint = f"/flocker/{self.dataset}"
+
+    def states(self):
+        return {unit: self.machine.show(unit) for unit in UNITS}
+
+    def live(self):
+        """Addresses of nodes that are connected."""
+        result = self.machine.quickstart("ctl", "list-nodes", "--json", check=False)
+        return {n["host"] for n in json.loads(result.stdout) if n["live"]} \
+            if result.returncode == 0 else set()
+
+    def wait_mounted(self):
+        """Both nodes connected, and the dataset in use as wished."""
+        def mounted():
+            try:
+                state = self.machine.path(f"/flocker/datasets/{self.dataset}/state").read_text()
+            except OSError:
+                return False
+            return state == "mounted\n" and self.mount()
+        rig.wait_until("both nodes are connected", lambda: len(self.live()) == 2)
+        rig.wait_until("the dataset is mounted", mounted)
+
+    def mount(self):
+        return next((m for m in self.machine.mounts() if m.point == self.mountpoint), None)
+
+    def check_files(self):
+        self.machine.call("sh", "-c", f"cd {self.mountpoint} && "
+                          "sha256sum --quiet --check /var/lib/flocker-quickstart/demo.sha256", limit=120)
+
+
+@pytest.fixture(scope="session")
+def cluster(machine):
+    return Cluster(machine)
+
+
+def test_quickstart_installs_and_starts_the_units(cluster):
+    for unit, shown in cluster.states().items():
+        assert shown["ActiveState"] == "active", shown
+        assert shown["UnitFileState"] == "enabled"
+        assert shown["Type"] == "notify"  # so "active" means that it said READY=1
+        assert shown["Restart"] == "always"
+        assert shown["NRestarts"] == "0"
+        assert shown["WatchdogUSec"] not in ("0", "infinity"), unit
+    assert cluster.live() == {"127.0.0.1", "127.0.0.2"}
+    assert cluster.story.count("checksums are right") == 3
+    cluster.wait_mounted()
+    assert cluster.machine.out("systemctl", "is-system-running") == "running\n"
+
+
+def test_udev_names_the_device_and_systemd_lets_the_mount_be(cluster, machine):
+    device = cluster.mount().source
+    link = machine.path("/dev/disk/by-dataset", cluster.dataset)
+    rig.wait_until("udev has made the link", link.is_symlink)
+    assert os.path.basename(os.readlink(link)) == os.path.basename(device)
+    before = cluster.mount()
+    machine.call("systemctl", "daemon-reload")
+    machine.call("udevadm", "trigger", "--settle", "--action=change", device)
+    assert cluster.mount() == before
+
+
+def test_a_second_quickstart_uses_what_is_there(cluster, machine):
+    before = {unit: shown["MainPID"] for unit, shown in cluster.states().items()}
+    story = machine.quickstart().stdout
+    assert "they run already" in story and cluster.dataset in story
+    assert "Copying" not in story
+    assert before == {unit: shown["MainPID"] for unit, shown in cluster.states().items()}
+
+
+@pytest.mark.parametrize("unit, limit", [(CONTROL, 1.5), (NODE, 6.0)])
+def test_units_are_hardened(cluster, machine, unit, limit):
+    """Exposure by systemd's own count; that of the node cannot be low, as it mounts for the host."""
+    said = machine.out("systemd-analyze", "security", "--no-pager", unit)
+    assert float(re.search(r"Overall exposure level for \S+: ([\d.]+)", said).group(1)) <= limit, said
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_killed_daemon_is_back_and_its_mount_was_never_away(cluster, machine, unit):
+    before, mount = machine.show(unit), cluster.mount()
+    sessions = machine.journal(CONTROL).count("connected from")
+    with open(machine.path(cluster.mountpoint, "held"), "wb", buffering=0) as held:
+        machine.call("systemctl", "kill", "--signal=KILL", unit)
+        held.write(b"before")
+        rig.wait_until(f"{unit} is back", lambda: machine.show(unit)["ActiveState"] == "active"
+                       and machine.show(unit)["MainPID"] not in ("0", before["MainPID"]))
+        rig.wait_until("a node has come back", lambda: machine.journal(CONTROL).count(
+            "connected from") > sessions)
+        cluster.wait_mounted()
+        held.write(b"after")
+        os.fsync(held.fileno())
+    assert int(machine.show(unit)["NRestarts"]) == int(before["NRestarts"]) + 1
+    assert cluster.mount() == mount
+    assert machine.path(cluster.mountpoint, "held").read_bytes() == b"beforeafter"
+    machine.path(cluster.mountpoint, "held").unlink()
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_daemon_that_hangs_is_ended_by_the_watchdog(cluster, machine, unit):
+    directory = machine.path("/run/systemd/system", f"{unit}.d")
+    directory.mkdir(parents=True)
+    (directory / "watchdog.conf").write_text("[Service]\nWatchdogSec=3s\n")
+    machine.call("systemctl", "daemon-reload")
+    machine.call("systemctl", "restart", unit)
+    pid, mount = machine.show(unit)["MainPID"], cluster.mount()
+    machine.call("systemctl", "kill", "--signal=STOP", unit)
+    rig.wait_until(f"{unit} is back", lambda: machine.show(unit)["ActiveState"] == "active"
+                   and machine.show(unit)["MainPID"] not in ("0", pid))
+    assert "Watchdog timeout" in machine.journal(unit)
+    (directory / "watchdog.conf").unlink()
+    directory.rmdir()
+    machine.call("systemctl", "daemon-reload")
+    machine.call("systemctl", "restart", unit)
+    cluster.wait_mounted()
+    assert cluster.mount() == mount
+
+
+def test_a_stopped_node_leaves_its_mounts_and_says_so(cluster, machine):
+    mount, said = cluster.mount(), machine.journal(NODE)
+    machine.call("systemctl", "stop", NODE)
+    assert cluster.mount() == mount
+    assert "1 mounted dataset stays mounted and in use" in machine.journal(NODE)[len(said):]
+    assert [m.point for m in machine.mounts()] == [cluster.mountpoint]  # the tree has gone
+    machine.call("systemctl", "start", NODE)
+    cluster.wait_mounted()
+    assert cluster.mount() == mount
+
+
+@pytest.mark.parametrize("how", ["reboot", "power_cycle"])
+def test_datasets_come_back_after(cluster, machine, how):
+    getattr(machine, how)()
+    cluster.wait_mounted()
+    cluster.check_files()
+
+
+def test_stop_puts_everything_away_and_a_start_brings_it_back(cluster, machine):
+    machine.quickstart("stop")
+    assert {shown["ActiveState"] for shown in cluster.states().values()} == {"inactive"}
+    assert {shown["UnitFileState"] for shown in cluster.states().values()} == {"disabled"}
+    assert not machine.mounts() and not machine.loops()
+    if os.environ.get("FLOCKER_FULL") == "1":
+        assert machine.quickstart().stdout.count("checksums are right") == 3
+    else:
+        machine.call("systemctl", "enable", "--now", *UNITS)
+    cluster.wait_mounted()
+
+
+def test_purge_refuses_to_destroy_what_others_made_and_then_leaves_nothing(cluster, machine):
+    machine.quickstart("ctl", "create", "-n", "127.0.0.2", "-s", "64M", "--name", "mine", "--wait")
+    refused = machine.quickstart("purge", check=False)
+    assert refused.returncode == 1 and "these datasets are not quickstart's" in refused.stdout
+    cluster.wait_mounted()
+    machine.quickstart("purge", "--all")
+    assert not machine.mounts() and not machine.loops()
+    assert not machine.out("systemctl", "list-units", "--all", "--plain", "--no-legend", "flocker*")
+    assert machine.out("systemctl", "is-system-running") == "running\n"
+    check_disk(cluster.empty, machine)
+
+
+def check_disk(empty, machine):
+    """It is as before, but for what every machine writes, and what was copied up unchanged."""
+    now = machine.disk()
+    wrong = []
+    for path in sorted(now.keys() | empty.keys()):
+        if NOT_OURS.match(path) or now.get(path) == empty.get(path):
+            continue
+        below, here = pathlib.Path("/", path), machine.upper / path
+        if path not in now or stat.S_ISCHR(here.lstat().st_mode) or not below.exists():
+            wrong.append(path)  # gone, removed from what was there, or new
+        elif here.is_file() and here.read_bytes() != below.read_bytes():
+            wrong.append(path)
+    assert not wrong
