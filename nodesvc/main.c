@@ -10,6 +10,12 @@
 #include "log.h"
 #include "node.h"
 
+/*
+ * What starts after the unit finds its datasets. After a reboot they are mounted when control has
+ * confirmed them; but control may be away, or be started after us.
+ */
+#define SETTLE_LIMIT_S 20
+
 static const char usage[] =
 	"flocker-node - attach, mount and release the datasets that control assigns to this host\n"
 	"\n"
@@ -27,7 +33,7 @@ static const char usage[] =
 struct daemon {
 	struct event_base *base;
 	struct node *node;
-	struct event *signals[2], *watchdog, *last_words;
+	struct event *signals[2], *watchdog, *last_words, *settle_limit;
 	struct timeval watchdog_every;
 	bool failed;
 };
@@ -155,8 +161,27 @@ static void on_watchdog(evutil_socket_t fd, short what, void *userdata)
 
 static void on_ready(void *userdata)
 {
-	(void)sd_notify(0, "READY=1\nSTATUS=what was here is adopted");
+	struct daemon *d = userdata;
+	struct timeval tv = { SETTLE_LIMIT_S, 0 };
+
+	(void)sd_notify(0, "STATUS=what was here is adopted");
 	log_info("ready");
+	event_add(d->settle_limit, &tv);
+}
+
+static void on_settled(void *userdata)
+{
+	struct daemon *d = userdata;
+
+	event_del(d->settle_limit);
+	(void)sd_notify(0, "READY=1\nSTATUS=datasets that were here are here");
+}
+
+static void on_settle_limit(evutil_socket_t fd, short what, void *userdata)
+{
+	(void)log_warning(0, "not every dataset that was here is mounted after %d s; what needs them "
+			     "does not wait longer", SETTLE_LIMIT_S);
+	(void)sd_notify(0, "READY=1\nSTATUS=not every dataset that was here is mounted");
 }
 
 static void on_failed(void *userdata)
@@ -180,7 +205,8 @@ static int add_events(struct daemon *d)
 	}
 	d->last_words = evtimer_new(d->base, on_last_words, d);
 	d->watchdog = event_new(d->base, -1, EV_PERSIST, on_watchdog, d);
-	if (!d->last_words || !d->watchdog)
+	d->settle_limit = evtimer_new(d->base, on_settle_limit, d);
+	if (!d->last_words || !d->watchdog || !d->settle_limit)
 		return -ENOMEM;
 	if (sd_watchdog_enabled(0, &usec) > 0) {
 		d->watchdog_every = (struct timeval){ (time_t)(usec / 3 / 1000000),
@@ -201,13 +227,15 @@ static void end(struct daemon *d)
 		event_free(d->last_words);
 	if (d->watchdog)
 		event_free(d->watchdog);
+	if (d->settle_limit)
+		event_free(d->settle_limit);
 	if (d->base)
 		event_base_free(d->base);
 }
 
 static int serve(const struct node_config *c, SSL_CTX *ctx, struct id128 uuid, unsigned int step_limit_s)
 {
-	static const struct node_callbacks cbs = { on_ready, on_failed };
+	static const struct node_callbacks cbs = { on_ready, on_settled, on_failed };
 	struct daemon d = { 0 };
 	char why[1024] = "";
 	int r;

@@ -39,7 +39,7 @@ struct node {
 	size_t unanswered; /* volumes of which it is not known whether they are claimed here */
 	struct mountwatch *mountwatch, *runwatch; /* below the mount root; below the run directory */
 	struct running *running;
-	bool saving, connected;
+	bool saving, connected, adopted, settled;
 	bool shared; /* other nodes can attach the volumes of the backend */
 	struct timespec connected_at;
 	char last_error[WIRE_WHY_MAX], tree_error[512];
@@ -94,6 +94,10 @@ static void show_node(struct node *n)
 	nodeview_count(n->roster, &v);
 	if (fstree_set_node(n->tree, &v) < 0)
 		(void)log_warning(ENOMEM, "the tree does not show the node's present state, ignoring");
+	if (n->adopted && !n->settled && v.mounted + v.troubled >= v.datasets) {
+		n->settled = true;
+		n->cbs->on_settled(n->userdata);
+	}
 }
 
 static void show_change(struct node *n, const struct roster_change *c)
@@ -445,10 +449,11 @@ static void on_adopted(size_t unanswered, void *userdata)
 				   "datasets go on", unanswered, unanswered == 1 ? "" : "s", n->c->backend);
 	n->unanswered = unanswered;
 	n->last_error[0] = '\0';
-	show_node(n);
 	plan_soon(n);
 	uplink_start(n->uplink);
 	n->cbs->on_ready(n->userdata);
+	n->adopted = true;
+	show_node(n);
 }
 
 /* The hello that was said named not everything: say one that does. */

@@ -41,8 +41,9 @@ struct node *node_free(struct node *n);
 void node_cap_steps(struct node *n, unsigned int seconds);
 
 struct node_callbacks {
-	void (*on_ready)(void *userdata);  /* once: adoption is done */
-	void (*on_failed)(void *userdata); /* the backend cannot be used; the log says why */
+	void (*on_ready)(void *userdata);   /* once: adoption is done */
+	void (*on_settled)(void *userdata); /* once, after that: each is mounted, or says why it is not */
+	void (*on_failed)(void *userdata);  /* the backend cannot be used; the log says why */
 };
 
 /* Opens the backend, looks for what is claimed here, then dials control. */

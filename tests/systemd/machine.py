@@ -16,7 +16,7 @@ import rig
 
 LIMIT_S = 60
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-HOME = "/flocker-checkout"  # where the machine has its copy of the checkout
+HOME = "/flocker checkout"  # where the machine has its copy; a name as users give them
 CGROUPS = pathlib.Path("/run/flocker-test-cgroups")
 # What a Flocker on this machine has made must not be seen.
 FLOCKER = ("/etc/flocker* /flocker /var/lib/flocker* /var/log/flocker /usr/local/*bin/flocker* "

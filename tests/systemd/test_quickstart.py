@@ -154,11 +154,40 @@ def test_a_stopped_node_leaves_its_mounts_and_says_so(cluster, machine):
     assert cluster.mount() == mount
 
 
+@pytest.fixture
+def guest(cluster, machine):
+    """A unit that uses the dataset, as a container engine would; where it says what it found."""
+    unit, said = machine.path("/etc/systemd/system/guest.service"), "/var/lib/guest"
+    unit.write_text(f"""[Unit]
+After={NODE}
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'mountpoint {cluster.mountpoint} >{said}'
+[Install]
+WantedBy=multi-user.target
+""")
+    machine.call("systemctl", "enable", unit.name)
+    yield said
+    machine.call("systemctl", "disable", unit.name)
+    machine.call("rm", f"/etc/systemd/system/{unit.name}", said)
+    machine.call("systemctl", "daemon-reload")
+
+
 @pytest.mark.parametrize("how", ["reboot", "power_cycle"])
-def test_datasets_come_back_after(cluster, machine, how):
+def test_datasets_come_back_before_those_who_use_them(cluster, machine, guest, how):
     getattr(machine, how)()
+    assert machine.out("cat", guest) == f"{cluster.mountpoint} is a mountpoint\n"
     cluster.wait_mounted()
     cluster.check_files()
+
+
+def test_a_node_without_control_does_not_hold_up_a_boot_for_long(cluster, machine):
+    machine.call("systemctl", "disable", CONTROL)
+    machine.power_cycle()
+    assert "what needs them does not wait longer" in machine.journal(NODE)
+    assert machine.show(NODE)["ActiveState"] == "active" and not cluster.mount()
+    machine.call("systemctl", "enable", "--now", CONTROL)
+    cluster.wait_mounted()
 
 
 def test_stop_puts_everything_away_and_a_start_brings_it_back(cluster, machine):
