@@ -169,8 +169,10 @@ struct driver_ops {
 	 * waits in memory: the storage changes no more by this node's doing. Claim and data are
 	 * left alone; attached it stays. 0 also when it was cut before.
 	 *
-	 * What the kernel holds of the device itself may be written before the cut is complete
-	 * (never a filesystem's that was shut down), and a wait for storage has no limit.
+	 * What the kernel holds of the device itself is written before the cut is complete, and a
+	 * wait for storage has no limit. What an fsync acknowledged before this was called is kept;
+	 * one under way at the time may still say 0 and have kept nothing, since filesystems are not
+	 * all careful about who waits while they fail.
 	 * A cut ends with the device: detach() under the epoch works as ever once the filesystem is
 	 * unmounted, and so does attach(), which then makes a new device.
 	 * -ENOENT, -ENODEV, -ETIMEDOUT (repeat it: something still came through)

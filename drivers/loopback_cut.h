@@ -12,8 +12,10 @@
  *
  * What the kernel does besides, and callers have to know:
  * - Before the limit comes into force it writes what is dirty in the device's own page cache (ext4's
- *   metadata in place, all of which is in its journal already; writes past a filesystem). That is as
- *   long as the storage takes. A filesystem that was shut down before (FS_IOC_SHUTDOWN) adds nothing.
+ *   metadata in place, all of which is in its journal already; writes past a filesystem). That takes
+ *   as long as the storage does. A filesystem that was shut down before (FS_IOC_SHUTDOWN) adds nothing.
+ * - Filesystems learn of it by errors, and an fsync that is under way then is not always told: with
+ *   several processes at it, ext4 said 0 to one in some fifty cuts and had kept nothing.
  * - Any of these calls waits as long as the storage lets it, beyond all signals and limits.
  * - A request that a cgroup's io.max holds back on this very device was let through before, is no
  *   part of the queue, and is written when its time comes. Put no such limit on a volume's device.

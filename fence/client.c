@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#define HELPER_FD 3
+/* A thousand requests in one turn of the loop, and what the kernel counts beside them. */
+#define BUFFER (2 * (int)MIB)
+
+struct fence_client {
+	int fd;
+	pid_t pid; /* the helper's; 0 before READY */
+};
+
+DEFINE_CLEANUP(struct fence_client *, fence_client_free);
+
+struct fence_client *fence_client_free(struct fence_client *c)
+{
+	if (c)
+		close_keep_errno(c->fd);
+	free(c);
+	return NULL;
+}
+
+int fence_client_fd(const struct fence_client *c)
+{
+	return c->fd;
+}
+
+/* ---- a helper ---- */
+
+static int connect_to_living(const char *run_directory)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	_cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
+
+	dir_fd = open(run_directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return -errno;
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/" FENCE_SOCKET, dir_fd);
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int set_attributes(posix_spawnattr_t *attr)
+{
+	sigset_t none, all;
+	int r;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	if (r == 0)
+		r = posix_spawnattr_setsigmask(attr, &none);
+	if (r == 0)
+		r = posix_spawnattr_setsigdefault(attr, &all);
+	return -r;
+}
+
+static int set_descriptors(posix_spawn_file_actions_t *actions, int theirs)
+{
+	int r;
+
+	r = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
+	if (r == 0)
+		r = posix_spawn_file_actions_addopen(actions, 1, "/dev/null", O_WRONLY, 0);
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(actions, theirs, HELPER_FD);
+	if (r == 0)
+		r = posix_spawn_file_actions_addclosefrom_np(actions, HELPER_FD + 1);
+	return -r;
+}
+
+static int spawn(const struct fence_client_options *o, int theirs, pid_t *ret)
+{
+	char fd[8], limit[16];
+	const char *argv[12] = { o->helper, "--fd", fd, "--run-directory", o->run_directory,
+		"--mount-root", o->mount_root };
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	size_t n = 7;
+	int r;
+
+	snprintf(fd, sizeof(fd), "%d", HELPER_FD);
+	snprintf(limit, sizeof(limit), "%u", o->limit_ms);
+	if (o->limit_ms) {
+		argv[n++] = "--limit";
+		argv[n++] = limit;
+	}
+	if (o->reboot)
+		argv[n++] = "--reboot";
+	r = -posix_spawnattr_init(&attr);
+	if (r < 0)
+		return r;
+	r = -posix_spawn_file_actions_init(&actions);
+	if (r < 0)
+		goto end_attr;
+	r = set_attributes(&attr);
+	if (r == 0)
+		r = set_descriptors(&actions, theirs);
+	if (r == 0) /* the cast: posix_spawn() promises not to change them */
+		r = -posix_spawn(ret, o->helper, &actions, &attr, (char *const *)(uintptr_t)argv,
+			environ);
+	posix_spawn_file_actions_destroy(&actions);
+end_attr:
+	posix_spawnattr_destroy(&attr);
+	return r;
+}
+
+/* What guards is a child of the one that is started, which ends when that is at work. */
+static int start(const struct fence_client_options *o)
+{
+	_cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+	pid_t pid;
+	int fds[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return -errno;
+	ours = fds[0];
+	/* At its own place the child would inherit it as one that closes on exec. */
+	theirs = fcntl(fds[1], F_DUPFD_CLOEXEC, HELPER_FD + 1);
+	r = theirs < 0 ? -errno : 0;
+	close(fds[1]);
+	if (r == 0)
+		r = spawn(o, theirs, &pid);
+	if (r < 0)
+		return r;
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return TAKE_FD(ours);
+}
+
+int fence_client_new(const struct fence_client_options *o, struct fence_client **ret)
+{
+	_cleanup_(fence_client_freep) struct fence_client *c = NULL;
+	int size = BUFFER;
+
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->fd = connect_to_living(o->run_directory);
+	if (c->fd == -ECONNREFUSED || c->fd == -ENOENT)
+		c->fd = start(o);
+	if (c->fd < 0)
+		return c->fd;
+	(void)setsockopt(c->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+/* ---- what is said ---- */
+
+int fence_client_read(struct fence_client *c, struct fence_packet *ret)
+{
+	struct fence_packet p;
+	ssize_t n = recv(c->fd, &p, sizeof(p), MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		return -ECONNRESET;
+	if (n != sizeof(p) || p.version != FENCE_VERSION)
+		return -EPROTO;
+	if (p.kind == FENCE_READY)
+		c->pid = (pid_t)p.pid;
+	*ret = p;
+	return 1;
+}
+
+static int send_bytes(struct fence_client *c, const void *data, size_t size)
+{
+	if (send(c->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	return errno == EAGAIN || errno == EINTR ? -EAGAIN : -ECONNRESET;
+}
+
+static struct fence_packet packet(enum fence_kind kind, struct id128 dataset_id, uint64_t cookie)
+{
+	return (struct fence_packet){
+		.version = FENCE_VERSION,
+		.kind = kind,
+		.cookie = cookie,
+		.dataset_id = dataset_id,
+	};
+}
+
+int fence_client_arm(struct fence_client *c, struct id128 dataset_id, uint64_t deadline_ns,
+	enum fs_kind fs, uint64_t cookie)
+{
+	struct fence_packet p = packet(FENCE_ARM, dataset_id, cookie);
+
+	p.deadline_ns = deadline_ns;
+	p.fs = (uint8_t)fs;
+	return send_bytes(c, &p, sizeof(p));
+}
+
+int fence_client_set_device(struct fence_client *c, struct id128 dataset_id, dev_t devno,
+	uint64_t diskseq, uint64_t cookie)
+{
+	struct fence_packet p = packet(FENCE_SET_DEVICE, dataset_id, cookie);
+
+	p.dev_major = major(devno);
+	p.dev_minor = minor(devno);
+	p.diskseq = diskseq;
+	return send_bytes(c, &p, sizeof(p));
+}
+
+static int send_plain(struct fence_client *c, enum fence_kind kind, struct id128 dataset_id,
+	uint64_t cookie)
+{
+	struct fence_packet p = packet(kind, dataset_id, cookie);
+
+	return send_bytes(c, &p, sizeof(p));
+}
+
+int fence_client_disarm(struct fence_client *c, struct id128 dataset_id, uint64_t cookie)
+{
+	return send_plain(c, FENCE_DISARM, dataset_id, cookie);
+}
+
+int fence_client_step_begin(struct fence_client *c, struct id128 dataset_id, uint64_t cookie)
+{
+	return send_plain(c, FENCE_STEP_BEGIN, dataset_id, cookie);
+}
+
+int fence_client_step_end(struct fence_client *c, struct id128 dataset_id, uint64_t cookie)
+{
+	return send_plain(c, FENCE_STEP_END, dataset_id, cookie);
+}
+
+int fence_client_extend(struct fence_client *c, const struct id128 *ids, size_t n,
+	uint64_t deadline_ns, uint64_t cookie)
+{
+	struct fence_extend x;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i += x.head.n) {
+		x.head = packet(FENCE_EXTEND, ID128_NIL, cookie);
+		x.head.deadline_ns = deadline_ns;
+		x.head.n = (uint16_t)MIN(n - i, (size_t)FENCE_EXTEND_MAX);
+		memcpy(x.ids, ids + i, x.head.n * sizeof(x.ids[0]));
+		r = send_bytes(c, &x, sizeof(x.head) + x.head.n * sizeof(x.ids[0]));
+	}
+	return r;
+}
+
+int fence_client_kill(struct fence_client *c)
+{
+	/* The connection is open, so that number is still its own. */
+	return c->pid == 0 || kill(c->pid, SIGKILL) < 0 ? -ESRCH : 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "stop.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "loopback_cut.h"
+
+/* FS_IOC_SHUTDOWN, which the headers of older systems do not have. */
+#define SHUTDOWN _IOR('X', 125, uint32_t)
+#define SHUTDOWN_AFTER_LOG_FLUSH 1
+
+/* The root of the filesystem at its place, when that is on the device; else negative. */
+static int open_mounted(int root_fd, const struct fence_target *t)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+
+	fd = openat(root_fd, ID128_STR(t->dataset_id),
+		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != t->devno)
+		return -ENODEV;
+	return TAKE_FD(fd);
+}
+
+/*
+ * Stops who writes at once, and drops what was left in memory. The log is flushed before, which is
+ * a few milliseconds of metadata: without, an fsync under way may say 0 and have kept nothing.
+ */
+static void shut_down(int fd)
+{
+	uint32_t how = SHUTDOWN_AFTER_LOG_FLUSH;
+
+	(void)ioctl(fd, SHUTDOWN, &how);
+}
+
+/*
+ * The cut is what stops; what is done to the filesystem besides reaches one mount only, and may
+ * fail. It is for the fsyncs under way, which must not be told that what they wrote is kept when it
+ * is not: see quiesce.h of ext4. xfs does it right when it is shut down, btrfs in any case.
+ */
+int fence_stop(int root_fd, struct quiesce *q, const struct fence_target *t)
+{
+	_cleanup_close_ int fd = -EBADF, mounted = -EBADF;
+	int r;
+
+	if (t->devno == 0)
+		return 0;
+	/* Open from here on, so that the number stays this use of the device. */
+	fd = loopback_cut_open(t->devno, t->diskseq);
+	if (fd == -ENODEV)
+		return 0;
+	if (fd < 0)
+		return fd;
+	mounted = t->fs == FS_BTRFS ? -EBADF : open_mounted(root_fd, t);
+	if (mounted >= 0 && t->fs == FS_XFS)
+		shut_down(mounted);
+	if (mounted >= 0 && t->fs == FS_EXT4)
+		quiesce_begin(q, TAKE_FD(mounted));
+	r = loopback_cut(fd);
+	quiesce_end(q);
+	return r;
+}

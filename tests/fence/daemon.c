@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon HELPER RUN_DIRECTORY MOUNT_ROOT [LIMIT_MS [reboot]] - stands in for the node daemon in
+ * tests of the fence helper. Lines on standard input are requests, named by their number:
+ *
+ *	arm ID MS FS
+ *	device ID MAJOR MINOR DISKSEQ
+ *	extend MS ID...
+ *	disarm ID
+ *	begin ID
+ *	end ID
+ *	arm-many N MS		N datasets 00000000-...-<n>, answered by the last one's answer
+ *	extend-many N MS
+ *	kill			the helper
+ *	hang PATH		a thread of this process reads PATH, and waits for ever
+ *
+ * What is heard goes to standard output: "ready PID", "answer NUMBER RESULT",
+ * "state ID WORD RESULT" and "gone". MS are milliseconds from now.
+ */
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+
+#include "client.h"
+
+#define WORDS_MAX 70
+
+static struct fence_client *client;
+static uint64_t number;
+
+static uint64_t after_ms(const char *ms)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec +
+	       (uint64_t)(strtoll(ms, NULL, 10) * 1000000);
+}
+
+static struct id128 id_of(const char *text)
+{
+	struct id128 id;
+
+	if (id128_parse(text, &id) < 0) {
+		fprintf(stderr, "daemon: '%s' is no id\n", text);
+		exit(2);
+	}
+	return id;
+}
+
+static void *hang(void *path)
+{
+	char c;
+	int fd;
+
+	/* As the workers of the node daemon do, lest the connection outlive it. */
+	if (close_range(3, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+		return NULL;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	(void)!read(fd, &c, 1);
+	return NULL;
+}
+
+static int many(char **w)
+{
+	static struct id128 ids[FENCE_DATASETS_MAX + 1];
+	unsigned n = (unsigned)atoi(w[1]);
+	uint64_t deadline = after_ms(w[2]);
+	int r = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		ids[i] = (struct id128){ 0, i };
+	if (STREQ(w[0], "extend-many"))
+		return fence_client_extend(client, ids, n, deadline, number);
+	for (unsigned i = 0; i < n && r == 0; i++)
+		r = fence_client_arm(client, ids[i], deadline, FS_EXT4, i + 1 == n ? number : 0);
+	return r;
+}
+
+static int extend(char **w, size_t n)
+{
+	struct id128 ids[WORDS_MAX];
+
+	for (size_t i = 2; i < n; i++)
+		ids[i - 2] = id_of(w[i]);
+	return fence_client_extend(client, ids, n - 2, after_ms(w[1]), number);
+}
+
+static int request(char **w, size_t n)
+{
+	static pthread_t thread;
+
+	number++;
+	if (STREQ(w[0], "kill"))
+		return fence_client_kill(client);
+	if (STREQ(w[0], "hang"))
+		return -pthread_create(&thread, NULL, hang, strdup(w[1]));
+	if (STREQ(w[0], "extend"))
+		return extend(w, n);
+	if (strstr(w[0], "-many"))
+		return many(w);
+	if (STREQ(w[0], "arm"))
+		return fence_client_arm(client, id_of(w[1]), after_ms(w[2]),
+			(enum fs_kind)fs_kind_parse(w[3]), number);
+	if (STREQ(w[0], "device"))
+		return fence_client_set_device(client, id_of(w[1]),
+			makedev((unsigned)atoi(w[2]), (unsigned)atoi(w[3])),
+			strtoull(w[4], NULL, 10), number);
+	if (STREQ(w[0], "disarm"))
+		return fence_client_disarm(client, id_of(w[1]), number);
+	if (STREQ(w[0], "begin"))
+		return fence_client_step_begin(client, id_of(w[1]), number);
+	if (STREQ(w[0], "end"))
+		return fence_client_step_end(client, id_of(w[1]), number);
+	return -EINVAL;
+}
+
+static void hear(void)
+{
+	static const char *const words[] = { "none", "armed", "fired", "fenced" };
+	struct fence_packet p;
+	int r;
+
+	while ((r = fence_client_read(client, &p)) > 0) {
+		if (p.kind == FENCE_READY)
+			printf("ready %u\n", p.pid);
+		else if (p.kind == FENCE_ANSWER)
+			printf("answer %ju %d\n", (uintmax_t)p.cookie, p.result);
+		else
+			printf("state %s %s %d\n", ID128_STR(p.dataset_id), words[p.state],
+				p.result);
+	}
+	if (r < 0) {
+		puts("gone");
+		client = fence_client_free(client);
+	}
+	fflush(stdout);
+}
+
+static void obey(char *line)
+{
+	char *words[WORDS_MAX + 1] = { NULL };
+	size_t n = 0;
+	int r;
+
+	for (char *w = strtok(line, " \n"); w && n < WORDS_MAX; w = strtok(NULL, " \n"))
+		words[n++] = w;
+	r = n > 0 && client ? request(words, n) : -EINVAL;
+	if (r < 0)
+		printf("answer %ju %d\n", (uintmax_t)number, r);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct fence_client_options o = { .helper = argv[1] };
+	char line[4096];
+	int r;
+
+	if (argc < 4)
+		return 2;
+	o.run_directory = argv[2];
+	o.mount_root = argv[3];
+	o.limit_ms = argc > 4 ? (unsigned)atoi(argv[4]) : 0;
+	o.reboot = argc > 5;
+	r = fence_client_new(&o, &client);
+	if (r < 0) {
+		fprintf(stderr, "daemon: %s\n", strerror(-r));
+		return 1;
+	}
+	setvbuf(stdin, NULL, _IONBF, 0); /* or poll() would not see what is buffered */
+	for (;;) {
+		struct pollfd p[2] = { { .fd = 0, .events = POLLIN },
+			{ .fd = client ? fence_client_fd(client) : -1, .events = POLLIN } };
+
+		poll(p, 2, -1);
+		if (p[1].revents)
+			hear();
+		if (!p[0].revents)
+			continue;
+		if (!fgets(line, sizeof(line), stdin))
+			break;
+		obey(line);
+	}
+	fence_client_free(client);
+	return 0;
+}
