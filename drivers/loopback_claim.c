@@ -122,10 +122,12 @@ static int read_once(int fd, struct loopback_claim *ret)
 	ssize_t n;
 	int r;
 
-	n = pread(fd, text, sizeof(text), 0);
+	n = loopback_pread(fd, text, sizeof(text), 0);
 	if (n < 0)
-		return loopback_errno();
-	for (size_t at = 0; at + CLAIM_SLOT <= (size_t)n; at += CLAIM_SLOT) {
+		return (int)n;
+	if ((size_t)n < sizeof(text))
+		return -EIO; /* a whole slot may be left, but it need not be the current one */
+	for (size_t at = 0; at < sizeof(text); at += CLAIM_SLOT) {
 		r = slot_parse(text + at, CLAIM_SLOT, &c);
 		if (r == -ENOMEM)
 			return r;

@@ -31,6 +31,24 @@ int loopback_errno(void)
 	}
 }
 
+ssize_t loopback_pread(int fd, void *data, size_t size, off_t at)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = pread(fd, (char *)data + done, size - done, at + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return loopback_errno();
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 int loopback_pwrite(int fd, const void *data, size_t size, off_t at)
 {
 	const char *p = data;

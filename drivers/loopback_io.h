@@ -16,6 +16,9 @@
  */
 int loopback_errno(void);
 
+/* Reads until @size or the end of the file. The bytes read, or an errno of the contract. */
+ssize_t loopback_pread(int fd, void *data, size_t size, off_t at);
+
 /* Writes all of it. 0 or an errno of the contract. */
 int loopback_pwrite(int fd, const void *data, size_t size, off_t at);
 

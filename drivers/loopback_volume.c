@@ -94,9 +94,9 @@ static int meta_read(int dir_fd, struct loopback_meta *ret)
 	text = malloc(META_MAX);
 	if (!text)
 		return -ENOMEM;
-	n = pread(fd, text, META_MAX, 0);
+	n = loopback_pread(fd, text, META_MAX, 0);
 	if (n < 0)
-		return loopback_errno();
+		return (int)n;
 	return meta_parse(text, (size_t)n, ret);
 }
 

@@ -173,6 +173,19 @@ static void a_torn_change_of_the_claim_did_not_happen(void **state)
 	assert_int_equal(count(w->a), 1);
 }
 
+static void half_a_claim_is_none(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_volume v;
+
+	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->detach(w->a, id, 1));
+	assert_ok(truncate(volume_file(w, id, "claim"), 4096));
+	assert_int_equal(ops->lookup(w->a, id, &v), -EIO);
+	assert_int_equal(ops->attach(w->b, id, 2, SIZE), -EIO);
+}
+
 static bool exists(struct world *w, const char *name)
 {
 	char path[200];
@@ -417,6 +430,7 @@ int main(void)
 		T(what_a_newer_version_wrote_is_not_touched),
 		T(unknown_keys_of_meta_do_not_disturb),
 		T(a_torn_change_of_the_claim_did_not_happen),
+		T(half_a_claim_is_none),
 		T(litter_is_swept_but_not_what_is_being_built),
 		T(destroy_repeated_frees_the_space_that_was_left),
 		T(a_full_disk_is_enospc_and_leaves_nothing),
