@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static struct points *points;
@@ -94,6 +96,72 @@ static bool lasts(int fd)
 
 	errno = saved;
 	return r;
+}
+
+/* On a disk: what the kernel writes up when it is asked is read to its end in one go, or not at all. */
+static bool lasts_and_is_read(int fd)
+{
+	struct statfs fs;
+	int saved = errno;
+	bool r = lasts(fd) && fstatfs(fd, &fs) == 0 && fs.f_type != PROC_SUPER_MAGIC &&
+		 fs.f_type != SYSFS_MAGIC;
+
+	errno = saved;
+	return r;
+}
+
+static ssize_t do_read(const char *name, int fd, void *data, size_t size, off64_t at,
+	ssize_t (*call)(int, void *, size_t, off64_t))
+{
+	int mode = lasts_and_is_read(fd) ? point(name) : -1;
+	ssize_t n;
+
+	if (mode == POINTS_ERROR)
+		return -1;
+	n = call(fd, data, mode == POINTS_SHORT && size > 1 ? size / 2 : size, at);
+	if (mode == POINTS_TORN)
+		die();
+	return n;
+}
+
+static ssize_t call_read(int fd, void *data, size_t size, off64_t at)
+{
+	REAL(read);
+	return real(fd, data, size);
+}
+
+static ssize_t call_pread(int fd, void *data, size_t size, off64_t at)
+{
+	REAL(pread64);
+	return real(fd, data, size, at);
+}
+
+ssize_t read(int fd, void *data, size_t size)
+{
+	return do_read("read", fd, data, size, 0, call_read);
+}
+
+ssize_t pread64(int fd, void *data, size_t size, off64_t at)
+{
+	return do_read("pread", fd, data, size, at, call_pread);
+}
+
+/* What the fortified calls of the daemons come to. */
+ssize_t __read_chk(int fd, void *data, size_t size, size_t room);
+ssize_t __pread64_chk(int fd, void *data, size_t size, off64_t at, size_t room);
+
+ssize_t __read_chk(int fd, void *data, size_t size, size_t room)
+{
+	if (size > room)
+		abort();
+	return read(fd, data, size);
+}
+
+ssize_t __pread64_chk(int fd, void *data, size_t size, off64_t at, size_t room)
+{
+	if (size > room)
+		abort();
+	return pread64(fd, data, size, at);
 }
 
 static ssize_t do_write(const char *name, int fd, const void *data, size_t size, off64_t at,

@@ -3,8 +3,8 @@
  * points.h - what libpoints.so, preloaded into a daemon, shares with the test.
  *
  * A point is a call that changes the world: a write to a file or device, a sync, a change of a
- * directory, a loop device, a mount, or the start of a program. Writes to sockets, pipes, standard
- * output and error are none. The file that FLOCKER_POINTS names is mapped by the daemon and the test:
+ * directory, a loop device, a mount, or the start of a program; or a read of a file or device. Sockets,
+ * pipes, procfs, sysfs, standard output and error have none. The file that FLOCKER_POINTS names is mapped by the daemon and the test:
  * the test sets count to 0, then target and mode; the daemon counts. Only the program that
  * FLOCKER_POINTS_OF names counts, not what it starts.
  */
@@ -18,7 +18,7 @@
 enum points_mode {
 	POINTS_KILL, /* before the call */
 	POINTS_TORN, /* a write does half of its work, and then the process dies; others as KILL */
-	POINTS_SHORT, /* a write does half of its work and says so; others are not disturbed */
+	POINTS_SHORT, /* a read or write does half of its work and says so; others are not disturbed */
 	POINTS_ERROR, /* the call fails with the errno in error, and does nothing */
 };
 
