@@ -14,20 +14,19 @@ static void *freezer(void *arg)
 
 	pthread_mutex_lock(&q->lock);
 	for (;;) {
-		bool frozen;
-
 		while (!q->busy)
 			pthread_cond_wait(&q->change, &q->lock);
 		pthread_mutex_unlock(&q->lock);
-		frozen = ioctl(q->fd, FIFREEZE, 0) == 0; /* EBUSY: by somebody else, who thaws it */
+		(void)ioctl(q->fd, FIFREEZE, 0); /* -EBUSY: somebody else has, which is as good */
 		pthread_mutex_lock(&q->lock);
 		q->settled = true;
 		pthread_cond_broadcast(&q->change);
 		while (!q->release)
 			pthread_cond_wait(&q->change, &q->lock);
 		pthread_mutex_unlock(&q->lock);
-		if (frozen)
-			ioctl(q->fd, FITHAW, 0);
+		/* Whoever froze it, a backup or a helper that was killed: a filesystem without a
+		 * device gains nothing by being still, and would keep the device. */
+		(void)ioctl(q->fd, FITHAW, 0);
 		q->fd = close_keep_errno(q->fd);
 		pthread_mutex_lock(&q->lock);
 		q->busy = q->settled = q->release = false;

@@ -36,7 +36,7 @@ LOOP_SET_STATUS64, LOOP_GET_STATUS64 = 0x4C04, 0x4C05
 LOOP_INFO_SIZE, LOOP_INFO_FLAGS, LO_FLAGS_AUTOCLEAR = 232, 52, 4
 BLKGETDISKSEQ = 0x80081280
 SYS_CACHESTAT = 451
-NEEDS = ("losetup", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mount", "umount")
+NEEDS = ("fsfreeze", "losetup", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mount", "umount")
 
 libc = ctypes.CDLL(None, use_errno=True)
 

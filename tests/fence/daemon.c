@@ -12,6 +12,7 @@
  *	arm-many N MS		N datasets 00000000-...-<n>, answered by the last one's answer
  *	extend-many N MS
  *	kill			the helper
+ *	child			starts a process, which is the answer, and does nothing
  *	hang PATH		a thread of this process reads PATH, and waits for ever
  *
  * What is heard goes to standard output: "ready PID", "answer NUMBER RESULT",
@@ -90,6 +91,16 @@ static int extend(char **w, size_t n)
 	return fence_client_extend(client, ids, n - 2, after_ms(w[1]), number);
 }
 
+static int child(void)
+{
+	pid_t pid = fork();
+
+	while (pid == 0)
+		pause();
+	printf("answer %ju %d\n", (uintmax_t)number, (int)pid);
+	return 0;
+}
+
 static int request(char **w, size_t n)
 {
 	static pthread_t thread;
@@ -97,6 +108,8 @@ static int request(char **w, size_t n)
 	number++;
 	if (STREQ(w[0], "kill"))
 		return fence_client_kill(client);
+	if (STREQ(w[0], "child"))
+		return child();
 	if (STREQ(w[0], "hang"))
 		return -pthread_create(&thread, NULL, hang, strdup(w[1]));
 	if (STREQ(w[0], "extend"))

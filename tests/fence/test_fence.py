@@ -80,6 +80,17 @@ def test_no_writer_of_several_is_told_of_a_success_that_is_none(place, fs):
     assert_fenced(dataset, deadline)
 
 
+def test_a_frozen_filesystem_is_fenced_and_can_be_unmounted(place):
+    daemon = place.daemon()
+    daemon.ready()
+    dataset = place.dataset().format().mount()
+    dataset.arm(daemon, SOON_MS)
+    run("fsfreeze", "--freeze", dataset.at)
+    daemon.expect_state(dataset, "fenced")
+    dataset.unmount()
+    dataset.detach()
+
+
 def test_a_stopped_daemon_changes_nothing(place):
     daemon = place.daemon()
     daemon.ready()
@@ -114,12 +125,14 @@ def test_a_daemon_in_the_middle_of_a_step_is_killed(place, stopped):
     dataset = place.dataset().format().mount()
     deadline = dataset.arm(daemon, SOON_MS)
     dataset.write()
+    child = daemon.ask("child")
     assert daemon.ask("begin", dataset.id) == 0
     if stopped:
         daemon.signal(signal.SIGSTOP)
     assert daemon.process.wait(20) == -signal.SIGKILL
     place.log.expect("fenced", dataset.id + ":")
     assert boottime_ms() < deadline + 5000
+    wait_for("its process group dies", lambda: not alive(child))
     assert_fenced(dataset, deadline)
 
 
