@@ -8,9 +8,9 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <time.h>
 
-#define SECTOR 512
 #define QUIET_LOOKS 2
 #define NAP_NS 2000000
 #define FLUSHES 3
@@ -97,9 +97,9 @@ static int traffic_read(int fd, struct traffic *ret)
 }
 
 /*
- * The kernel compares with the size when a request is made and not when it is carried out. So one that
- * was made before the limit, and then had to wait for the frozen queue, passes when that is thawed.
- * Wait until two more drains, with time for such a one to run between them, have seen none.
+ * The kernel compares with the size when a request is made and not when it is carried out. So one
+ * that was made before the limit, and then had to wait for the frozen queue, passes when that is
+ * thawed. Wait until two more drains, with time for such a one to run between them, have seen none.
  */
 static int drain(int fd, const struct loop_info64 *info)
 {
@@ -140,6 +140,17 @@ static int flush(int fd)
 	return r;
 }
 
+/* One byte makes a device of no sectors, to which kernels before 6.5 let everything through. */
+static uint64_t limit_bytes(void)
+{
+	unsigned major_version = 0, minor_version = 0;
+	struct utsname u;
+
+	if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &major_version, &minor_version) != 2)
+		return 512;
+	return major_version > 6 || (major_version == 6 && minor_version >= 5) ? 1 : 512;
+}
+
 int loopback_cut(int fd)
 {
 	struct loop_info64 info;
@@ -147,7 +158,7 @@ int loopback_cut(int fd)
 
 	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
 		return errno == ENXIO ? -ENODEV : -errno;
-	info.lo_sizelimit = SECTOR;
+	info.lo_sizelimit = limit_bytes();
 	if (ioctl(fd, LOOP_SET_STATUS64, &info) < 0)
 		return errno == ENXIO ? -ENODEV : -errno;
 	r = drain(fd, &info);

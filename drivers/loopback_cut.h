@@ -2,24 +2,27 @@
 /*
  * loopback_cut.h - a loop device of this machine takes no more writes, whoever has it open.
  *
- * A library of its own, for the driver and for the fence helper: no allocation, no log, no file of
- * the backend is opened. Nothing but LOOP_CLR_FD undoes a cut: the device is given back, and made anew.
+ * A library of its own, for the driver and for the fence helper: no allocation, no log, no file
+ * of the backend is opened. Nothing but LOOP_CLR_FD undoes a cut: the device is given back, and
+ * made anew.
  *
- * How: the device gets a size limit of one sector (LOOP_SET_STATUS64), and the kernel refuses what
- * lies beyond with EIO. What it had let through before is waited for: each LOOP_SET_STATUS64 freezes
- * the request queue, which drains it, and that is repeated until nothing trickles in any more. At
- * last the image is flushed through the device, so that no page of it waits to be written.
+ * How: the device gets a size limit (LOOP_SET_STATUS64) that leaves no sector of it, or one where
+ * the kernel is older than 6.5, and the kernel refuses what lies beyond with EIO. What it had let
+ * through before is waited for: each LOOP_SET_STATUS64 freezes the request queue, which drains it,
+ * and that is repeated until nothing trickles in any more. At last the image is flushed through the
+ * device, so that no page of it waits to be written.
  *
  * What the kernel does besides, and callers have to know:
- * - Before the limit comes into force it writes what is dirty in the device's own page cache (ext4's
- *   metadata in place, all of which is in its journal already; writes past a filesystem). That takes
- *   as long as the storage does. A filesystem that was shut down before (FS_IOC_SHUTDOWN) adds nothing.
+ * - Before the limit comes into force it writes what is dirty in the device's own page cache
+ *   (ext4's metadata in place, all of which is in its journal already; writes past a filesystem).
+ *   That takes as long as the storage does. A filesystem that was shut down before adds nothing.
  * - Filesystems learn of it by errors, and an fsync that is under way then is not always told: with
- *   several processes at it, ext4 said 0 to one in some fifty cuts and had kept nothing.
+ *   several processes at it, ext4 said 0 to one of them in one cut of nine, and had kept nothing.
  * - Any of these calls waits as long as the storage lets it, beyond all signals and limits.
  * - A request that a cgroup's io.max holds back on this very device was let through before, is no
  *   part of the queue, and is written when its time comes. Put no such limit on a volume's device.
- * - The first sector stays writable. No filesystem that we make keeps anything there.
+ * - Where a first sector is left it stays writable, and xfs has its superblock there: shut it down
+ *   before.
  */
 #pragma once
 

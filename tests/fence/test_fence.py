@@ -15,7 +15,7 @@ import subprocess
 import pytest
 from conftest import BUILD, alive, boottime_ms, run, wait_for
 
-SOON_MS = 700  # long enough to begin to write, on a slow machine too
+SOON_MS = 1000  # time for a request or two, on a slow machine too
 FAR_MS = 600000
 ESTALE, EBUSY, ENOENT, ENOSPC = 116, 16, 2, 28
 NO_REBOOT = "tests/fence/fence_no_reboot"
@@ -58,8 +58,8 @@ def test_writing_ends_at_the_deadline_and_what_was_acknowledged_is_there(place, 
     daemon = place.daemon()
     daemon.ready()
     dataset = place.dataset(fs, direct).format().mount()
-    deadline = dataset.arm(daemon, SOON_MS)
     dataset.write()
+    deadline = dataset.arm(daemon, SOON_MS)
     dataset.fill()
     daemon.expect_state(dataset, "fired")
     daemon.expect_state(dataset, "fenced")
@@ -74,8 +74,8 @@ def test_no_writer_of_several_is_told_of_a_success_that_is_none(place, fs):
     daemon = place.daemon()
     daemon.ready()
     dataset = place.dataset(fs).format().mount()
-    deadline = dataset.arm(daemon, SOON_MS)
     dataset.write(4)
+    deadline = dataset.arm(daemon, SOON_MS)
     daemon.expect_state(dataset, "fenced")
     assert_fenced(dataset, deadline)
 
@@ -95,8 +95,8 @@ def test_a_stopped_daemon_changes_nothing(place):
     daemon = place.daemon()
     daemon.ready()
     dataset = place.dataset().format().mount()
-    deadline = dataset.arm(daemon, SOON_MS)
     dataset.write()
+    deadline = dataset.arm(daemon, SOON_MS)
     daemon.signal(signal.SIGSTOP)
     place.log.expect("fenced", dataset.id + ":")
     assert_fenced(dataset, deadline)
@@ -109,8 +109,8 @@ def test_a_dead_daemon_s_datasets_are_fenced_and_then_the_helper_ends(place):
     daemon = place.daemon()
     helper = daemon.ready()
     dataset = place.dataset("xfs").format().mount()
-    deadline = dataset.arm(daemon, SOON_MS)
     dataset.write()
+    deadline = dataset.arm(daemon, SOON_MS)
     daemon.signal(signal.SIGKILL)
     place.log.expect("fenced", dataset.id + ":")
     assert_fenced(dataset, deadline)
@@ -123,8 +123,8 @@ def test_a_daemon_in_the_middle_of_a_step_is_killed(place, stopped):
     daemon = place.daemon()
     daemon.ready()
     dataset = place.dataset().format().mount()
-    deadline = dataset.arm(daemon, SOON_MS)
     dataset.write()
+    deadline = dataset.arm(daemon, SOON_MS)
     child = daemon.ask("child")
     assert daemon.ask("begin", dataset.id) == 0
     if stopped:
@@ -140,8 +140,8 @@ def test_a_step_that_ends_when_its_time_is_over_costs_no_daemon(place):
     daemon = place.daemon()
     daemon.ready()
     dataset = place.dataset().format().mount()
-    deadline = dataset.arm(daemon, SOON_MS)
     dataset.write()
+    deadline = dataset.arm(daemon, SOON_MS)
     assert daemon.ask("begin", dataset.id) == 0
     daemon.expect_state(dataset, "fired")
     daemon.send("end", dataset.id)
@@ -166,8 +166,8 @@ def test_an_extension_keeps_it_going(place):
     daemon = place.daemon()
     daemon.ready()
     dataset = place.dataset().format().mount()
-    deadline = dataset.arm(daemon, SOON_MS)
     dataset.write()
+    deadline = dataset.arm(daemon, SOON_MS)
     assert daemon.ask("extend", FAR_MS, dataset.id) == 0
     assert daemon.ask("extend", 1, dataset.id) == 0  # earlier than what it has
     wait_for("records past the deadline", lambda: dataset.acks()[-1] > deadline + 300)
@@ -200,8 +200,8 @@ def test_another_use_of_the_same_loop_device_is_not_touched(place):
     daemon.ready()
     dataset = place.dataset().format().mount()
     dataset.diskseq -= 1
-    deadline = dataset.arm(daemon, SOON_MS)
     dataset.write()
+    deadline = dataset.arm(daemon, SOON_MS)
     daemon.expect_state(dataset, "fenced")
     wait_for("records past the deadline", lambda: dataset.acks()[-1] > deadline + 300)
     dataset.unmount()
@@ -232,10 +232,10 @@ def test_the_next_daemon_finds_the_helper_and_goes_on(place):
     helper = first.ready()
     dataset = place.dataset().format().mount()
     fenced = place.dataset()
-    deadline = dataset.arm(first, SOON_MS)
     fenced.arm(first, 200)
     first.expect_state(fenced, "fenced")
     dataset.write()
+    deadline = dataset.arm(first, 2 * SOON_MS)
     first.signal(signal.SIGKILL)
     first.process.wait()
     second = place.daemon()
@@ -376,8 +376,8 @@ def test_a_dataset_whose_storage_hangs_holds_up_no_other(place):
     before = boottime_ms()
     wait_for("somebody waits for the storage", lambda: int(hangfs.say("waiting").split()[-1]) > 0)
     slow.arm(daemon, SOON_MS)
-    deadline = quick.arm(daemon, SOON_MS)
     quick.write()
+    deadline = quick.arm(daemon, SOON_MS)
     daemon.expect_state(quick, "fenced")
     assert boottime_ms() < deadline + 5000 and before < deadline
     assert_fenced(quick, deadline)
@@ -399,8 +399,8 @@ def test_a_daemon_that_cannot_be_killed(place, option):
     daemon = place.daemon(400, *option, helper=NO_REBOOT)
     daemon.ready()
     dataset = place.dataset().format().mount()
-    deadline = dataset.arm(daemon, SOON_MS)
     dataset.write()
+    deadline = dataset.arm(daemon, SOON_MS)
     hangfs.say("hang", "all", "*file*")
     daemon.send("hang", hangfs.at / "file")
     wait_for("it waits", lambda: int(hangfs.say("waiting").split()[-1]) > 0)
