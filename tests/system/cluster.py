@@ -241,8 +241,8 @@ class Node:
         wait_until("its processes are gone", lambda: not self.processes())
         devices = self.devices()
         self.leave_namespace()
-        for loop in devices:
-            subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=True)
+        for loop in devices:  # one may go with its last user, before we come to it
+            subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=False)
         wait_until("its devices are gone", lambda: not {(d.name, d.diskseq) for d in devices} &
                    {(d.name, d.diskseq) for d in kernel.loops()})
         self.enter_namespace()
