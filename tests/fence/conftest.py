@@ -341,6 +341,8 @@ def place():
     directory = tempfile.mkdtemp(prefix="flocker-fence-", dir="/var/tmp")
     place = Place(directory)
     yield place
-    place.end()
-    print("\n".join(place.log.all))
-    shutil.rmtree(directory)
+    try:
+        place.end()
+    finally:
+        print("\n".join(place.log.all))
+        shutil.rmtree(directory, ignore_errors=True)
