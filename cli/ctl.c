@@ -24,8 +24,9 @@ enum {
 	FOR_SHOW = 1 << 5,
 	FOR_VERSION = 1 << 6,
 	FOR_REPLACE = 1 << 7,
-	FOR_ALL = (1 << 8) - 1,
-	FOR_MAIN = 1 << 8, /* before the command */
+	FOR_FENCE = 1 << 8,
+	FOR_ALL = (1 << 9) - 1,
+	FOR_MAIN = 1 << 9, /* before the command */
 };
 
 /* What getopt_long() returns for an option without a letter. */
@@ -42,6 +43,7 @@ enum {
 	OPT_WAIT,
 	OPT_DELETED, /* -d of list; -d of others names a dataset */
 	OPT_DATASET,
+	OPT_ACCEPT_RISK,
 };
 
 struct option_row {
@@ -65,6 +67,7 @@ static const struct option_row option_rows[] = {
 	{ "dataset", 'd', required_argument, OPT_DATASET, FOR_MOVE | FOR_DESTROY, "DATASET", "which: beginning of an id, or a name" },
 	{ "destination", 't', required_argument, 't', FOR_MOVE, "NODE", "where: beginning of a UUID, or an address" },
 	{ "wait", 0, optional_argument, OPT_WAIT, FOR_CREATE | FOR_MOVE | FOR_DESTROY, "SECONDS", "show the steps until done, at most so long (120)" },
+	{ "accept-risk", 0, no_argument, OPT_ACCEPT_RISK, FOR_FENCE, NULL, "you know that the machine writes no more" },
 	{ "json", 0, no_argument, OPT_JSON, FOR_ALL | FOR_MAIN, NULL, "print JSON" },
 	{ "control-service", 0, required_argument, OPT_CONTROL_SERVICE, FOR_ALL | FOR_MAIN, "HOST", "$FLOCKER_CONTROL_SERVICE" },
 	{ "control-port", 0, required_argument, OPT_CONTROL_PORT, FOR_ALL | FOR_MAIN, "PORT", "$FLOCKER_CONTROL_PORT, or 4523" },
@@ -88,6 +91,7 @@ static const struct command {
 	{ "move", NULL, FOR_MOVE, NULL, ctl_run_move, "a dataset to another node" },
 	{ "destroy", NULL, FOR_DESTROY, NULL, ctl_run_destroy, "a dataset with all its data" },
 	{ "node replace", NULL, FOR_REPLACE, "NODE", ctl_run_replace, "let another machine take a node's identity" },
+	{ "node fence", NULL, FOR_FENCE, "NODE", ctl_run_fence, "take the datasets of a lost node from it" },
 	{ "version", NULL, FOR_VERSION, NULL, ctl_run_version, "versions of this program and of the control service" },
 };
 /* clang-format on */
@@ -226,6 +230,9 @@ static int set_option(struct ctl_args *a, int value, const char *text)
 		return set_filesystem(a, text);
 	case OPT_WAIT:
 		return set_wait(a, text);
+	case OPT_ACCEPT_RISK:
+		a->accept_risk = true;
+		break;
 	case OPT_JSON:
 		a->json = true;
 		break;
@@ -345,7 +352,7 @@ static int check_args(const struct command *cmd, struct ctl_args *a)
 		{ FOR_CREATE, a->node, "--node" },
 		{ FOR_MOVE | FOR_DESTROY, a->dataset, "--dataset" },
 		{ FOR_MOVE, a->destination, "--destination" },
-		{ FOR_SHOW | FOR_REPLACE, a->argument, cmd->argument },
+		{ FOR_SHOW | FOR_REPLACE | FOR_FENCE, a->argument, cmd->argument },
 	};
 	int r;
 
@@ -353,6 +360,10 @@ static int check_args(const struct command *cmd, struct ctl_args *a)
 		if ((required[i].commands & cmd->bit) &&
 			(!required[i].value || !*required[i].value))
 			return say_error(CTL_USAGE, "%s needs %s", cmd->name, required[i].option);
+	if (cmd->bit == FOR_FENCE && !a->accept_risk)
+		return say_error(CTL_USAGE,
+			"node fence needs --accept-risk: say it only when the machine is off or cannot reach "
+			"its volumes any more; if it still writes, data is lost");
 	if ((!a->host || !*a->host) && cmd->bit != FOR_VERSION)
 		return say_error(CTL_USAGE,
 			"which control service? Say --control-service=HOST or set "

@@ -29,7 +29,7 @@ enum ctl_exit {
 struct ctl_args {
 	const char *host, *certs_path, *user;
 	uint16_t port;
-	bool json, long_form, deleted;
+	bool json, long_form, deleted, accept_risk;
 	const char *node, *dataset, *destination, *name, *filesystem;
 	uint64_t size;			/* in bytes; 0: not given */
 	struct json_object *metadata;	/* NULL: not given */
@@ -51,6 +51,7 @@ int ctl_run_create(struct ctl *c);
 int ctl_run_move(struct ctl *c);
 int ctl_run_destroy(struct ctl *c);
 int ctl_run_replace(struct ctl *c);
+int ctl_run_fence(struct ctl *c);
 int ctl_run_version(struct ctl *c);
 
 int ctl_no_memory(void);

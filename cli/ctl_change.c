@@ -154,26 +154,44 @@ int ctl_run_destroy(struct ctl *c)
 	return finish(c, &w, answer);
 }
 
-int ctl_run_replace(struct ctl *c)
+/* @done: what to say of it, after its UUID. Takes over @body. */
+static int change_node(struct ctl *c, const char *verb, struct json_object *body, const char *done)
 {
-	_cleanup_json_ struct json_object *node = NULL, *body = NULL, *answer = NULL;
+	_cleanup_json_ struct json_object *node = NULL, *answer = NULL, *sent = body;
 	char path[96];
-	int r = ctl_find_node(c, c->args->argument, &node);
+	int r;
 
+	if (!sent)
+		return ctl_no_memory();
+	r = ctl_find_node(c, c->args->argument, &node);
 	if (r != CTL_OK)
 		return r;
-	body = json_object_new_object();
-	if (!body)
-		return ctl_no_memory();
-	snprintf(path, sizeof(path), "/v2/nodes/%.36s/replace", ctl_text(node, "uuid"));
-	r = ctl_call(c, "POST", path, body, json_type_null, &answer);
+	snprintf(path, sizeof(path), "/v2/nodes/%.36s/%s", ctl_text(node, "uuid"), verb);
+	r = ctl_call(c, "POST", path, sent, json_type_null, &answer);
 	if (r != CTL_OK)
 		return r;
 	if (c->args->json)
 		ctl_print_json(answer);
 	else
-		printf("Node %.36s may now be another machine: the next hello of that identity is "
-		       "accepted.\n",
-			ctl_text(node, "uuid"));
+		printf("Node %.36s %s.\n", ctl_text(node, "uuid"), done);
 	return CTL_OK;
+}
+
+int ctl_run_replace(struct ctl *c)
+{
+	return change_node(c, "replace", json_object_new_object(),
+		"may now be another machine: the next hello of that identity is accepted");
+}
+
+int ctl_run_fence(struct ctl *c)
+{
+	struct json_object *body = json_object_new_object(), *yes = json_object_new_boolean(true);
+
+	if (!body || !yes || json_object_object_add(body, "accept_risk", yes) < 0) {
+		json_object_put(body);
+		return ctl_no_memory();
+	}
+	return change_node(c, "fence", body,
+		"owns nothing any more: its datasets go where they are wanted, and it cleans up when it "
+		"comes back");
 }

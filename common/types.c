@@ -4,12 +4,14 @@
 static const char *const fs_kinds[] = { "ext4", "xfs", "btrfs" };
 static const char *const format_states[] = { "never", "started", "done" };
 static const char *const grant_kinds[] = { "hold", "destroy" };
+static const char *const failover_kinds[] = { "manual", "lease" };
+static const char *const proof_kinds[] = { "none", "term", "operator" };
 static const char *const wish_kinds[] = { "keep", "wait", "hold", "release", "destroy", "forget" };
 static const char *const ds_states[] = { "waiting", "detached", "creating", "attaching", "attached",
 	"formatting", "mounting", "mounted", "unmounting", "detaching", "released", "destroying",
-	"destroyed", "failed", "blocked", "lost", "faulty" };
+	"destroyed", "failed", "blocked", "lost", "faulty", "fenced" };
 static const char *const ds_steps[] = { "none", "observe", "create", "attach", "probe", "format",
-	"verify", "discard", "mount", "unmount", "detach", "destroy" };
+	"verify", "discard", "mount", "unmount", "detach", "destroy", "cut" };
 static const char *const report_kinds[] = { "status", "ready", "formatted", "discarded", "released",
 	"destroyed" };
 
@@ -33,10 +35,17 @@ static const char *const report_kinds[] = { "status", "ready", "formatted", "dis
 NAMES(fs_kind, fs_kind, fs_kinds, FS_KIND_MAX);
 NAMES(format_state, format_state, format_states, FORMAT_STATE_MAX);
 NAMES(grant_kind, grant_kind, grant_kinds, GRANT_KIND_MAX);
+NAMES(failover_kind, failover_kind, failover_kinds, FAILOVER_KIND_MAX);
+NAMES(proof_kind, proof_kind, proof_kinds, PROOF_KIND_MAX);
 NAMES(wish_kind, wish_kind, wish_kinds, WISH_KIND_MAX);
 NAMES(ds_state, ds_state, ds_states, DS_STATE_MAX);
 NAMES(ds_step, ds_step, ds_steps, DS_STEP_MAX);
 NAMES(report_kind, report_kind, report_kinds, REPORT_KIND_MAX);
+
+bool failover_equal(struct failover a, struct failover b)
+{
+	return a.kind == b.kind && (a.kind != FAILOVER_LEASE || a.term_ms == b.term_ms);
+}
 
 uint64_t fs_minimum_size(enum fs_kind kind)
 {

@@ -37,6 +37,38 @@ enum grant_kind {
 	GRANT_KIND_MAX,
 };
 
+/* How a dataset may leave a node that is lost. */
+enum failover_kind {
+	FAILOVER_MANUAL, /* that node comes back, or an operator says that it is fenced */
+	FAILOVER_LEASE,	 /* the owner writes only within a term, which it renews */
+	FAILOVER_KIND_MAX,
+};
+
+struct failover {
+	enum failover_kind kind;
+	uint32_t term_ms; /* of FAILOVER_LEASE; else meaningless */
+};
+
+bool failover_equal(struct failover a, struct failover b);
+
+/* Why nobody else writes any more under an epoch that was not given back. */
+enum proof_kind {
+	PROOF_NONE,
+	PROOF_TERM,	/* its term ended: a node stops itself by then */
+	PROOF_OPERATOR, /* an operator said that the node is fenced */
+	PROOF_KIND_MAX,
+};
+
+/* The epochs whose claims are void, since their owners were fenced or gave them back; to 0: none. */
+struct fenced {
+	uint64_t from, to;
+};
+
+static inline bool fenced_covers(struct fenced f, uint64_t epoch)
+{
+	return f.to && epoch >= f.from && epoch <= f.to;
+}
+
 /* What control tells a node about one dataset. */
 enum wish_kind {
 	WISH_KEEP,    /* control does not know it: touch nothing */
@@ -58,7 +90,8 @@ enum wish_kind {
  *   detached -> destroying -> destroyed
  *
  * Beside the road: failed (an attempt failed, another follows), blocked (needs a person: says what),
- * lost (formatted once, and its volume is missing), faulty (mounted, but read-only or in error).
+ * lost (formatted once, and its volume is missing), faulty (mounted, but read-only or in error), fenced
+ * (its grant is over and its device takes no more writes: it is being cleaned up).
  */
 enum ds_state {
 	DS_WAITING,    /* for control, or for another node to release */
@@ -78,6 +111,7 @@ enum ds_state {
 	DS_BLOCKED,
 	DS_LOST,
 	DS_FAULTY,
+	DS_FENCED,
 	DS_STATE_MAX,
 };
 
@@ -95,6 +129,7 @@ enum ds_step {
 	STEP_UNMOUNT,
 	STEP_DETACH,
 	STEP_DESTROY,
+	STEP_CUT,	/* the device takes no more writes, whatever still has it open */
 	DS_STEP_MAX,
 };
 
@@ -113,6 +148,8 @@ enum report_kind {
 const char *fs_kind_name(enum fs_kind v);
 const char *format_state_name(enum format_state v);
 const char *grant_kind_name(enum grant_kind v);
+const char *failover_kind_name(enum failover_kind v);
+const char *proof_kind_name(enum proof_kind v);
 const char *wish_kind_name(enum wish_kind v);
 const char *ds_state_name(enum ds_state v);
 const char *ds_step_name(enum ds_step v);
@@ -122,6 +159,8 @@ const char *report_kind_name(enum report_kind v);
 int fs_kind_parse(const char *name);
 int format_state_parse(const char *name);
 int grant_kind_parse(const char *name);
+int failover_kind_parse(const char *name);
+int proof_kind_parse(const char *name);
 int wish_kind_parse(const char *name);
 int ds_state_parse(const char *name);
 int ds_step_parse(const char *name);

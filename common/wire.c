@@ -157,6 +157,7 @@ static void status_to_json(struct builder *b, const struct wire_status *s)
 	put_text(b, "state", ds_state_name(s->state));
 	put_bool(b, "mounted", s->mounted);
 	put_bool(b, "releasing", s->releasing);
+	put_u64(b, "failover_rev", s->failover_rev);
 	put_u64(b, "size", s->size_bytes);
 	put_u64(b, "used", s->used_bytes);
 	put_u64(b, "available", s->available_bytes);
@@ -214,6 +215,11 @@ static void assign_to_json(struct builder *b, const struct wire_assign *a)
 	put_text(b, "filesystem", fs_kind_name(a->filesystem));
 	put_id(b, "fs_uuid", a->fs_uuid);
 	put_text(b, "format_state", format_state_name(a->format_state));
+	put_text(b, "failover", failover_kind_name(a->failover.kind));
+	put_u64(b, "term_ms", a->failover.term_ms);
+	put_u64(b, "failover_rev", a->failover_rev);
+	put_u64(b, "fenced_from", a->fenced.from);
+	put_u64(b, "fenced", a->fenced.to);
 	put_id(b, "owner", a->owner);
 	put_id(b, "primary", a->primary);
 	put_u64(b, "created_at", (uint64_t)MAX(a->created_at, INT64_C(0)));
@@ -250,6 +256,8 @@ static void msg_to_json(struct builder *b, const struct wire_msg *m)
 		break;
 	case WIRE_PING:
 	case WIRE_PONG:
+		put_u64(b, "stamp_ms", m->ping.stamp_ms);
+		break;
 	case WIRE_TYPE_MAX:
 		break;
 	}
@@ -411,6 +419,7 @@ static void read_status(struct reader *r, struct wire_status *s)
 	s->state = (enum ds_state)read_word(r, "state", ds_state_parse, DS_WAITING);
 	s->mounted = read_bool(r, "mounted");
 	s->releasing = read_bool(r, "releasing");
+	s->failover_rev = read_u64(r, "failover_rev");
 	s->size_bytes = read_u64(r, "size");
 	s->used_bytes = read_u64(r, "used");
 	s->available_bytes = read_u64(r, "available");
@@ -501,6 +510,12 @@ static void read_assign(struct reader *r, struct wire_assign *a)
 	read_id(r, "fs_uuid", &a->fs_uuid);
 	a->format_state = (enum format_state)read_word(r, "format_state", format_state_parse,
 		FORMAT_NEVER);
+	a->failover.kind = (enum failover_kind)read_word(r, "failover", failover_kind_parse,
+		FAILOVER_MANUAL);
+	a->failover.term_ms = (uint32_t)MIN(read_u64(r, "term_ms"), (uint64_t)UINT32_MAX);
+	a->failover_rev = read_u64(r, "failover_rev");
+	a->fenced.from = read_u64(r, "fenced_from");
+	a->fenced.to = read_u64(r, "fenced");
 	read_id(r, "owner", &a->owner);
 	read_id(r, "primary", &a->primary);
 	a->created_at = (int64_t)MIN(read_u64(r, "created_at"), (uint64_t)INT64_MAX);
@@ -510,6 +525,8 @@ static void read_assign(struct reader *r, struct wire_assign *a)
 	if ((a->wish == WISH_HOLD || a->wish == WISH_RELEASE || a->wish == WISH_DESTROY) &&
 		(a->epoch == 0 || id128_is_nil(a->volume_id)))
 		fault(r, "an order names no epoch or no volume");
+	if (a->failover.kind == FAILOVER_LEASE && a->failover.term_ms == 0)
+		fault(r, "a lease has no term");
 }
 
 static void read_msg(struct reader *r, struct wire_msg *m)
@@ -547,6 +564,8 @@ static void read_msg(struct reader *r, struct wire_msg *m)
 		break;
 	case WIRE_PING:
 	case WIRE_PONG:
+		m->ping.stamp_ms = read_u64(r, "stamp_ms");
+		break;
 	case WIRE_TYPE_MAX:
 		break;
 	}

@@ -38,7 +38,8 @@ struct wire_status {
 	uint64_t epoch;		  /* of the claim or the accepted grant; 0: none */
 	enum ds_state state;
 	bool mounted;		  /* at its mountpoint, verified */
-	bool releasing;		  /* a release of @epoch was ordered, and is not recalled */
+	bool releasing;		  /* @epoch is being given back, or used up by a destroy: not recalled */
+	uint64_t failover_rev;	  /* of the failover that this node acts by; 0: none yet */
 	uint64_t size_bytes;	  /* of the device or volume; 0: not known */
 	uint64_t used_bytes, available_bytes; /* of the mounted filesystem; both 0: not known */
 	struct id128 fs_uuid;	  /* seen on the device; nil: not known */
@@ -78,6 +79,9 @@ struct wire_assign {
 	enum fs_kind filesystem;
 	struct id128 fs_uuid;
 	enum format_state format_state;
+	struct failover failover; /* that governs the epoch once the node says its @failover_rev */
+	uint64_t failover_rev;
+	struct fenced fenced;
 	struct id128 owner, primary; /* nil: nobody */
 	int64_t created_at;	/* seconds since 1970 */
 	uint64_t revision;	/* of control's state; stamped when sent */
@@ -88,6 +92,11 @@ struct wire_assign {
 struct wire_report {
 	enum report_kind kind;
 	struct wire_status status;
+};
+
+/* A node's PING with a stamp asks for its terms to be renewed from then on; the PONG brings it back. */
+struct wire_ping {
+	uint64_t stamp_ms; /* CLOCK_BOOTTIME of the node as it sent the PING; 0: only a sign of life */
 };
 
 struct wire_bye {
@@ -104,6 +113,7 @@ struct wire_msg {
 		struct wire_assign assign;
 		struct wire_report report;
 		struct wire_bye bye;
+		struct wire_ping ping; /* of PING and PONG */
 	};
 };
 

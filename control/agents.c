@@ -304,6 +304,15 @@ static void take_report(struct agent *g, const struct wire_report *report)
 	cluster_decide(g->agents->cluster, &ev, NULL, NULL);
 }
 
+/* Answered by the decision itself, from memory. */
+static void take_renewal(struct agent *g, uint64_t stamp_ms)
+{
+	struct assign_event ev = { .type = ASSIGN_RENEW, .node = g->node, .session = g->session,
+		.stamp_ms = stamp_ms };
+
+	cluster_decide(g->agents->cluster, &ev, NULL, NULL);
+}
+
 static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
 {
 	struct wire_msg pong = { .type = WIRE_PONG };
@@ -327,6 +336,10 @@ static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
 		take_report(g, &m->report);
 		break;
 	case WIRE_PING:
+		if (g->greeted && m->ping.stamp_ms) {
+			take_renewal(g, m->ping.stamp_ms);
+			break;
+		}
 		(void)conn_send(c, &pong);
 		take_heard(g);
 		break;

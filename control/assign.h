@@ -12,7 +12,8 @@
  * are made on, and `kept`, which is durable and which others are shown.
  *
  * Ownership in short: FREE --grant(e+1)--> OWNED(e) --released(e) or hello without it--> FREE, where
- * the way back and the next grant are one commit. A grant is never used twice.
+ * the way back and the next grant are one commit. A grant is never used twice. An owner that is lost
+ * loses its grant by a fence (assign_fence.c): at the end of its term, or by an operator's word.
  */
 #pragma once
 
@@ -28,8 +29,11 @@ enum assign_event_type {
 	ASSIGN_HELLO,	/* .node, .session, .hello, .address, .revision */
 	ASSIGN_REPORT,	/* .node, .session, .report */
 	ASSIGN_HEARD,	/* .node, .session: any other frame */
+	ASSIGN_RENEW,	/* .node, .session, .stamp_ms: a PING that asks for the terms to be renewed */
 	ASSIGN_GONE,	/* .node, .session: the connection ended */
 	ASSIGN_REPLACE, /* .node: an operator says that another machine may use this identity */
+	ASSIGN_FENCE,	/* .node: an operator says that nothing there writes any more */
+	ASSIGN_FAILOVER, /* .dataset_id, .failover */
 	ASSIGN_TICK,	/* the time assign_next_wake() asked for has come */
 	ASSIGN_EVENT_MAX,
 };
@@ -42,6 +46,8 @@ struct assign_event {
 	const struct ds_record *record;
 	const struct wire_hello *hello;
 	const struct wire_report *report;
+	struct failover failover;
+	uint64_t stamp_ms;
 	const char *address;		   /* of the node as clients shall see it */
 	uint64_t revision;		   /* of the store, as nodes are told it */
 };
@@ -64,7 +70,8 @@ struct assign_send {
 struct assign_result {
 	/*
 	 * Of CREATE: 0, -EEXIST (id in use). Of MOVE: 0, -ENOENT, -EOWNERDEAD (deleted). Of DELETE:
-	 * 0, -ENOENT. Of REPLACE: 0, -ENOENT, -EBUSY (the machine that has it answers). Else 0.
+	 * 0, -ENOENT. Of REPLACE and FENCE: 0, -ENOENT, -EBUSY (the machine that has it answers). Of
+	 * FAILOVER as of MOVE. Else 0.
 	 */
 	int status;
 	/* The answer waits until this transaction is durable; 0: it waits for nothing. With changes
@@ -79,10 +86,12 @@ struct assign_result {
 /**
  * assign_new() - an empty cluster
  * @incarnation: of control's state; grows when a restored store is put to use
+ * @now_ms: monotonic; nobody's term is believed to have ended before it has passed from here, since
+ *	nobody knows when an earlier control answered last
  * Returns: 0 or -ENOMEM. Every later allocation failure ends the process: a half-made decision
  * is worse than a restart, which finds everything again.
  */
-int assign_new(uint64_t incarnation, struct assign **ret);
+int assign_new(uint64_t incarnation, uint64_t now_ms, struct assign **ret);
 struct assign *assign_free(struct assign *a);
 
 /* Loads stored records before the first event. Copies. */

@@ -22,12 +22,14 @@ enum fact_kind {
 	FACT_DISCARDED,
 	FACT_RELEASED, /* also: a hello that does not name the epoch */
 	FACT_DESTROYED,
+	FACT_FENCED, /* decided here; only a word that frees as well comes after it */
 };
 
 struct fact {
 	enum fact_kind kind;
 	uint64_t epoch;
 	struct id128 volume_id, fs_uuid;
+	enum proof_kind proof; /* of FACT_FENCED */
 };
 
 struct link {
@@ -50,8 +52,14 @@ struct ads {
 	struct id128 status_node;
 	uint64_t status_at_ms;
 	uint64_t named_in; /* the last session whose hello named now.epoch */
-	struct {
+	uint64_t granted_ms;
+	struct { /* the last that was told to let an old grant go, and has not said that it did */
+		struct id128 node, volume_id;
 		uint64_t session, epoch;
+		bool fenced; /* what it has is cut, and has to go before it can be granted anew */
+	} lingerer;
+	struct {
+		uint64_t session, epoch, failover_rev;
 		enum wish_kind wish;
 		struct id128 volume_id, primary;
 		enum format_state format_state;
@@ -73,6 +81,7 @@ struct node {
 	bool heard;		   /* said hello since assign_new() */
 	bool awaited;		   /* counted in n_unheard */
 	uint64_t heard_ms, challenged_ms;
+	uint64_t answered_ms; /* when a renewal or a hello was last answered */
 	struct id128 boot;
 	char *address, *backend, *version;
 	enum fs_kind filesystem;
@@ -103,6 +112,8 @@ struct assign {
 	size_t n_unheard; /* nodes of the store that have not said hello since assign_new() */
 	struct pending *first_pending, **last_pending;
 	uint64_t retry_at_ms;
+	uint64_t started_ms;
+	uint64_t terms_at_ms; /* no term ends before */
 };
 
 /* One call of assign_decide(). */
@@ -140,6 +151,59 @@ void decision_change_node(struct decision *d, struct node *n, const struct node_
 void decision_send(struct decision *d, const struct node *n, uint64_t after_txn, bool close,
 	struct wire_msg *msg);
 struct id128 decision_new_id(struct decision *d);
+
+/* An order about @ds, once what is known of it is durable. */
+void decision_order(struct decision *d, const struct node *n, const struct ads *ds, enum wish_kind wish,
+	uint64_t epoch, struct id128 volume_id, const char *why);
+
+/* The session is over for us, whatever the connection does; those that wait for the node hear it. */
+void decision_end_session(struct decision *d, struct node *n, const char *reason);
+
+/* ---- assign_words.c ---- */
+
+void assign_on_report(struct decision *d, const struct assign_event *ev);
+void assign_on_hello(struct decision *d, const struct assign_event *ev);
+void assign_on_gone(struct decision *d, const struct assign_event *ev);
+int assign_on_replace(struct decision *d, const struct assign_event *ev);
+
+/* Told again after a failed commit, with which the order went. */
+void assign_tell_lingerer(struct decision *d, struct ads *ds);
+
+/* The record is older than this claim: it is of a restored store. */
+bool assign_is_older(const struct assign *a, const struct ds_record *r, const struct wire_status *s);
+
+/* The node where it should be shows why it is not there yet; when that changes, it hears no more. */
+void assign_tell_waiter(struct decision *d, struct ads *ds);
+
+/* ---- assign_fence.c ---- */
+
+/* Which claims are void, also when the commit that says so has to be tried again. */
+struct fenced assign_fenced(const struct assign *a, const struct ads *ds);
+
+/* A new grant is governed by what is wished. */
+void assign_govern(const struct assign *a, struct ds_record *next);
+
+/* A wish for another failover. */
+void assign_wish_failover(const struct assign *a, struct ds_record *next, struct failover wish);
+
+/* The owner, or its claim, said which failover it acts by. */
+void assign_acknowledge(struct decision *d, struct ads *ds, const struct wire_status *s);
+
+/* The owner of a restored record may act by something that the record does not know. */
+void assign_doubt_failover(const struct assign *a, struct ds_record *next);
+
+void assign_apply_fence(const struct assign *a, const struct fact *f, struct ds_record *next);
+int assign_on_fence(struct decision *d, const struct assign_event *ev);
+void assign_on_renew(struct decision *d, const struct assign_event *ev);
+
+/* Fences what belongs to owners whose terms have ended. */
+void assign_end_terms(struct decision *d);
+
+/* A record has become what it is: its term is looked at when it can have ended at the earliest. */
+void assign_watch_term(struct assign *a, uint64_t now_ms, const struct ds_record *r);
+
+/* When the owner's term ends at the latest, as seen from here; UINT64_MAX: never. */
+uint64_t assign_term_end(const struct assign *a, const struct ads *ds);
 
 /* Compare record and facts, take the next step, tell those concerned. */
 void assign_settle(struct decision *d, struct ads *ds);

@@ -232,6 +232,7 @@ void decision_change_ds(struct decision *d, struct ads *ds, const struct ds_reco
 	p->ds = ds;
 	add_pending(d->a, p);
 	assign_set_now(d->a, ds, next);
+	assign_watch_term(d->a, d->now_ms, next);
 }
 
 static void copy_node_record(const struct node_record *r, struct node_record *ret)
@@ -315,6 +316,7 @@ void assign_failed(struct assign *a, uint64_t now_ms, uint64_t txn)
 	a->first_pending = NULL;
 	a->last_pending = &a->first_pending;
 	a->retry_at_ms = now_ms + RETRY_MS;
+	a->terms_at_ms = MIN(a->terms_at_ms, a->retry_at_ms);
 	a->n_changes++;
 	while (voided) {
 		struct pending *p = voided;

@@ -4,7 +4,7 @@
 
 #include "assign_private.h"
 
-int assign_new(uint64_t incarnation, struct assign **ret)
+int assign_new(uint64_t incarnation, uint64_t now_ms, struct assign **ret)
 {
 	struct assign *a = calloc(1, sizeof(*a));
 
@@ -12,6 +12,8 @@ int assign_new(uint64_t incarnation, struct assign **ret)
 		return -ENOMEM;
 	a->incarnation = incarnation;
 	a->retry_at_ms = UINT64_MAX;
+	a->started_ms = now_ms;
+	a->terms_at_ms = UINT64_MAX;
 	a->last_pending = &a->first_pending;
 	link_init(&a->all);
 	link_init(&a->retry);
@@ -49,6 +51,7 @@ void assign_load_dataset(struct assign *a, const struct ds_record *r)
 
 	ds_record_copy(r, &ds->kept);
 	ds->durable = true;
+	assign_watch_term(a, a->started_ms, r);
 }
 
 void assign_load_node(struct assign *a, const struct node_record *r)
@@ -80,7 +83,7 @@ void assign_result_done(struct assign_result *r)
 
 uint64_t assign_next_wake(const struct assign *a)
 {
-	return a->retry_at_ms;
+	return MIN(a->retry_at_ms, a->terms_at_ms);
 }
 
 uint64_t assign_changes(const struct assign *a)
@@ -109,7 +112,11 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 	if (id128_is_nil(r->owner)) {
 		name_node(a, r->primary, name, sizeof(name));
 		if (!r->deleted && (!primary || !primary->session))
-			snprintf(buf, size, "%s is not connected; it waits for it", name);
+			snprintf(buf, size, "%s is not connected; it waits for it%s", name,
+				r->fenced.to && r->fenced.to == r->epoch ?
+				", and since its last owner is fenced it can be moved" : "");
+		else if (primary && primary->session && primary->session == ds->lingerer.session)
+			snprintf(buf, size, "%s was fenced, and cleans up what it still has of it", name);
 		else if (r->incarnation != a->incarnation)
 			snprintf(buf, size,
 				"control was restored; %zu known node%s did not say yet what they hold",
@@ -120,7 +127,10 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 		return buf;
 	}
 	name_node(a, r->owner, name, sizeof(name));
-	if (!owner || !owner->session)
+	if ((!owner || !owner->session) && assign_term_end(a, ds) != UINT64_MAX)
+		snprintf(buf, size, "%s has it and is not connected; its term ends within %" PRIu64 " s", name,
+			(assign_term_end(a, ds) - MIN(now_ms, assign_term_end(a, ds))) / 1000 + 1);
+	else if (!owner || !owner->session)
 		snprintf(buf, size, "%s has it and is not connected; it is safe to wait, and nobody else "
 				    "may take it", name);
 	else if (ds->has_status && id128_equal(ds->status_node, r->owner))

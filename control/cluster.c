@@ -131,6 +131,12 @@ static void _printf_(3, 4)
 	tell(c, dataset, ID128_NIL, "control", what);
 }
 
+static const char *proof_words(const struct ds_record *r)
+{
+	return r->proof == PROOF_OPERATOR ? "an operator said that the node is fenced" :
+					    "it did not renew its term, which has ended";
+}
+
 /* A record has become durable: say what that changed. @old: NULL for a new dataset. */
 static void tell_record(struct cluster *c, const struct ds_record *old, const struct ds_record *new)
 {
@@ -140,10 +146,15 @@ static void tell_record(struct cluster *c, const struct ds_record *old, const st
 		tell_control(c, id, "created, wanted on node %s", ID128_STR(new->primary));
 	else if (!id128_equal(old->primary, new->primary))
 		tell_control(c, id, "wanted on node %s", ID128_STR(new->primary));
+	if (old && !failover_equal(old->failover, new->failover))
+		tell_control(c, id, "failover %s wanted", failover_kind_name(new->failover.kind));
 	if (new->deleted && !(old && old->deleted))
 		tell_control(c, id, "deletion wanted");
-	if (old && !id128_is_nil(old->owner) &&
-		(old->epoch != new->epoch || id128_is_nil(new->owner)))
+	if (old && new->fenced.to > old->fenced.to)
+		tell_control(c, id, "node %s lost epoch %llu: %s", ID128_STR(old->owner),
+			(unsigned long long)old->epoch, proof_words(new));
+	else if (old && !id128_is_nil(old->owner) &&
+		 (old->epoch != new->epoch || id128_is_nil(new->owner)))
 		tell_control(c, id, "node %s gave epoch %llu back", ID128_STR(old->owner),
 			(unsigned long long)old->epoch);
 	if (!id128_is_nil(new->owner) && !(old && old->epoch == new->epoch))
@@ -461,7 +472,7 @@ int cluster_new(struct event_base *base, struct store *store, uint64_t incarnati
 	r = id128_random(&c->salt);
 	if (r < 0)
 		return r;
-	r = assign_new(incarnation, &c->assign);
+	r = assign_new(incarnation, cluster_now_ms(), &c->assign);
 	if (r < 0)
 		return r;
 	r = store_load(store, on_record, &l);

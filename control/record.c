@@ -29,7 +29,11 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 		STREQ(a->backend, b->backend) && id128_equal(a->volume_id, b->volume_id) &&
 		a->filesystem == b->filesystem && id128_equal(a->fs_uuid, b->fs_uuid) &&
 		a->format_state == b->format_state && id128_equal(a->owner, b->owner) &&
-		a->epoch == b->epoch && a->grant == b->grant && a->incarnation == b->incarnation;
+		a->epoch == b->epoch && a->grant == b->grant && a->incarnation == b->incarnation &&
+		failover_equal(a->failover, b->failover) && a->failover_rev == b->failover_rev &&
+		failover_equal(a->in_force, b->in_force) && a->sure_from == b->sure_from &&
+		a->fenced.from == b->fenced.from && a->fenced.to == b->fenced.to &&
+		a->proof == b->proof;
 }
 
 void node_record_done(struct node_record *r)
@@ -111,6 +115,15 @@ char *ds_record_to_json(const struct ds_record *r)
 	put_id(&b, "owner", r->owner);
 	put_u64(&b, "epoch", r->epoch);
 	put_text(&b, "grant", grant_kind_name(r->grant));
+	put_text(&b, "failover", failover_kind_name(r->failover.kind));
+	put_u64(&b, "term_ms", r->failover.term_ms);
+	put_u64(&b, "failover_rev", r->failover_rev);
+	put_text(&b, "in_force", failover_kind_name(r->in_force.kind));
+	put_u64(&b, "in_force_term_ms", r->in_force.term_ms);
+	put_u64(&b, "sure_from", r->sure_from);
+	put_u64(&b, "fenced_from", r->fenced.from);
+	put_u64(&b, "fenced", r->fenced.to);
+	put_text(&b, "proof", proof_kind_name(r->proof));
 	put_u64(&b, "incarnation", r->incarnation);
 	return finish(&b, r->extra);
 }
@@ -173,6 +186,12 @@ static uint64_t take_u64(struct reader *in, const char *key)
 	return json_object_get_uint64(v);
 }
 
+/* Of a key that records of earlier versions do not have. */
+static uint64_t take_late_u64(struct reader *in, const char *key)
+{
+	return json_object_object_get_ex(in->o, key, NULL) ? take_u64(in, key) : 0;
+}
+
 static bool take_bool(struct reader *in, const char *key)
 {
 	_cleanup_json_ struct json_object *v = need(in, key, json_type_boolean);
@@ -196,6 +215,20 @@ static int take_word(struct reader *in, const char *key, int (*parse)(const char
 	if (r < 0)
 		in->bad = true;
 	return MAX(r, 0);
+}
+
+/* Of a key that records of earlier versions do not have. */
+static int take_late_word(struct reader *in, const char *key, int (*parse)(const char *))
+{
+	return json_object_object_get_ex(in->o, key, NULL) ? take_word(in, key, parse) : 0;
+}
+
+static struct failover take_failover(struct reader *in, const char *kind, const char *term)
+{
+	return (struct failover){
+		.kind = (enum failover_kind)take_late_word(in, kind, failover_kind_parse),
+		.term_ms = (uint32_t)MIN(take_late_u64(in, term), (uint64_t)UINT32_MAX),
+	};
 }
 
 static void take_backend(struct reader *in, char buf[RECORD_BACKEND_MAX])
@@ -279,6 +312,13 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	d.epoch = take_u64(&in, "epoch");
 	d.grant = (enum grant_kind)take_word(&in, "grant", grant_kind_parse);
 	d.incarnation = take_u64(&in, "incarnation");
+	d.failover = take_failover(&in, "failover", "term_ms");
+	d.failover_rev = take_late_u64(&in, "failover_rev");
+	d.in_force = take_failover(&in, "in_force", "in_force_term_ms");
+	d.sure_from = take_late_u64(&in, "sure_from");
+	d.fenced.from = take_late_u64(&in, "fenced_from");
+	d.fenced.to = take_late_u64(&in, "fenced");
+	d.proof = (enum proof_kind)take_late_word(&in, "proof", proof_kind_parse);
 	if (in.bad || id128_is_nil(d.dataset_id)) {
 		ds_record_done(&d);
 		return -EBADMSG;

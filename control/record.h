@@ -29,6 +29,13 @@ struct ds_record {
 	struct id128 owner;	      /* the only node that may attach; nil: nobody */
 	uint64_t epoch;		      /* of the last grant; grows by one with each */
 	enum grant_kind grant;	      /* what the owner may do; meaningless without owner */
+	struct failover failover;     /* the wish: what governs a grant once its owner has said so */
+	uint64_t failover_rev;	      /* grows with each change of it; what the owner says back */
+	struct failover in_force;     /* of the present epoch: a lease only when the owner can act by nothing
+				       * else, and then with the longest term that it can know of */
+	uint64_t sure_from;	      /* all grants from this epoch on are known, also after a restore */
+	struct fenced fenced;
+	enum proof_kind proof;	      /* of the fence of epoch @fenced.to */
 	uint64_t incarnation;	      /* of control when the owner was last confirmed */
 };
 

@@ -84,6 +84,17 @@ static void add_last_error(struct jsonout *o, const struct wire_status *s)
 	jsonout_close(o, '}');
 }
 
+static void add_failover(struct jsonout *o, const struct ds_record *r)
+{
+	bool leased = r->failover.kind == FAILOVER_LEASE;
+
+	jsonout_text(o, "failover", failover_kind_name(r->failover.kind));
+	add_size(o, "term_ms", r->failover.term_ms, leased);
+	jsonout_bool(o, "failover_in_force", r->in_force.kind == r->failover.kind);
+	add_size(o, "fenced_epoch", r->fenced.to, r->fenced.to > 0);
+	jsonout_text(o, "fence_proof", r->fenced.to ? proof_kind_name(r->proof) : NULL);
+}
+
 static void add_wish(const struct picture *p, const struct assign_view *v)
 {
 	const struct ds_record *r = v->record;
@@ -100,6 +111,7 @@ static void add_wish(const struct picture *p, const struct assign_view *v)
 	jsonout_id(p->o, "owner", r->owner);
 	jsonout_id(p->o, "primary", r->primary);
 	jsonout_u64(p->o, "epoch", r->epoch);
+	add_failover(p->o, r);
 	jsonout_id(p->o, "volume_id", r->volume_id);
 	jsonout_text(p->o, "filesystem", fs_kind_name(r->filesystem));
 	jsonout_id(p->o, "fs_uuid", r->fs_uuid);
@@ -238,12 +250,43 @@ static void replace_node(struct rest_request *q)
 		rest_write(q, &ev, ev.node, HTTP_OK, outcomes, answer_node);
 }
 
+/* Nobody can take it back, so it is said in so many words. */
+static bool accepts_risk(struct json_object *body)
+{
+	struct json_object *v;
+
+	return json_object_is_type(body, json_type_object) && json_object_object_length(body) == 1 &&
+	       json_object_object_get_ex(body, "accept_risk", &v) && json_object_is_type(v, json_type_boolean) &&
+	       json_object_get_boolean(v);
+}
+
+static void fence_node(struct rest_request *q)
+{
+	static const struct rest_outcome outcomes[] = {
+		{ -ENOENT, HTTP_NOTFOUND, "Node not found." },
+		{ -EBUSY, 409, "The node is connected and answers. Move its datasets away, or end its "
+			       "flocker-node first." },
+		{ 0 },
+	};
+	struct assign_event ev = { .type = ASSIGN_FENCE };
+
+	if (id128_parse(q->param, &ev.node) < 0)
+		rest_reply_error(q, HTTP_NOTFOUND, "Node not found.");
+	else if (!accepts_risk(q->body))
+		rest_reply_error(q, HTTP_BADREQUEST,
+			"The body must be {\"accept_risk\": true}: whoever fences a node by hand answers for it "
+			"that the machine is off or cannot reach its volumes. If it still writes, data is lost.");
+	else
+		rest_write(q, &ev, ev.node, HTTP_OK, outcomes, answer_node);
+}
+
 /* clang-format off */
 const struct rest_route rest_v2_routes[] = {
 	{ EVHTTP_REQ_GET,  "/v2/datasets",        list_datasets },
 	{ EVHTTP_REQ_GET,  "/v2/datasets/*",      get_dataset },
 	{ EVHTTP_REQ_GET,  "/v2/nodes",           list_nodes },
 	{ EVHTTP_REQ_POST, "/v2/nodes/*/replace", replace_node },
+	{ EVHTTP_REQ_POST, "/v2/nodes/*/fence",   fence_node, REST_READS_BODY },
 	{ 0 },
 };
 /* clang-format on */

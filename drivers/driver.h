@@ -81,6 +81,9 @@ struct driver_volume {
 	struct id128 holder; /* the claim's node; nil when DRIVER_FREE */
 	uint64_t epoch;	     /* the highest ever seen, also when DRIVER_FREE */
 	bool attached;	     /* place is DRIVER_HERE and the device is really there now */
+	uint64_t left_epoch; /* else: of a device of a claim that is no more and was not given back: its
+			      * node was fenced; 0: none. On a kernel with several nodes, of any */
+	bool cut;	     /* that device was, by cut() */
 };
 
 struct driver_device {
@@ -118,7 +121,8 @@ struct driver_ops {
 	int (*list)(struct driver *d, struct id128 **ret, size_t *ret_n);
 
 	/*
-	 * Clears away what killed creates and destroys left behind: space, and nothing else.
+	 * Clears away what killed creates and destroys left behind, and devices that were cut and that
+	 * nobody has open: space, and nothing else.
 	 * -EBUSY: some of it is still in somebody's hands, perhaps a killed one's that hangs
 	 */
 	int (*tidy)(struct driver *d);
@@ -157,11 +161,19 @@ struct driver_ops {
 	 * filesystem in any mount namespace), the device is gone, everything written is on stable
 	 * storage, the claim is free, and no attach under @epoch or less will ever succeed again.
 	 * In this order, so that an interrupted detach is repeated. 0 also when this had happened
-	 * already, or when we never attached under @epoch.
+	 * already, or when we never attached under @epoch. A device that was cut goes in any case,
+	 * also when others have the volume by now (-ESTALE) or it is gone (-ENOENT).
 	 * -EIO: a write that nobody waited for was lost; said once, a repeated detach goes on.
 	 * -ENOENT, -EBUSY, -ESTALE
 	 */
 	int (*detach)(struct driver *d, struct id128 volume_id, uint64_t epoch);
+
+	/*
+	 * Who has a claim under an epoch @from to @to was fenced: whatever it still has takes no writes.
+	 * Such a claim becomes free, durably, as if it had been given back under its epoch. Any other
+	 * claim, and our own, stays as it is. 0 also when there is no such volume.
+	 */
+	int (*fence)(struct driver *d, struct id128 volume_id, uint64_t from, uint64_t to);
 
 	/*
 	 * Optional, NULL where a backend cannot. This node's device of the volume takes no more
@@ -180,7 +192,7 @@ struct driver_ops {
 	int (*cut)(struct driver *d, struct id128 volume_id);
 
 	/*
-	 * The device of a volume that is attached here, found anew and checked against what the
+	 * The device of a volume that is attached here, or that is left of an earlier claim, found anew and checked against what the
 	 * kernel says of it at every call. Good until the next attach or detach of the volume.
 	 * -ENOENT, -ENODEV
 	 */

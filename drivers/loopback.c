@@ -36,7 +36,7 @@ static int device_find_quickly(struct loopback *lo, const struct loopback_image 
 	uint32_t h = *hint;
 	int r;
 
-	if (h > 0 && loopback_device_check(image, h - 1, ret) == 0 && ret->ours)
+	if (h > 0 && loopback_device_check(image, h - 1, ret) == 0 && ret->ours && !ret->cut)
 		return 0;
 	r = loopback_device_find(image, false, ret);
 	if (r == 0)
@@ -84,6 +84,23 @@ static struct driver_volume volume_describe(const struct loopback *lo,
 	return out;
 }
 
+/* The device of a claim that is no more, whoever has the volume now. 0 or -ENODEV. */
+static int left_here(struct loopback *lo, const struct loopback_volume *v, struct loopback_device *ret)
+{
+	struct loopback_image image;
+	uint64_t size;
+	int r;
+
+	if (*hint_of(lo, v->volume_id) == 0)
+		return -ENODEV; /* list() saw none, and we made none */
+	r = image_stat(v, &image, &size);
+	if (r < 0)
+		return r;
+	image.left_below = v->claim.epoch + (v->claim.state == LOOPBACK_CLAIM_FREE);
+	image.left_uncut = true;
+	return loopback_device_find_left(&image, ret);
+}
+
 static int loopback_lookup(struct driver *d, struct id128 volume_id, struct driver_volume *ret)
 {
 	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
@@ -102,10 +119,18 @@ static int loopback_lookup(struct driver *d, struct id128 volume_id, struct driv
 		r = image_stat(&v, &image, &size);
 		if (r < 0)
 			return r;
+		image.left_below = out.epoch;
 		r = device_find_quickly(lo, &image, &device);
 		if (r < 0 && r != -ENODEV && r != -EBUSY)
 			return r;
 		out.attached = r == 0;
+		out.cut = r == 0 && device.cut;
+	} else {
+		r = left_here(lo, &v, &device);
+		if (r < 0 && r != -ENODEV)
+			return r;
+		out.left_epoch = r == 0 ? device.epoch : 0;
+		out.cut = r == 0 && device.cut;
 	}
 	*ret = out;
 	return 0;
@@ -173,7 +198,9 @@ static int loopback_list(struct driver *d, struct id128 **ret, size_t *ret_n)
 
 static int loopback_tidy(struct driver *d)
 {
-	return loopback_volumes_sweep(loopback(d)->volumes, ID128_NIL);
+	int r = loopback_volumes_sweep(loopback(d)->volumes, ID128_NIL);
+
+	return loopback_device_sweep_cut(ID128_NIL) ?: r;
 }
 
 static int loopback_describe(struct driver *d, struct driver_desc *ret)
@@ -204,11 +231,12 @@ static int device_here(struct loopback *lo, struct id128 volume_id, struct loopb
 	r = loopback_volume_open(lo->volumes, volume_id, false, &v);
 	if (r < 0)
 		return r;
-	if (loopback_claim_place(&v.claim, &lo->self) != DRIVER_HERE)
-		return -ENODEV;
 	r = image_stat(&v, ret_image, &size);
 	if (r < 0)
 		return r;
+	if (loopback_claim_place(&v.claim, &lo->self) != DRIVER_HERE)
+		return left_here(lo, &v, ret);
+	ret_image->left_below = v.claim.epoch;
 	return device_find_quickly(lo, ret_image, ret);
 }
 
@@ -287,18 +315,24 @@ static int loopback_create(struct driver *d, struct id128 volume_id, struct id12
 	return r;
 }
 
-/* The device on this image, or -ENODEV, or -EBUSY. Does without a look at every device if it can. */
+/* The device on this image, or -ENODEV, or -EBUSY. Does without a look at every device if it can. What is
+ * left of a fenced node is taken down; @ret_left: it is in use, and stays beside whatever comes. */
 static int image_find(const struct loopback_volume *v, const struct loopback_image *image,
-	struct loopback_device *ret)
+	struct loopback_device *ret, bool *ret_left)
 {
 	_cleanup_close_ int image_fd = loopback_image_open(v, O_RDONLY);
+	struct loopback_device left;
 
+	*ret_left = false;
 	if (image_fd == -ENODATA)
 		return loopback_device_find(image, false, ret);
 	if (image_fd < 0)
 		return image_fd;
 	if (loopback_image_is_idle(image_fd))
 		return -ENODEV;
+	image_fd = close_keep_errno(image_fd);
+	if (loopback_device_find_left(image, &left) == 0)
+		*ret_left = loopback_device_sweep_cut(image->volume_id) < 0;
 	return loopback_device_find(image, true, ret);
 }
 
@@ -333,6 +367,7 @@ static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t e
 	struct loopback_device device;
 	struct loopback_image image;
 	uint64_t size;
+	bool left;
 	int r;
 
 	if (!epoch_is_valid(epoch))
@@ -352,7 +387,8 @@ static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t e
 	r = image_stat(&v, &image, &size);
 	if (r < 0)
 		return r;
-	r = image_find(&v, &image, &device);
+	image.left_below = epoch;
+	r = image_find(&v, &image, &device, &left);
 	if (r != -ENODEV)
 		return r == 0 ? -EBUSY : r;
 	return loopback_volume_remove(lo->volumes, &v);
@@ -387,7 +423,7 @@ static int attach_existing(struct loopback *lo, struct loopback_volume *v,
 }
 
 static int attach_new(struct loopback *lo, struct loopback_volume *v,
-	const struct loopback_image *image, uint64_t epoch)
+	const struct loopback_image *image, uint64_t epoch, bool beside)
 {
 	_cleanup_close_ int image_fd = -EBADF;
 	unsigned number;
@@ -401,7 +437,7 @@ static int attach_new(struct loopback *lo, struct loopback_volume *v,
 	r = claim_hold(lo, v, epoch);
 	if (r < 0)
 		return r;
-	r = loopback_device_make(image, image_fd, epoch, v->meta.block_size, &number);
+	r = loopback_device_make(image, image_fd, epoch, v->meta.block_size, beside, &number);
 	if (r < 0)
 		return r;
 	*hint_of(lo, v->volume_id) = number + 1;
@@ -416,6 +452,7 @@ static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t ep
 	struct loopback_device device;
 	struct loopback_image image;
 	uint64_t size;
+	bool left;
 	int r;
 
 	if (!epoch_is_valid(epoch) || size_bytes == 0 || size_bytes > INT64_MAX - GIB)
@@ -434,14 +471,16 @@ static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t ep
 	if (image.missing || size != v.meta.size_bytes ||
 		size != round_up(size_bytes, v.meta.allocation_unit))
 		return -EUCLEAN;
-	r = image_find(&v, &image, &device);
+	/* What was cut under the claim that we still have is ours to unmount first. */
+	image.left_below = loopback_claim_place(&v.claim, &lo->self) == DRIVER_HERE ? v.claim.epoch : epoch;
+	r = image_find(&v, &image, &device, &left);
 	if (r == 0 && device.cut && loopback_claim_place(&v.claim, &lo->self) == DRIVER_HERE)
 		r = loopback_device_release(&image, device.number) ?: -ENODEV;
 	if (r == 0)
 		return attach_existing(lo, &v, &image, &device, epoch);
 	if (r != -ENODEV)
 		return r;
-	return attach_new(lo, &v, &image, epoch);
+	return attach_new(lo, &v, &image, epoch, left);
 }
 
 /* No device has the image, and what was written through it is on stable storage. */
@@ -449,6 +488,7 @@ static int image_settle(const struct loopback_volume *v, const struct loopback_i
 {
 	_cleanup_close_ int image_fd = loopback_image_open(v, O_RDWR);
 	struct loopback_device device;
+	bool left;
 	int r;
 
 	if (image_fd == -ENODATA)
@@ -456,12 +496,12 @@ static int image_settle(const struct loopback_volume *v, const struct loopback_i
 	if (image_fd < 0)
 		return image_fd;
 	r = loopback_device_wait_unused(image_fd);
-	if (r < 0)
+	if (r < 0 && loopback_device_find_left(image, &device) < 0)
 		return r;
 	if (fsync(image_fd) < 0)
 		return loopback_errno();
 	image_fd = close_keep_errno(image_fd);
-	r = image_find(v, image, &device); /* not ours any more, so somebody else's */
+	r = image_find(v, image, &device, &left); /* not ours any more, so somebody else's */
 	if (r != -ENODEV)
 		return r == 0 ? -EBUSY : r;
 	return 0;
@@ -481,20 +521,21 @@ static int loopback_detach(struct driver *d, struct id128 volume_id, uint64_t ep
 		return -EINVAL;
 	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
 	if (r == -ENOENT)
-		return check_no_orphan(volume_id) ?: -ENOENT;
+		return loopback_device_sweep_cut(volume_id) ?: check_no_orphan(volume_id) ?: -ENOENT;
 	if (r < 0)
 		return r;
 	if (epoch < v.claim.epoch)
-		return -ESTALE;
+		return loopback_device_sweep_cut(volume_id) ?: -ESTALE;
 	place = loopback_claim_place(&v.claim, &lo->self);
 	if (place == DRIVER_ELSEWHERE)
 		return -EBUSY;
 	r = image_stat(&v, &image, &size);
 	if (r < 0)
 		return r;
+	image.left_below = epoch;
 	r = device_find_quickly(lo, &image, &device);
 	if (r == 0)
-		r = place == DRIVER_HERE ? loopback_device_release(&image, device.number) : -EBUSY;
+		r = place == DRIVER_HERE || device.cut ? loopback_device_release(&image, device.number) : -EBUSY;
 	if (r < 0 && r != -ENODEV)
 		return r;
 	r = image_settle(&v, &image);
@@ -510,6 +551,22 @@ static int loopback_detach(struct driver *d, struct id128 volume_id, uint64_t ep
 	return loopback_claim_write(v.claim_fd, &v.claim);
 }
 
+static int loopback_fence(struct driver *d, struct id128 volume_id, uint64_t from, uint64_t to)
+{
+	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
+	struct loopback *lo = loopback(d);
+	int r;
+
+	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (v.claim.epoch < from || v.claim.epoch > to || loopback_claim_place(&v.claim, &lo->self) != DRIVER_ELSEWHERE)
+		return 0;
+	v.claim.state = LOOPBACK_CLAIM_FREE;
+	v.claim.by = lo->self;
+	return loopback_claim_write(v.claim_fd, &v.claim);
+}
+
 const struct driver_ops loopback_ops = {
 	.name = "loopback",
 	.open = loopback_open,
@@ -522,6 +579,7 @@ const struct driver_ops loopback_ops = {
 	.destroy = loopback_destroy,
 	.attach = loopback_attach,
 	.detach = loopback_detach,
+	.fence = loopback_fence,
 	.cut = loopback_cut_volume,
 	.device = loopback_device,
 };

@@ -192,8 +192,8 @@ int loopback_device_each(int (*fn)(unsigned number, struct id128 volume_id, void
 struct find {
 	const struct loopback_image *image;
 	bool any_name;
-	struct loopback_device device;
-	unsigned n_ours, n_foreign;
+	struct loopback_device device, left;
+	unsigned n_ours, n_foreign, n_left;
 };
 
 /* The kernel asks the backing file's storage for the status, and got no answer but an error. */
@@ -216,7 +216,10 @@ static int on_candidate(unsigned number, struct id128 volume_id, void *userdata)
 		return 0;
 	if (r < 0)
 		return r;
-	if (device.ours) {
+	if (device.ours && (device.cut || f->image->left_uncut) && device.epoch < f->image->left_below) {
+		f->left = device;
+		f->n_left++;
+	} else if (device.ours) {
 		f->device = device;
 		f->n_ours++;
 	} else {
@@ -244,6 +247,52 @@ int loopback_device_find(const struct loopback_image *image, bool thorough,
 		return -ENODEV;
 	*ret = f.device;
 	return 0;
+}
+
+int loopback_device_find_left(const struct loopback_image *image, struct loopback_device *ret)
+{
+	struct find f = { .image = image };
+	int r = loopback_device_each(on_candidate, &f);
+
+	if (r < 0)
+		return r;
+	if (f.n_left == 0)
+		return -ENODEV;
+	*ret = f.left;
+	return 0;
+}
+
+struct sweep {
+	struct id128 only;
+	bool busy;
+};
+
+static int on_sweep(unsigned number, struct id128 volume_id, void *userdata)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct sweep *s = userdata;
+	struct loop_info64 info;
+
+	if (id128_is_nil(volume_id) || (!id128_is_nil(s->only) && !id128_equal(s->only, volume_id)))
+		return 0;
+	fd = device_open(number, O_RDONLY);
+	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) < 0 || info.lo_sizelimit == 0 ||
+		strncmp((const char *)info.lo_file_name, NAME_PREFIX, sizeof(NAME_PREFIX) - 1) != 0)
+		return 0;
+	fd = close_keep_errno(fd);
+	/* Exclusively: one that is mounted anywhere stays. */
+	fd = device_open(number, O_RDONLY | O_EXCL);
+	if (fd < 0 || ioctl(fd, LOOP_CLR_FD) < 0)
+		s->busy |= errno == EBUSY;
+	return 0;
+}
+
+int loopback_device_sweep_cut(struct id128 only)
+{
+	struct sweep s = { .only = only };
+	int r = loopback_device_each(on_sweep, &s);
+
+	return r < 0 ? r : s.busy ? -EBUSY : 0;
 }
 
 static int image_lock(int image_fd, uint64_t limit_ns)
@@ -315,7 +364,7 @@ static int made_check(const struct loopback_image *image, unsigned number, int f
 }
 
 int loopback_device_make(const struct loopback_image *image, int image_fd, uint64_t epoch,
-	uint32_t block_size, unsigned *ret_number)
+	uint32_t block_size, bool beside, unsigned *ret_number)
 {
 	struct loop_config config = {
 		.fd = (uint32_t)image_fd,
@@ -331,8 +380,8 @@ int loopback_device_make(const struct loopback_image *image, int image_fd, uint6
 	control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	if (control_fd < 0)
 		return loopback_errno();
-	r = image_lock(image_fd, LOCK_LIMIT_NS);
-	if (r < 0)
+	r = image_lock(image_fd, beside ? 0 : LOCK_LIMIT_NS);
+	if (r < 0 && !(beside && r == -EBUSY))
 		return r;
 
 	loopback_wait_start(&wait, MAKE_LIMIT_NS);

@@ -25,6 +25,9 @@ struct loopback_image {
 	dev_t dev;
 	ino_t ino;
 	bool missing; /* there is no file any more: a device is known by its name alone */
+	uint64_t left_below; /* what was cut and has an epoch below this is left of a fenced node: it
+			      * does not count */
+	bool left_uncut;     /* what was not cut as well */
 };
 
 struct loopback_device {
@@ -59,17 +62,28 @@ int loopback_device_check(const struct loopback_image *image, unsigned number,
 int loopback_device_find(const struct loopback_image *image, bool thorough,
 	struct loopback_device *ret);
 
+/* A device that does not count, by .left_below. 0 or -ENODEV. */
+int loopback_device_find_left(const struct loopback_image *image, struct loopback_device *ret);
+
+/**
+ * loopback_device_sweep_cut() - take down what was cut and is not in use any more
+ * @only: devices of this volume; nil: of all
+ * Returns: 0; -EBUSY: some are still in use.
+ */
+int loopback_device_sweep_cut(struct id128 only);
+
 /**
  * loopback_device_make() - a new device on an image that has none
  * @image_fd: open for reading and writing; the device keeps this open file, the caller its number
  * @block_size: of the device's sectors. Direct I/O where the filesystem takes it in such blocks,
  *	through the page cache elsewhere.
+ * @beside: a device that does not count has the image, and its lock as well
  *
  * Returns: 0; -EBUSY when another device of ours has the image; -ETIMEDOUT when other processes
  * snatched every free device away.
  */
 int loopback_device_make(const struct loopback_image *image, int image_fd, uint64_t epoch,
-	uint32_t block_size, unsigned *ret_number);
+	uint32_t block_size, bool beside, unsigned *ret_number);
 
 /* Puts @epoch into the device's name, and keeps it from going away with its last opener. */
 int loopback_device_adopt(const struct loopback_image *image, unsigned number, uint64_t epoch);

@@ -97,7 +97,7 @@ static size_t tell_answers(struct adopt *a)
 		e->told |= news;
 		pthread_mutex_unlock(&a->lock);
 		/* One that cannot be read is its own trouble: whoever is granted it will hear of it. */
-		if (news && e->error == 0 && e->found.place == DRIVER_HERE)
+		if (news && e->error == 0 && (e->found.place == DRIVER_HERE || e->found.left_epoch))
 			a->cbs->on_found(&e->found, a->userdata);
 	}
 	return missing;

@@ -30,7 +30,7 @@ struct adopt_config {
 struct adopt_callbacks {
 	/* The backend is open; @driver is the callee's to close. Once. */
 	void (*on_open)(struct driver *driver, const struct driver_desc *desc, void *userdata);
-	/* A volume that is claimed here. */
+	/* A volume that is claimed here, or of which a device is left here. */
 	void (*on_found)(const struct driver_volume *v, void *userdata);
 	/* Once: all that answered was told. @unanswered: how many volumes did not. */
 	void (*on_ready)(size_t unanswered, void *userdata);

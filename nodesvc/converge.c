@@ -30,6 +30,7 @@ static const struct {
 	[STEP_UNMOUNT]	= { DS_UNMOUNTING, 600,	"unmounting" }, /* writes every dirty page */
 	[STEP_DETACH]	= { DS_DETACHING,  120,	"detaching the device" },
 	[STEP_DESTROY]	= { DS_DESTROYING, 120,	"destroying the volume" },
+	[STEP_CUT]	= { DS_FENCED,	   60,	"taking writing away from the device" },
 	/* clang-format on */
 };
 static_assert(ARRAY_SIZE(steps) == DS_STEP_MAX, "the last step has no row");
@@ -61,9 +62,13 @@ static int check_same_epoch(const struct converge_wish *w, const struct wire_ass
 {
 	if (!w->confirmed)
 		return 0; /* a claim found at start: this is control's first word on it */
+	if (o->wish == WISH_RELEASE && fenced_covers(o->fenced, o->epoch))
+		return 0; /* whatever it was, it is over */
 	if (has_authority(w->kind) && w->kind != o->wish &&
-		!(w->kind == WISH_HOLD && o->wish == WISH_RELEASE))
+		!(w->kind != WISH_RELEASE && o->wish == WISH_RELEASE))
 		return -ESTALE; /* a release is not recalled, and a grant keeps its kind */
+	if (w->term_over && o->wish != WISH_RELEASE)
+		return -ESTALE;
 	if (o->wish == WISH_HOLD && id128_equal(w->volume_id, o->volume_id) &&
 		o->format_state < w->format_state)
 		return -EPROTO;
@@ -107,6 +112,7 @@ int converge_accept(struct converge_wish *w, struct converge_seen *seen, const s
 		w->permit = ID128_NIL;
 		seen->known = seen->detached = seen->destroyed = false;
 	}
+	w->term_over &= w->epoch == o->epoch;
 	w->kind = o->wish;
 	w->confirmed = true;
 	w->epoch = w->highest = o->epoch;
@@ -115,6 +121,9 @@ int converge_accept(struct converge_wish *w, struct converge_seen *seen, const s
 	w->filesystem = o->filesystem;
 	w->fs_uuid = o->fs_uuid;
 	w->format_state = o->format_state;
+	w->failover = o->failover;
+	w->failover_rev = o->failover_rev;
+	w->fenced = o->fenced;
 	w->why[0] = '\0';
 	return 0;
 }
@@ -135,6 +144,11 @@ void converge_reported(struct converge_wish *w, enum report_kind kind)
 		w->permit = w->volume_id;
 	if (kind == REPORT_RELEASED || kind == REPORT_DESTROYED)
 		w->given_back = w->epoch;
+}
+
+bool converge_is_fenced(const struct converge_wish *w, const struct converge_seen *seen)
+{
+	return w->given_back < w->epoch && (w->term_over || seen->cut || fenced_covers(w->fenced, w->epoch));
 }
 
 bool converge_holds(const struct converge_wish *w, const struct converge_seen *seen,
@@ -243,6 +257,8 @@ static void say(struct converge_out *out, enum ds_state state, const char *fmt, 
 /* What is here, in one word, when nothing is being done. */
 static enum ds_state resting_state(const struct converge_seen *seen)
 {
+	if (seen->cut)
+		return DS_FENCED;
 	if (seen->mounted)
 		return seen->read_only || !seen->attached ? DS_FAULTY : DS_MOUNTED;
 	if (seen->attached)
@@ -400,7 +416,7 @@ static bool plan_foreign_claim(const struct converge_in *in, struct converge_out
 {
 	const struct converge_seen *s = in->seen;
 
-	if (!s->volume || s->attached)
+	if (!s->volume || s->attached || fenced_covers(in->wish->fenced, s->claim_epoch))
 		return false;
 	if (s->place == PLACE_ELSEWHERE)
 		say(out, DS_BLOCKED, "the backend says that node %s still claims the volume (epoch %" PRIu64 ")",
@@ -454,6 +470,15 @@ static bool grant_used_up(const struct converge_in *in)
 	       s->claim_epoch == in->wish->epoch && !s->attached;
 }
 
+/* The grant is over, and others may have the volume by now: first nothing may reach it any more. */
+static void plan_fenced(const struct converge_in *in, struct converge_out *out)
+{
+	if (in->seen->attached && !in->seen->cut)
+		take(in, out, STEP_CUT);
+	else
+		plan_release(in, out);
+}
+
 static void plan_hold(const struct converge_in *in, struct converge_out *out)
 {
 	const struct converge_wish *w = in->wish;
@@ -466,10 +491,12 @@ static void plan_hold(const struct converge_in *in, struct converge_out *out)
 			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error");
 		else
 			say(out, DS_MOUNTED, "as wished");
+	} else if (s->volume && (grant_used_up(in) || s->detached)) {
+		plan_release(in, out);
+	} else if (!in->may_write) {
+		say(out, resting_state(s), "waits for control to renew its term");
 	} else if (!s->volume) {
 		plan_missing_volume(in, out);
-	} else if (grant_used_up(in) || s->detached) {
-		plan_release(in, out);
 	} else if (plan_foreign_claim(in, out)) {
 		return;
 	} else if (!s->attached) {
@@ -492,6 +519,10 @@ static void plan_destroy(const struct converge_in *in, struct converge_out *out)
 
 	if (plan_letting_go(in, out, !s->attached && !(s->volume && s->place == PLACE_HERE)))
 		return;
+	if (!s->destroyed && !in->may_write) {
+		say(out, resting_state(s), "waits for control to renew its term");
+		return;
+	}
 	if (!s->destroyed) {
 		take(in, out, STEP_DESTROY);
 		return;
@@ -552,6 +583,10 @@ void converge_plan(const struct converge_in *in, struct converge_out *out)
 		return;
 	}
 
+	if (converge_is_fenced(w, in->seen)) {
+		plan_fenced(in, out);
+		return;
+	}
 	switch (w->kind) {
 	case WISH_HOLD:
 		plan_hold(in, out);

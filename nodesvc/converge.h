@@ -35,6 +35,10 @@ struct converge_wish {
 	enum fs_kind filesystem;
 	struct id128 fs_uuid;
 	enum format_state format_state;
+	struct failover failover;   /* as ordered; @failover_rev names it */
+	uint64_t failover_rev;
+	struct fenced fenced;	    /* claims that are void, ours as well */
+	bool term_over;		    /* the term of @epoch ended: it is given back, and nothing revives it */
 	struct id128 permit;	    /* volume that we asked to format under @epoch; mkfs uses it up */
 	char why[WIRE_WHY_MAX];	    /* of WAIT */
 };
@@ -48,6 +52,7 @@ struct converge_seen {
 	struct id128 holder;	    /* of PLACE_ELSEWHERE */
 	uint64_t claim_epoch;	    /* highest that the backend has recorded */
 	bool attached;		    /* the device is here and is the right one */
+	bool cut;		    /* it takes no more writes */
 	bool mounted;		    /* the right device at the right place */
 	bool read_only;		    /* mounted, and the kernel turned it read-only */
 	uint64_t size_bytes;
@@ -79,6 +84,7 @@ struct converge_in {
 	struct id128 dataset_id;
 	uint64_t now_ms;
 	bool connected;		    /* control's session is open */
+	bool may_write;		    /* not leased, or within a term whose end is armed */
 	const struct converge_wish *wish;
 	const struct converge_seen *seen;
 	const struct converge_last *last;
@@ -128,6 +134,9 @@ void converge_plan(const struct converge_in *in, struct converge_out *ret);
 
 /* How long a step may run before it is reported as stuck, in ms. */
 uint64_t converge_limit_ms(enum ds_step step);
+
+/* The grant is being given back, and an order to hold it comes too late. */
+bool converge_is_fenced(const struct converge_wish *wish, const struct converge_seen *seen);
 
 /* True while this node must name the dataset in hello: it holds, or may come to hold, @wish.epoch. */
 bool converge_holds(const struct converge_wish *wish, const struct converge_seen *seen,

@@ -11,12 +11,12 @@
 #include "node.h"
 #include "nodestate.h"
 #include "nodeview.h"
+#include "remember.h"
 #include "steps.h"
 #include "uplink.h"
 #include "vmount.h"
 #include "worker.h"
 
-#define SAVE_SEEN_S 5	    /* control's revision is a guard against old stores, not a ledger */
 #define TREE_RETRY_S 2
 
 struct running; /* a job and its place in the list */
@@ -32,7 +32,8 @@ struct node {
 	struct fstree *tree;
 	struct devmon *devmon;
 	struct uplink *uplink;
-	struct event *plan, *timer, *save_timer, *tree_timer;
+	struct event *plan, *timer, *tree_timer;
+	struct remember *remember;
 	struct driver_option *options;
 	struct adopt *adopt;
 	size_t n_found; /* claimed here */
@@ -53,11 +54,12 @@ struct running {
 	struct step_job step;
 };
 
+/* Terms go on while the machine sleeps. */
 static uint64_t now_ms(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_BOOTTIME, &t);
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
@@ -327,7 +329,7 @@ static void on_up(void *userdata)
 	n->last_error[0] = '\0';
 	clock_gettime(CLOCK_MONOTONIC, &n->connected_at);
 	roster_connected(n->roster, now_ms());
-	after_s(n->save_timer, 0);
+	remember(n->remember, true);
 	show_node(n);
 	plan_soon(n);
 }
@@ -357,66 +359,23 @@ static void on_order(const struct wire_assign *o, void *userdata)
 	if (r < 0)
 		log_dataset(o->dataset_id, LOG_WARNING, r, "refused the order to %s under epoch %" PRIu64,
 			wish_kind_name(o->wish), o->epoch);
-	if (!event_pending(n->save_timer, EV_TIMEOUT, NULL))
-		after_s(n->save_timer, SAVE_SEEN_S);
+	remember(n->remember, false);
 	plan_soon(n);
 }
 
-/* ---- what control was seen at, remembered ---- */
-
-struct save {
-	struct node *node;
-	char *directory;
-	uint64_t incarnation, revision;
-	int error;
-};
-
-static void save_on_worker(void *arg)
-{
-	struct save *s = arg;
-
-	s->error = nodestate_save(s->directory, s->incarnation, s->revision);
-}
-
-static void save_done(void *arg)
-{
-	struct save *s = arg;
-	struct node *n = s->node;
-
-	n->saving = false;
-	if (s->error < 0) {
-		(void)log_warning(s->error, "cannot write %s/control; trying again", s->directory);
-		after_s(n->save_timer, SAVE_SEEN_S);
-	} else {
-		n->state.incarnation = s->incarnation;
-		n->state.revision = s->revision;
-	}
-	free(s->directory);
-	free(s);
-}
-
-static void on_save(evutil_socket_t fd, short what, void *userdata)
+static void on_renewed(uint64_t stamp_ms, void *userdata)
 {
 	struct node *n = userdata;
-	struct save *s;
 
-	if (n->saving) {
-		after_s(n->save_timer, SAVE_SEEN_S);
-		return;
-	}
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return;
-	s->node = n;
-	s->directory = strdup(n->state.directory);
-	uplink_seen(n->uplink, &s->incarnation, &s->revision);
-	n->saving = s->directory && (s->incarnation != n->state.incarnation ||
-			s->revision != n->state.revision) &&
-		    worker_submit(n->pool, save_on_worker, save_done, s) == 0;
-	if (!n->saving) {
-		free(s->directory);
-		free(s);
-	}
+	roster_renewed(n->roster, now_ms(), stamp_ms);
+	plan_soon(n);
+}
+
+static void on_seen(void *userdata, uint64_t *ret_incarnation, uint64_t *ret_revision)
+{
+	const struct node *n = userdata;
+
+	uplink_seen(n->uplink, ret_incarnation, ret_revision);
 }
 
 /* ---- adoption: what is claimed here, before a word is said to control ---- */
@@ -432,16 +391,31 @@ static void on_open(struct driver *driver, const struct driver_desc *backend, vo
 static void on_found(const struct driver_volume *v, void *userdata)
 {
 	struct node *n = userdata;
+	bool claimed = v->place == DRIVER_HERE;
 
-	n->n_found++;
-	roster_adopt(n->roster, now_ms(), v->dataset_id, v->volume_id, v->epoch);
+	/* On a kernel with several nodes the mount tells whose device is left. */
+	if (!claimed && !steps_is_mounted(&n->env, v->dataset_id))
+		return;
+	n->n_found += claimed;
+	roster_adopt(n->roster, now_ms(), v->dataset_id, v->volume_id, claimed ? v->epoch : v->left_epoch,
+		v->cut);
 	plan_soon(n);
+}
+
+static bool is_known(struct id128 dataset_id, void *userdata)
+{
+	const struct node *n = userdata;
+	struct roster_view v;
+
+	return roster_view(n->roster, dataset_id, &v) == 0;
 }
 
 static void on_adopted(size_t unanswered, void *userdata)
 {
 	struct node *n = userdata;
 
+
+	steps_remove_places(&n->env, is_known, n);
 	log_info("%zu volume%s claimed here found on backend %s", n->n_found, n->n_found == 1 ? "" : "s",
 		n->c->backend);
 	if (unanswered)
@@ -565,9 +539,8 @@ static int make_events(struct node *n)
 
 	n->plan = new_event(n, -1, 0, on_plan, PRIO_PLAN);
 	n->timer = new_event(n, -1, 0, on_timer, PRIO_PLAN);
-	n->save_timer = new_event(n, -1, 0, on_save, PRIO_PLAN);
 	n->tree_timer = new_event(n, -1, 0, on_tree_timer, PRIO_TREE);
-	if (!n->plan || !n->timer || !n->save_timer || !n->tree_timer)
+	if (!n->plan || !n->timer || !n->tree_timer)
 		return -ENOMEM;
 	r = mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->mount_root, on_mounts, n, &n->mountwatch);
 	if (r < 0)
@@ -578,7 +551,7 @@ static int make_events(struct node *n)
 
 static int make_uplink(struct node *n, SSL_CTX *ctx)
 {
-	static const struct uplink_callbacks cbs = { on_hello, on_up, on_down, on_order };
+	static const struct uplink_callbacks cbs = { on_hello, on_up, on_down, on_order, on_renewed };
 	struct uplink_config c = {
 		.host = n->c->control_hostname,
 		.port = n->c->control_port,
@@ -589,6 +562,13 @@ static int make_uplink(struct node *n, SSL_CTX *ctx)
 	};
 
 	return uplink_new(n->base, &c, &cbs, n, &n->uplink);
+}
+
+static int make_remember(struct node *n)
+{
+	struct remember_config c = { n->pool, PRIO_PLAN, &n->state, on_seen, n };
+
+	return remember_new(n->base, &c, &n->remember);
 }
 
 static int make_devmon(struct node *n, char *why, size_t size)
@@ -632,6 +612,8 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 	if (r == 0)
 		r = make_devmon(n, why, size);
 	if (r == 0)
+		r = make_remember(n);
+	if (r == 0)
 		r = make_uplink(n, ctx);
 	if (r < 0) {
 		node_free(n);
@@ -666,7 +648,7 @@ unsigned int node_stop(struct node *n)
 
 struct node *node_free(struct node *n)
 {
-	struct event **events[] = { &n->plan, &n->timer, &n->save_timer, &n->tree_timer };
+	struct event **events[] = { &n->plan, &n->timer, &n->tree_timer };
 	bool busy = n->pool && worker_pending(n->pool) > 0;
 
 	uplink_free(n->uplink);
@@ -678,6 +660,7 @@ struct node *node_free(struct node *n)
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		if (*events[i])
 			event_free(*events[i]);
+	remember_free(n->remember);
 	worker_pool_free(n->pool);
 	roster_free(n->roster);
 	/* A worker that did not return still uses the driver. */

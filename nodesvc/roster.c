@@ -19,6 +19,11 @@ struct entry {
 	bool look;		  /* something happened: what is known is doubtful */
 	uint64_t due_ms;	  /* plan then; CONVERGE_NEVER */
 	uint64_t recheck_ms;
+	/* of a leased one */
+	bool ordered;		  /* in this session */
+	uint64_t until_ms, until_rev; /* end of its term by the last renewal; 0: none yet */
+	uint64_t armed_ms, armed_rev; /* what the helper has */
+	uint64_t arm_said_ms, arm_said_rev; /* what it was told */
 	/* shown */
 	enum ds_state state;
 	uint64_t since_ms;
@@ -29,6 +34,7 @@ struct entry {
 	struct json_object *metadata;
 	/* said in the present session */
 	bool said;
+	bool refused;		  /* the last order that carried authority */
 	uint64_t said_hash;
 	enum report_kind said_kind;
 	uint64_t said_epoch;
@@ -40,6 +46,9 @@ struct roster {
 	size_t n, n_slots;
 	size_t *slots; /* open addressing: index + 1 into entries; 0: free */
 	bool connected;
+	uint64_t connected_ms;
+	uint64_t renewed_ms; /* the last stamp that came back in this session; 0: none */
+	uint64_t renew_due_ms;
 	uint64_t next_ticket, limit_max_ms;
 };
 
@@ -68,6 +77,7 @@ int roster_new(struct roster **ret)
 
 	if (!r)
 		return -ENOMEM;
+	r->renew_due_ms = CONVERGE_NEVER;
 	*ret = r;
 	return 0;
 }
@@ -140,7 +150,7 @@ static struct entry *add(struct roster *r, uint64_t now_ms, struct id128 id)
 }
 
 void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, struct id128 volume_id,
-	uint64_t epoch)
+	uint64_t epoch, bool cut)
 {
 	struct entry *e = find(r, dataset_id);
 
@@ -150,8 +160,123 @@ void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, st
 	if (!e)
 		e = add(r, now_ms, dataset_id);
 	converge_adopt(&e->wish, epoch, volume_id);
-	e->seen = (struct converge_seen){ .place = PLACE_HERE, .claim_epoch = epoch, .volume = true };
+	e->seen = (struct converge_seen){ .place = PLACE_HERE, .claim_epoch = epoch, .volume = true,
+		.attached = cut, .cut = cut };
 	e->due_ms = now_ms;
+}
+
+/* ---- terms ---- */
+
+static bool is_leased(const struct entry *e)
+{
+	const struct converge_wish *w = &e->wish;
+
+	return w->confirmed && w->failover.kind == FAILOVER_LEASE && w->given_back < w->epoch &&
+	       (w->kind == WISH_HOLD || w->kind == WISH_RELEASE || w->kind == WISH_DESTROY);
+}
+
+static bool may_write(const struct entry *e, uint64_t now_ms)
+{
+	return !is_leased(e) || (now_ms < MIN(e->until_ms, e->armed_ms) && !e->wish.term_over);
+}
+
+/* Control answers for what it ordered to be held in this session, and for nothing else. */
+static void extend(struct entry *e, uint64_t stamp_ms)
+{
+	uint64_t until = stamp_ms + e->wish.failover.term_ms;
+
+	if (!is_leased(e) || !e->ordered || e->wish.term_over)
+		return;
+	e->until_ms = e->until_rev == e->wish.failover_rev ? MAX(e->until_ms, until) : until;
+	e->until_rev = e->wish.failover_rev;
+}
+
+void roster_renewed(struct roster *r, uint64_t now_ms, uint64_t stamp_ms)
+{
+	if (!r->connected || stamp_ms < MAX(r->connected_ms, r->renewed_ms) || stamp_ms > now_ms)
+		return;
+	r->renewed_ms = stamp_ms;
+	for (size_t i = 0; i < r->n; i++) {
+		extend(r->entries[i], stamp_ms);
+		if (is_leased(r->entries[i]))
+			r->entries[i]->due_ms = now_ms;
+	}
+}
+
+void roster_armed(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t until_ms,
+	uint64_t rev)
+{
+	struct entry *e = find(r, dataset_id);
+
+	if (!e)
+		return;
+	e->armed_ms = until_ms;
+	e->armed_rev = rev;
+	e->due_ms = now_ms;
+}
+
+void roster_inherit(struct roster *r, struct id128 dataset_id, uint64_t until_ms)
+{
+	struct entry *e = find(r, dataset_id);
+
+	if (e)
+		e->arm_said_ms = until_ms;
+}
+
+bool roster_term_over(struct roster *r, uint64_t now_ms, struct id128 dataset_id)
+{
+	struct entry *e = find(r, dataset_id);
+
+	if (!e)
+		return false;
+	e->wish.term_over = true;
+	e->seen.known = false;
+	e->due_ms = now_ms;
+	return e->running.step != STEP_NONE && e->running.step != STEP_OBSERVE;
+}
+
+/* A new order may be of another epoch, or of another failover. */
+static void take_terms(struct roster *r, struct entry *e, uint64_t now_ms, uint64_t epoch_before)
+{
+	e->ordered = true;
+	if (e->wish.epoch != epoch_before)
+		e->until_ms = e->until_rev = e->armed_ms = e->armed_rev = 0;
+	if (!is_leased(e))
+		return;
+	if (r->renewed_ms)
+		extend(e, r->renewed_ms);
+	r->renew_due_ms = now_ms;
+}
+
+static void arm(struct entry *e, struct roster_out *out)
+{
+	uint64_t until = is_leased(e) ? e->until_ms : 0;
+
+	/* What an earlier daemon armed stays as it is until control has spoken, and renewed the term. */
+	if (!e->wish.confirmed || (is_leased(e) && !until) || (until == e->arm_said_ms && (!until || e->until_rev == e->arm_said_rev)))
+		return;
+	out->arms = grow(out->arms, out->n_arms, sizeof(*out->arms));
+	out->arms[out->n_arms++] = (struct roster_arm){ e->id, until, e->until_rev };
+	e->arm_said_ms = until;
+	e->arm_said_rev = e->until_rev;
+}
+
+/* Asked for often enough that several answers may get lost within a term. */
+static void renew(struct roster *r, uint64_t now_ms, struct roster_out *out)
+{
+	struct wire_msg ping = { .type = WIRE_PING, .ping = { .stamp_ms = now_ms } };
+	uint64_t term = CONVERGE_NEVER;
+
+	if (!r->connected || r->renew_due_ms > now_ms)
+		return;
+	for (size_t i = 0; i < r->n; i++)
+		if (is_leased(r->entries[i]))
+			term = MIN(term, (uint64_t)r->entries[i]->wish.failover.term_ms);
+	r->renew_due_ms = term == CONVERGE_NEVER ? term : now_ms + MAX(term / 6, UINT64_C(1));
+	if (term == CONVERGE_NEVER)
+		return;
+	out->sends = grow(out->sends, out->n_sends, sizeof(*out->sends));
+	out->sends[out->n_sends++] = ping;
 }
 
 /* ---- the session ---- */
@@ -169,7 +294,9 @@ static void fill_status(const struct entry *e, struct wire_status *s)
 		.epoch = hold_epoch(e),
 		.state = e->state,
 		.mounted = e->seen.mounted,
-		.releasing = e->wish.kind == WISH_RELEASE && e->wish.given_back < e->wish.epoch,
+		.releasing = ((e->wish.kind == WISH_RELEASE || e->wish.kind == WISH_DESTROY) &&
+			e->wish.given_back < e->wish.epoch) || converge_is_fenced(&e->wish, &e->seen),
+		.failover_rev = is_leased(e) ? e->armed_rev : e->wish.failover_rev,
 		.size_bytes = e->seen.size_bytes,
 		.used_bytes = e->extra.used_bytes,
 		.available_bytes = e->extra.available_bytes,
@@ -204,6 +331,7 @@ int roster_hello(struct roster *r, struct wire_hello *hello)
 			.state = s.state,
 			.mounted = s.mounted,
 			.releasing = s.releasing,
+			.failover_rev = s.failover_rev,
 		};
 	}
 	return 0;
@@ -220,11 +348,14 @@ static void unsay(struct entry *e)
 void roster_connected(struct roster *r, uint64_t now_ms)
 {
 	r->connected = true;
+	r->connected_ms = r->renew_due_ms = now_ms;
+	r->renewed_ms = 0;
 	for (size_t i = 0; i < r->n; i++) {
 		struct entry *e = r->entries[i];
 
 		if (e->wish.kind == WISH_WAIT)
 			e->wish.kind = WISH_FORGET;
+		e->ordered = false;
 		unsay(e);
 		e->due_ms = now_ms;
 	}
@@ -254,6 +385,8 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 		e = add(r, now_ms, order->dataset_id);
 	before = e->wish;
 	res = is_at_work_on_another(e, order) ? -EPROTO : converge_accept(&e->wish, &e->seen, order);
+	if (order->epoch)
+		e->refused = res < 0;
 	e->due_ms = now_ms; /* also after a refusal: control then hears how things stand */
 	/* An order that only repeats the last one is not answered, or the two would never fall silent. */
 	if (res < 0 || before.kind != e->wish.kind || before.epoch != e->wish.epoch ||
@@ -261,6 +394,7 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 		unsay(e);
 	if (res < 0)
 		return res;
+	take_terms(r, e, now_ms, before.epoch);
 	e->fresh = true;
 	e->owner = order->owner;
 	e->primary = order->primary;
@@ -383,7 +517,8 @@ static uint64_t status_hash(const struct entry *e)
 {
 	const char *texts[] = { e->why, e->extra.device, e->extra.mountpoint, e->extra.holders };
 	uint64_t words[] = { e->state, hold_epoch(e), e->seen.mounted, e->wish.kind,
-		e->seen.size_bytes, (uint64_t)e->last.error, e->wish.volume_id.lo };
+		e->seen.size_bytes, (uint64_t)e->last.error, e->wish.volume_id.lo,
+		is_leased(e) ? e->armed_rev : e->wish.failover_rev };
 	uint64_t h = UINT64_C(0xcbf29ce484222325);
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
@@ -400,8 +535,10 @@ static void report(struct roster *r, struct entry *e, enum report_kind kind, str
 	bool asked = e->said_kind == kind && e->said_epoch == e->wish.epoch &&
 		     id128_equal(e->said_volume, e->wish.volume_id);
 
-	if (!r->connected || !hold_epoch(e) || e->wish.kind == WISH_WAIT ||
-		e->wish.kind == WISH_FORGET || is_gone(e))
+	if (!r->connected || !hold_epoch(e) || e->wish.kind == WISH_FORGET || is_gone(e))
+		return;
+	/* Of what only waits here control hears nothing, unless something old stood in an order's way. */
+	if (e->wish.kind == WISH_WAIT && (!e->refused || e->wish.given_back >= e->wish.epoch))
 		return;
 	if (e->said && e->said_hash == hash && (kind == REPORT_STATUS || asked))
 		return;
@@ -457,8 +594,8 @@ static void start(struct roster *r, struct entry *e, enum ds_step step, uint64_t
 
 static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struct roster_out *out)
 {
-	struct converge_in in = { e->id, now_ms, r->connected, &e->wish, &e->seen, &e->last,
-		e->running, r->limit_max_ms };
+	struct converge_in in = { e->id, now_ms, r->connected, may_write(e, now_ms), &e->wish, &e->seen,
+		&e->last, e->running, r->limit_max_ms };
 	struct converge_out plan;
 
 	if (is_gone(e) && e->running.step == STEP_NONE) {
@@ -480,20 +617,29 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 	e->due_ms = MIN(plan.again_ms, e->running.step == STEP_NONE ? e->recheck_ms : CONVERGE_NEVER);
 	if (e->running.step != STEP_NONE && plan.step != STEP_NONE)
 		e->due_ms = now_ms + (r->limit_max_ms ? MIN(r->limit_max_ms, START_LOOK_MS) : START_LOOK_MS);
+	if (is_leased(e) && e->until_ms > now_ms)
+		e->due_ms = MIN(e->due_ms, e->until_ms);
 	if (plan.stuck && !e->stuck_said) {
 		out->stuck = grow(out->stuck, out->n_stuck, sizeof(*out->stuck));
 		out->stuck[out->n_stuck++] = e->id;
 		e->stuck_said = true;
 	}
 	report(r, e, plan.report, out);
+	arm(e, out);
 }
 
 void roster_run(struct roster *r, uint64_t now_ms, struct roster_out *ret)
 {
 	*ret = (struct roster_out){ 0 };
-	for (size_t i = 0; i < r->n; i++)
-		if (r->entries[i]->due_ms <= now_ms)
-			plan_entry(r, r->entries[i], now_ms, ret);
+	for (size_t i = 0; i < r->n; i++) {
+		struct entry *e = r->entries[i];
+
+		if (e->due_ms > now_ms)
+			continue;
+		e->wish.term_over |= is_leased(e) && e->until_ms && e->until_ms <= now_ms;
+		plan_entry(r, e, now_ms, ret);
+	}
+	renew(r, now_ms, ret);
 }
 
 void roster_out_done(struct roster_out *o)
@@ -503,13 +649,14 @@ void roster_out_done(struct roster_out *o)
 	free(o->sends);
 	free(o->starts);
 	free(o->changed);
+	free(o->arms);
 	free(o->stuck);
 	*o = (struct roster_out){ 0 };
 }
 
 uint64_t roster_next_wake(const struct roster *r)
 {
-	uint64_t next = CONVERGE_NEVER;
+	uint64_t next = r->connected ? r->renew_due_ms : CONVERGE_NEVER;
 
 	for (size_t i = 0; i < r->n; i++)
 		next = MIN(next, r->entries[i]->due_ms);

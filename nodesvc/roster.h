@@ -4,6 +4,8 @@
  *
  * Pure like converge.h, which it asks about each dataset: no I/O, no clock, no thread. The daemon
  * and the simulator feed it what happened, call roster_run(), and carry out what comes back.
+ *
+ * Times are of one clock, in ms, that goes on while the machine sleeps: terms end by it.
  */
 #pragma once
 
@@ -29,6 +31,13 @@ struct roster_start {
 	struct converge_wish wish;
 };
 
+/* What the fence helper is to be told of one dataset. */
+struct roster_arm {
+	struct id128 dataset_id;
+	uint64_t until_ms; /* when writing has to have ended; 0: disarmed */
+	uint64_t rev;	   /* to be handed to roster_armed() */
+};
+
 struct roster_change {
 	struct id128 dataset_id;
 	enum ds_state from, to; /* equal: only the words changed */
@@ -37,10 +46,12 @@ struct roster_change {
 struct roster_out {
 	struct roster_start *starts;
 	size_t n_starts;
-	struct wire_msg *sends; /* reports, for the open session */
+	struct wire_msg *sends; /* reports and renewals, for the open session */
 	size_t n_sends;
 	struct roster_change *changed; /* whose view is new; look with roster_view() */
 	size_t n_changed;
+	struct roster_arm *arms; /* to be told before the next roster_run() */
+	size_t n_arms;
 	struct id128 *stuck;	/* whose running step is beyond its limit, said once each */
 	size_t n_stuck;
 };
@@ -66,12 +77,13 @@ struct roster *roster_free(struct roster *r);
 void roster_cap_limits(struct roster *r, uint64_t ms);
 
 /**
- * roster_adopt() - a volume that is claimed here was found
+ * roster_adopt() - a volume that is claimed here was found, or a device that is left of it
+ * @cut: it takes no more writes: a fence helper was at it
  * Nothing is done to it until control confirms. A dataset that control spoke of is left alone; of two
  * claims of one dataset the newer counts.
  */
 void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, struct id128 volume_id,
-	uint64_t epoch);
+	uint64_t epoch, bool cut);
 
 /*
  * Fills holds of @hello, allocated; the rest is the caller's. -E2BIG when they are more than a hello
@@ -82,6 +94,22 @@ int roster_hello(struct roster *r, struct wire_hello *hello);
 /* The session was welcomed; all is to be said anew. */
 void roster_connected(struct roster *r, uint64_t now_ms);
 void roster_disconnected(struct roster *r, uint64_t now_ms);
+
+/* A PONG of this session brought @stamp_ms back: terms last from then on. */
+void roster_renewed(struct roster *r, uint64_t now_ms, uint64_t stamp_ms);
+
+/* The fence helper has @until_ms for this dataset. What is leased is touched only within that. */
+void roster_armed(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t until_ms,
+	uint64_t rev);
+
+/* The helper has it from a daemon before this one; after roster_adopt(), before any order. */
+void roster_inherit(struct roster *r, struct id128 dataset_id, uint64_t until_ms);
+
+/*
+ * The helper takes writing away from the dataset: from now on no step of it begins. Returns whether a
+ * step is under way that may still write.
+ */
+bool roster_term_over(struct roster *r, uint64_t now_ms, struct id128 dataset_id);
 
 /* Returns what converge_accept() says, and -EPROTO also while a step works on another volume. */
 int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *order);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
 
@@ -7,6 +8,8 @@
 #include "vholders.h"
 #include "vmount.h"
 #include "vprobe.h"
+
+DEFINE_CLEANUP(DIR *, closedir);
 
 static int fail(struct step_job *j, int err, const char *fmt, ...) _printf_(3, 4);
 static int fail(struct step_job *j, int err, const char *fmt, ...)
@@ -72,10 +75,23 @@ static int step_create(struct step_job *j)
 	return r;
 }
 
+/* A claim that is void does not stand in the way of a grant that came after the fence. */
+static int void_claims(struct step_job *j)
+{
+	const struct converge_wish *w = &j->start.wish;
+
+	if (!w->fenced.to || fenced_covers(w->fenced, w->epoch))
+		return 0;
+	return j->env->ops->fence(j->env->driver, w->volume_id, w->fenced.from, w->fenced.to);
+}
+
 static int step_attach(struct step_job *j)
 {
 	const struct converge_wish *w = &j->start.wish;
-	int r = j->env->ops->attach(j->env->driver, w->volume_id, w->epoch, w->size_bytes);
+	int r = void_claims(j);
+
+	if (r == 0)
+		r = j->env->ops->attach(j->env->driver, w->volume_id, w->epoch, w->size_bytes);
 
 	if (r == -EUCLEAN)
 		return fail(j, r, "the volume's size differs from the recorded %ju bytes; it is not touched",
@@ -179,17 +195,17 @@ static int step_mount(struct step_job *j)
 }
 
 /* The mount of this dataset, whichever device it is of; 0: none. */
-static int find_mount(const struct step_job *j, struct vmount_entry *ret)
+static int find_mount(const struct step_env *env, struct id128 dataset_id, struct vmount_entry *ret)
 {
 	struct vmount_entry *list;
 	char name[ID128_TEXT];
 	size_t n;
 	int r;
 
-	r = vmount_list(j->env->mount_root, &list, &n);
+	r = vmount_list(env->mount_root, &list, &n);
 	if (r < 0)
 		return r;
-	dataset_name(j, name);
+	id128_format(dataset_id, name);
 	for (size_t i = 0; i < n; i++)
 		if (STREQ(list[i].name, name)) {
 			*ret = list[i];
@@ -207,7 +223,7 @@ static int step_unmount(struct step_job *j)
 	int r;
 
 	/* A device that vanished leaves its mount behind, and that has to go as well. */
-	if (!devno && find_mount(j, &mount) > 0)
+	if (!devno && find_mount(j->env, j->start.dataset_id, &mount) > 0)
 		devno = mount.devno;
 	dataset_name(j, name);
 	r = vmount_unmount(j->env->mount_root, name, devno, j->why, sizeof(j->why));
@@ -234,7 +250,9 @@ static int step_detach(struct step_job *j)
 	int r;
 
 	remove_place(j, devno);
-	r = j->env->ops->detach(j->env->driver, w->volume_id, w->epoch);
+	r = void_claims(j);
+	if (r == 0)
+		r = j->env->ops->detach(j->env->driver, w->volume_id, w->epoch);
 	if (r == -EBUSY) {
 		fail(j, r, "the device is still in use");
 		name_holders(j, devno, NULL);
@@ -244,8 +262,10 @@ static int step_detach(struct step_job *j)
 
 static int step_destroy(struct step_job *j)
 {
-	int r = j->env->ops->destroy(j->env->driver, j->start.wish.volume_id, j->start.wish.epoch);
+	int r = void_claims(j);
 
+	if (r == 0)
+		r = j->env->ops->destroy(j->env->driver, j->start.wish.volume_id, j->start.wish.epoch);
 	if (r == -EBUSY)
 		return fail(j, r, "the volume is still attached or claimed somewhere");
 	return r;
@@ -256,6 +276,11 @@ static int step_discard(struct step_job *j)
 	int r = step_detach(j);
 
 	return r < 0 ? r : step_destroy(j);
+}
+
+static int step_cut(struct step_job *j)
+{
+	return j->env->ops->cut(j->env->driver, j->start.wish.volume_id);
 }
 
 static int step_none(struct step_job *j)
@@ -294,7 +319,7 @@ static int look_at_mount(struct step_job *j, dev_t devno)
 	struct converge_seen *s = &j->seen;
 	char name[ID128_TEXT];
 	struct vmount_entry m;
-	int r = find_mount(j, &m);
+	int r = find_mount(j->env, j->start.dataset_id, &m);
 
 	if (r <= 0)
 		return r;
@@ -326,9 +351,10 @@ static int look(struct step_job *j)
 		if (r < 0 && r != -ENODEV && r != -ENOENT)
 			return r;
 		j->seen.attached = r == 0;
+		j->seen.cut = r == 0 && dev.cut;
 	}
 	if (j->seen.attached) {
-		j->seen.size_bytes = dev.size_bytes;
+		j->seen.size_bytes = dev.cut ? j->seen.size_bytes : dev.size_bytes;
 		j->extra.device = strdup(dev.path);
 		if (!j->extra.device)
 			return -ENOMEM;
@@ -353,6 +379,7 @@ void steps_run(struct step_job *j)
 		[STEP_UNMOUNT] = step_unmount,
 		[STEP_DETACH] = step_detach,
 		[STEP_DESTROY] = step_destroy,
+		[STEP_CUT] = step_cut,
 	};
 	static_assert(ARRAY_SIZE(run) == DS_STEP_MAX, "a step has no function");
 	int r = run[j->start.step](j), looked;
@@ -364,4 +391,25 @@ void steps_run(struct step_job *j)
 	j->error = r < 0 ? -r : 0;
 	if (j->error && !*j->why)
 		snprintf(j->why, sizeof(j->why), "%s", strerror(j->error));
+}
+
+bool steps_is_mounted(const struct step_env *env, struct id128 dataset_id)
+{
+	struct vmount_entry m;
+
+	return find_mount(env, dataset_id, &m) > 0;
+}
+
+void steps_remove_places(const struct step_env *env, bool (*is_known)(struct id128 dataset_id, void *userdata),
+	void *userdata)
+{
+	_cleanup_(closedirp) DIR *dir = opendir(env->mount_root);
+	struct dirent *de;
+	struct id128 id;
+	char why[64];
+
+	while (dir && (de = readdir(dir)))
+		if (id128_parse(de->d_name, &id) == 0 && STREQ(de->d_name, ID128_STR(id)) &&
+			!is_known(id, userdata))
+			(void)vmount_unmount(env->mount_root, de->d_name, 0, why, sizeof(why));
 }

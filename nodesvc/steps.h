@@ -27,3 +27,13 @@ struct step_job {
 };
 
 void steps_run(struct step_job *j);
+
+/*
+ * A machine that went down leaves the places of its mounts, also of datasets that others have by now:
+ * those that are empty and that nobody knows of go. Blocks on the mount root alone.
+ */
+void steps_remove_places(const struct step_env *env, bool (*is_known)(struct id128 dataset_id, void *userdata),
+	void *userdata);
+
+/* Is anything mounted at the dataset's place? Reads mountinfo; does not wait for storage. */
+bool steps_is_mounted(const struct step_env *env, struct id128 dataset_id);

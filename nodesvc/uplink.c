@@ -112,6 +112,10 @@ static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
 		if (u->up)
 			u->cbs->on_order(&m->assign, u->userdata);
 		break;
+	case WIRE_PONG:
+		if (u->up && m->ping.stamp_ms)
+			u->cbs->on_renewed(m->ping.stamp_ms, u->userdata);
+		break;
 	case WIRE_PING:
 		uplink_send(u, &(struct wire_msg){ .type = WIRE_PONG });
 		break;

@@ -29,6 +29,7 @@ struct uplink_callbacks {
 	void (*on_up)(void *userdata);
 	void (*on_down)(const char *why, void *userdata); /* after on_up, or when an attempt failed */
 	void (*on_order)(const struct wire_assign *order, void *userdata);
+	void (*on_renewed)(uint64_t stamp_ms, void *userdata); /* a PONG with a stamp */
 };
 
 /* Does not dial yet. 0 or -ENOMEM. */

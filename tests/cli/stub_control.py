@@ -20,7 +20,7 @@ class State:
         self.lock = threading.Lock()
         self.nodes = []
         self.datasets = {}
-        self.replaced = []
+        self.replaced, self.fenced = [], []
         self.requests = []
         self.clock = 1790000000
 
@@ -139,6 +139,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.get_dataset(state, parts[2])
         elif parts[:2] == ["v2", "nodes"] and parts[3] == "replace":
             state.replaced.append(parts[2])
+            self.answer(200, {"uuid": parts[2]})
+        elif parts[:2] == ["v2", "nodes"] and parts[3] == "fence":
+            state.fenced.append((parts[2], body))
             self.answer(200, {"uuid": parts[2]})
         elif parts[:3] == ["v1", "configuration", "datasets"] and self.command == "POST":
             self.post_dataset(state, parts, body)

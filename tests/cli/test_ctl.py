@@ -223,6 +223,14 @@ class ChangeTest(Case):
         self.ctl("node", "replace", "bbbb")
         self.assertEqual(self.state.replaced, [self.gone])
 
+    def test_node_fence_wants_the_risk_accepted(self):
+        self.ctl("node", "fence", "bbbb", status=USAGE)
+        self.assertIn("--accept-risk", self.stderr)
+        self.assertEqual(self.state.fenced, [])
+        self.ctl("node", "fence", "bbbb", "--accept-risk")
+        self.assertEqual(self.state.fenced, [(self.gone, {"accept_risk": True})])
+        self.assertIn(self.gone, self.stdout)
+
     def test_wrong_command_lines(self):
         for args, words in (
                 (["create"], "create needs --node"),

@@ -176,6 +176,21 @@ def test_another_machine_may_have_the_identity_once_it_was_given_free(control):
     assert control.post(f"/v2/nodes/{uuid.uuid4()}/replace").status == 404
 
 
+def test_a_node_is_fenced_only_when_it_is_gone_and_somebody_answers_for_it(control):
+    node = rig.Node(control)
+    node.join()
+    path, yes = f"/v2/nodes/{node.id}/fence", {"accept_risk": True}
+    for body in ({}, {"accept_risk": False}, {"accept_risk": 1}, {"accept_risk": True, "x": 1}, []):
+        answer = control.post(path, body)
+        assert answer.status == 400 and "accept_risk" in answer.json["description"], body
+    answer = control.post(path, yes)
+    assert answer.status == 409 and "connected" in answer.json["description"]
+    node.close()
+    control.wait_log("disconnected")
+    assert control.post(path, yes).status == 200
+    assert control.post(f"/v2/nodes/{uuid.uuid4()}/fence", yes).status == 404
+
+
 @pytest.mark.parametrize("data, reason", [
     (struct.pack(">I", 0), "frame of 0 bytes"),
     (struct.pack(">I", (1 << 20) + 1), "frame of 1048577 bytes"),

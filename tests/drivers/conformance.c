@@ -600,6 +600,50 @@ static void nothing_is_written_through_a_cut_device(void **state)
 	device_expect(w, w->a, id, 4096, "in time");
 }
 
+/* ---- fences ---- */
+
+static void the_claim_of_a_fenced_node_is_void(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_volume v;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 3);
+	device_write(w, w->a, id, 4096, "in time");
+	assert_ok(OPS(w)->fence(w->b, id, 0, 2)); /* others than this one */
+	assert_ok(OPS(w)->fence(w->b, id, 4, 9));
+	assert_int_equal(OPS(w)->attach(w->b, id, 10, SIZE), -EBUSY);
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_ok(OPS(w)->fence(w->b, id, 0, 3));
+	v = seen(w, w->b, id);
+	assert_int_equal(v.place, DRIVER_FREE);
+	assert_int_equal(v.epoch, 3);
+	assert_ok(OPS(w)->attach(w->b, id, 4, SIZE));
+	device_expect(w, w->b, id, 4096, "in time");
+	assert_int_equal(OPS(w)->attach(w->a, id, 3, SIZE), -ESTALE);
+	assert_int_equal(OPS(w)->detach(w->a, id, 3), -ESTALE);
+	device_write(w, w->b, id, 8192, "taken over");
+	assert_ok(OPS(w)->detach(w->b, id, 4));
+}
+
+/* A fenced machine that is gone has no device any more; its claim is all that is left. */
+static void what_a_fenced_node_claims_can_be_destroyed(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_int_equal(OPS(w)->destroy(w->b, id, 2), -EBUSY);
+	assert_ok(OPS(w)->fence(w->b, id, 0, 1));
+	assert_ok(OPS(w)->destroy(w->b, id, 2));
+	assert_ok(OPS(w)->fence(w->b, id, 0, 1)); /* there is nothing to void */
+	assert_int_equal(OPS(w)->detach(w->a, id, 1), -ENOENT);
+	assert_ok(OPS(w)->tidy(w->a));
+}
+
 /* ---- many at once ---- */
 
 #define THREADS 8
@@ -695,6 +739,8 @@ static int conformance(const char *name, const struct backend *b)
 	const struct CMUnitTest tests_of_devices[] = {
 		T(data_moves_with_the_volume),
 		T(nothing_is_written_through_a_cut_device),
+		T(the_claim_of_a_fenced_node_is_void),
+		T(what_a_fenced_node_claims_can_be_destroyed),
 	};
 	int r;
 

@@ -9,6 +9,11 @@
 
 static void pump(struct sim *s);
 
+static uint64_t control_now(const struct sim *s)
+{
+	return s->now * s->control.clock_rate / 1000;
+}
+
 static struct sim_session *session_of(struct sim *s, uint64_t id)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(s->control.sessions); i++)
@@ -203,7 +208,7 @@ static void fail_commits(struct sim *s, uint64_t txn)
 	for (int i = 0; i < s->n_ops; i++)
 		if (s->ops[i].generation == c->generation && s->ops[i].txn >= txn)
 			s->ops[i].generation = 0; /* answered with an error: it did not happen */
-	assign_failed(c->assign, s->now, txn);
+	assign_failed(c->assign, control_now(s), txn);
 	c->durable_txn = MAX(c->durable_txn, txn - 1);
 }
 
@@ -240,7 +245,7 @@ static int decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 
 	ev->random[0] = sim_random(s);
 	ev->random[1] = sim_random(s);
-	assign_decide(c->assign, s->now, ev, &r);
+	assign_decide(c->assign, control_now(s), ev, &r);
 	status = r.status;
 	if (ret_txn)
 		*ret_txn = r.txn;
@@ -248,6 +253,8 @@ static int decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 		struct queued_send *q = calloc(1, sizeof(*q)), **p = &c->sends;
 
 		q->send = r.sends[i];
+		if (q->send.msg.type == WIRE_PONG && q->send.after_txn > c->durable_txn)
+			sim_fail(s, "a renewal waits for the store");
 		while (*p)
 			p = &(*p)->next;
 		*p = q;
@@ -275,7 +282,9 @@ static void pump(struct sim *s)
 	flush_sends(s);
 	commit_next(s);
 	if (wake != UINT64_MAX && wake != c->wake_at) {
-		struct event *ev = sim_after(s, wake > s->now ? wake - s->now : 1, EV_CONTROL_WAKE);
+		uint64_t now = control_now(s);
+		struct event *ev = sim_after(s,
+			wake > now ? (wake - now) * 1000 / c->clock_rate + 1 : 1, EV_CONTROL_WAKE);
 
 		ev->generation = c->generation;
 		c->wake_at = wake;
@@ -308,9 +317,9 @@ void control_start(struct sim *s)
 	c->up = true;
 	c->generation++;
 	c->durable_txn = 0;
-	c->wake_at = 0;
+	c->wake_at = UINT64_MAX;
 	c->last_commit = &c->commits;
-	if (assign_new(c->incarnation, &c->assign) < 0)
+	if (assign_new(c->incarnation, control_now(s), &c->assign) < 0)
 		abort();
 	for (int i = 0; i < SIM_DATASETS; i++)
 		if (c->disk.have[i])
@@ -393,6 +402,35 @@ void control_restore(struct sim *s)
 		s->ops[i] = (struct op){ .dataset = -1 };
 }
 
+/* An operator says that a machine that is off is fenced. Returns what control says to that. */
+int control_fence(struct sim *s, int node)
+{
+	struct assign_event ev = { .type = ASSIGN_FENCE, .node = s->nodes[node].uuid };
+
+	if (!s->control.up || s->nodes[node].up)
+		return -EAGAIN;
+	sim_log(s, "operator: node %d is fenced", node);
+	return decide(s, &ev, NULL);
+}
+
+bool control_give_up(struct sim *s, int node)
+{
+	int to = node ? 0 : 1;
+
+	if (control_fence(s, node) == -EBUSY)
+		return false;
+	for (int i = 0; i < s->n_datasets; i++) {
+		struct assign_event ev = { .type = ASSIGN_MOVE, .dataset_id = s->dataset_ids[i],
+			.primary = s->nodes[to].uuid };
+		struct op op = { .dataset = i, .kind = OP_MOVE, .primary = to,
+			.generation = s->control.generation };
+
+		if (s->n_ops < SIM_OPS && s->control.up && decide(s, &ev, &op.txn) == 0)
+			s->ops[s->n_ops++] = op;
+	}
+	return s->control.up;
+}
+
 /* Another machine dials with the certificate of @node. */
 void control_impostor(struct sim *s, int node)
 {
@@ -405,7 +443,7 @@ void control_impostor(struct sim *s, int node)
 
 	if (!s->control.up || !s->control.disk.have_node[node])
 		return;
-	assign_decide(s->control.assign, s->now, &ev, &r);
+	assign_decide(s->control.assign, control_now(s), &ev, &r);
 	for (size_t i = 0; i < r.n_sends; i++)
 		refused |= r.sends[i].session == ev.session && r.sends[i].msg.type == WIRE_BYE;
 	if (!refused || r.n_changes)
@@ -436,6 +474,9 @@ static void hear(struct sim *s, struct sim_session *c, struct wire_msg *m)
 	} else if (m->type == WIRE_REPORT) {
 		ev.type = ASSIGN_REPORT;
 		ev.report = &m->report;
+	} else if (m->type == WIRE_PING && m->ping.stamp_ms) {
+		ev.type = ASSIGN_RENEW;
+		ev.stamp_ms = m->ping.stamp_ms;
 	} else if (m->type == WIRE_PING) {
 		put_on_wire(s, c, &(struct wire_msg){ .type = WIRE_PONG });
 	}
@@ -470,7 +511,7 @@ static void wake(struct sim *s, struct event *ev)
 	if (!s->control.up || ev->generation != s->control.generation)
 		return;
 	if (!ev->session) {
-		s->control.wake_at = 0;
+		s->control.wake_at = UINT64_MAX;
 		decide(s, &tick, NULL);
 		return;
 	}
@@ -518,6 +559,15 @@ void control_event(struct sim *s, struct event *ev)
 
 /* ---- clients ---- */
 
+static struct failover any_failover(struct sim *s)
+{
+	struct failover f = { FAILOVER_MANUAL };
+
+	if (s->leases && sim_chance(s, 750))
+		f = (struct failover){ FAILOVER_LEASE, (uint32_t)(2000 + 2000 * sim_below(s, 10)) };
+	return f;
+}
+
 void control_client(struct sim *s)
 {
 	struct sim_control *c = &s->control;
@@ -525,21 +575,27 @@ void control_client(struct sim *s)
 	int node = (int)sim_below(s, (uint64_t)s->n_nodes);
 	uint64_t dice = sim_below(s, 100);
 	struct ds_record r = { .dataset_id = s->dataset_ids[dataset], .backend = "default",
-		.size_bytes = DATASET_MINIMUM_SIZE, .primary = s->nodes[node].uuid };
+		.size_bytes = DATASET_MINIMUM_SIZE, .primary = s->nodes[node].uuid,
+		.failover = any_failover(s) };
 	struct assign_event ev = { .dataset_id = r.dataset_id, .primary = r.primary, .record = &r };
 	struct op op = { .dataset = dataset, .primary = node, .generation = c->generation };
+	static const enum assign_event_type types[] = { ASSIGN_CREATE, ASSIGN_MOVE, ASSIGN_DELETE,
+		ASSIGN_FAILOVER };
+	static const char *const words[] = { "create", "move", "delete", "change" };
 	uint64_t txn = 0;
 
 	if (!c->up || s->n_ops == SIM_OPS)
 		return;
-	op.kind = dice < 35 ? OP_CREATE : dice < 92 ? OP_MOVE : OP_DELETE;
-	ev.type = op.kind == OP_CREATE ? ASSIGN_CREATE :
-		  op.kind == OP_MOVE ? ASSIGN_MOVE : ASSIGN_DELETE;
+	op.kind = dice < 35 ? OP_CREATE : dice < 84 ? OP_MOVE : dice < 92 && s->leases ? OP_FAILOVER :
+		dice < 92 ? OP_MOVE : OP_DELETE;
+	ev.type = types[op.kind];
+	ev.failover = r.failover;
 	if (decide(s, &ev, &txn) != 0)
 		return;
-	sim_log(s, "client: %s dataset %d, node %d (txn %" PRIu64 ")",
-		op.kind == OP_CREATE ? "create" : op.kind == OP_MOVE ? "move" : "delete", dataset, node,
-		txn);
+	sim_log(s, "client: %s dataset %d, node %d, failover %s %u ms (txn %" PRIu64 ")", words[op.kind],
+		dataset, node, failover_kind_name(r.failover.kind), r.failover.term_ms, txn);
+	if (op.kind == OP_FAILOVER)
+		return;
 	op.txn = txn;
 	op.acked = txn <= c->durable_txn;
 	s->ops[s->n_ops++] = op;

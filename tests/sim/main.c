@@ -68,6 +68,8 @@ uint64_t sim_wire_delay(struct sim *s, uint64_t *last_at)
 
 	if (!s->calm && sim_chance(s, s->faults.reorder))
 		return delay + sim_below(s, 3000);
+	if (!s->calm && sim_chance(s, s->faults.slow))
+		delay += sim_below(s, 4000);
 	*last_at = MAX(*last_at, s->now + delay);
 	return *last_at - s->now;
 }
@@ -157,7 +159,8 @@ static void make_trouble(struct sim *s)
 	if (dice < 500) {
 		control_client(s);
 	} else if (dice < 560) {
-		node_kill(s, node, false);
+		if (!s->nodes[node].suspended)
+			node_kill(s, node, false);
 		sim_after(s, sim_below(s, 8000), EV_NODE_START)->node = node;
 	} else if (dice < 580) {
 		node_kill(s, node, true);
@@ -180,6 +183,12 @@ static void make_trouble(struct sim *s)
 		control_impostor(s, node);
 	} else if (dice < 800) {
 		world_vanish(s);
+	} else if (dice >= 900 && dice < 930) {
+		node_stop(s, node, dice < 905);
+	} else if (dice >= 930 && dice < 945) {
+		node_kill(s, node, true);
+		(void)control_fence(s, node);
+		sim_after(s, sim_below(s, 20000), EV_NODE_START)->node = node;
 	} else if (s->restores) {
 		make_history_repeat(s, dice);
 	}
@@ -200,12 +209,14 @@ static void begin(struct sim *s)
 		s->nodes[i].uuid = id128_make_v4(sim_random(s), sim_random(s));
 		s->nodes[i].host = id128_make_v4(sim_random(s), sim_random(s));
 		s->nodes[i].boot = id128_make_v4(sim_random(s), sim_random(s));
+		s->nodes[i].clock_rate = 960 + (unsigned int)sim_below(s, 80);
 	}
 	/* Each history has its own temper, from quiet to wild. */
 	s->faults = (struct faults){
 		.lose = (unsigned int)sim_below(s, 30),
 		.repeat = (unsigned int)sim_below(s, 50),
 		.reorder = (unsigned int)sim_below(s, 40),
+		.slow = (unsigned int)sim_below(s, 20),
 		.step_fails = (unsigned int)sim_below(s, 120),
 		.step_acts_then_fails = (unsigned int)sim_below(s, 80),
 		.list_lags = (unsigned int)sim_below(s, 400),
@@ -214,8 +225,11 @@ static void begin(struct sim *s)
 		.commit_slow = (unsigned int)sim_below(s, 60),
 	};
 	s->restores = sim_chance(s, 250);
+	s->leases = sim_chance(s, 500);
+	s->control.clock_rate = 960 + (unsigned int)sim_below(s, 80);
 	s->control.last_commit = &s->control.commits;
 	s->control.incarnation = 1;
+	s->dead = -1;
 	control_start(s);
 	for (int i = 0; i < s->n_nodes; i++)
 		node_start(s, i);
@@ -232,6 +246,17 @@ static void dispatch(struct sim *s, struct event *ev)
 	case EV_HEAL_LINK:
 		s->nodes[ev->node].cut_in = s->nodes[ev->node].cut_out = false;
 		break;
+	case EV_RESUME:
+		if (s->nodes[ev->node].generation == ev->generation)
+			node_resume(s, ev->node);
+		break;
+	case EV_FENCE:
+		node_fence(s, ev);
+		break;
+	case EV_OPERATOR:
+		if (!control_give_up(s, ev->node))
+			sim_after(s, 1000, EV_OPERATOR)->node = ev->node;
+		break;
 	case EV_MKFS_ORPHAN:
 		world_mkfs_orphan(s, ev->volume);
 		break;
@@ -244,7 +269,8 @@ static void dispatch(struct sim *s, struct event *ev)
 		control_event(s, ev);
 		break;
 	default:
-		node_event(s, ev);
+		if (ev->type != EV_NODE_START || ev->node != s->dead)
+			node_event(s, ev);
 		break;
 	}
 }
@@ -254,7 +280,9 @@ static void step(struct sim *s)
 	struct event ev = pop(s);
 
 	s->now = ev.at;
-	s->steps++;
+	/* Renewals would fill the history. */
+	s->steps += ev.type != EV_FENCE && !(ev.type == EV_TO_CONTROL && ev.msg.type == WIRE_PING) &&
+		!(ev.type == EV_TO_NODE && ev.msg.type == WIRE_PONG);
 	dispatch(s, &ev);
 	if (ev.type == EV_TO_CONTROL || ev.type == EV_TO_NODE)
 		wire_msg_done(&ev.msg);
@@ -269,9 +297,16 @@ static void calm_down(struct sim *s)
 
 	s->calm = true;
 	sim_log(s, "the faults end");
+	if (sim_chance(s, 300)) {
+		s->dead = (int)sim_below(s, (uint64_t)s->n_nodes);
+		node_kill(s, s->dead, true);
+		sim_after(s, 1000, EV_OPERATOR)->node = s->dead;
+	}
 	for (int i = 0; i < s->n_nodes; i++) {
 		s->nodes[i].cut_in = s->nodes[i].cut_out = false;
-		node_start(s, i);
+		node_resume(s, i);
+		if (i != s->dead)
+			node_start(s, i);
 	}
 	world_find_again(s);
 	control_start(s);

@@ -7,6 +7,20 @@
 #define SILENCE_MS 30000
 #define HEARTBEAT_MS 10000
 
+/* Never 0, which would be no stamp. */
+uint64_t node_now(const struct sim *s, int node)
+{
+	return UINT64_C(1000000) + s->now * s->nodes[node].clock_rate / 1000;
+}
+
+/* From the node's clock to a delay in ours. */
+static uint64_t delay_until(const struct sim *s, int node, uint64_t at)
+{
+	uint64_t now = node_now(s, node);
+
+	return at > now ? (at - now) * 1000 / s->nodes[node].clock_rate + 1 : 1;
+}
+
 static struct sim_node *node_of(struct sim *s, const struct event *ev)
 {
 	return &s->nodes[ev->node];
@@ -78,13 +92,28 @@ static uint64_t step_delay(struct sim *s)
 	return 1 + sim_below(s, 30);
 }
 
+/* The helper has it at once; what it says is heard with the next event. */
+static void arm(struct sim *s, int node, const struct roster_arm *a)
+{
+	int dataset = sim_dataset_index(s, a->dataset_id);
+	struct event *ev;
+
+	s->nodes[node].armed[dataset].until = a->until_ms;
+	roster_armed(s->nodes[node].roster, node_now(s, node), a->dataset_id, a->until_ms, a->rev);
+	if (!a->until_ms)
+		return;
+	ev = sim_after(s, delay_until(s, node, a->until_ms) + sim_below(s, 300), EV_FENCE);
+	ev->node = node;
+	ev->dataset = dataset;
+}
+
 static void run_roster(struct sim *s, int node)
 {
 	struct sim_node *n = &s->nodes[node];
 	struct roster_out out;
 	uint64_t wake;
 
-	roster_run(n->roster, s->now, &out);
+	roster_run(n->roster, node_now(s, node), &out);
 	for (size_t i = 0; i < out.n_starts; i++) {
 		struct job *j = new_job(s);
 
@@ -99,6 +128,10 @@ static void run_roster(struct sim *s, int node)
 	for (size_t i = 0; i < out.n_sends; i++) {
 		struct wire_msg m = out.sends[i];
 
+		if (m.type == WIRE_PING) {
+			node_send(s, node, &m);
+			continue;
+		}
 		sim_log(s, "node %d: dataset %d: reports %s, %s: %s", node,
 			sim_dataset_index(s, m.report.status.dataset_id),
 			report_kind_name(m.report.kind), ds_state_name(m.report.status.state),
@@ -106,15 +139,17 @@ static void run_roster(struct sim *s, int node)
 		node_send(s, node, &m);
 	}
 	out.n_sends = 0;
+	for (size_t i = 0; i < out.n_arms; i++)
+		arm(s, node, &out.arms[i]);
 	roster_out_done(&out);
 
 	wake = roster_next_wake(n->roster);
 	if (wake != CONVERGE_NEVER && wake != n->wake_at) {
-		struct event *ev = sim_after(s, wake > s->now ? wake - s->now : 1, EV_NODE_WAKE);
+		struct event *ev = sim_after(s, delay_until(s, node, wake), EV_NODE_WAKE);
 
 		ev->node = node;
 		ev->generation = n->generation;
-		n->wake_at = ev->at;
+		n->wake_at = wake;
 	}
 }
 
@@ -125,10 +160,13 @@ static void adopt_claims(struct sim *s, int node, bool some)
 {
 	for (int i = 0; i < s->n_volumes; i++) {
 		const struct volume *v = &s->volumes[i];
+		bool claimed = v->exists && v->claimed && v->claim_node == node;
 
-		if (v->exists && v->claimed && v->claim_node == node && !(some && sim_chance(s, 500)))
-			roster_adopt(s->nodes[node].roster, s->now, v->dataset_id, v->id,
-				v->claim_epoch);
+		if (!claimed && !(v->attached & 1u << node)) /* of a fenced one the device may be left */
+			continue;
+		if (!(some && sim_chance(s, 500)))
+			roster_adopt(s->nodes[node].roster, node_now(s, node), v->dataset_id, v->id,
+				claimed ? v->claim_epoch : v->attached_epoch[node], v->cut & 1u << node);
 	}
 }
 
@@ -153,6 +191,8 @@ void node_start(struct sim *s, int node)
 		ev->generation = n->generation;
 	}
 	adopt_claims(s, node, n->partial);
+	for (int i = 0; i < s->n_datasets; i++)
+		roster_inherit(n->roster, s->dataset_ids[i], n->armed[i].until);
 	sim_log(s, "node %d: starts%s", node, n->partial ? ", and its storage hangs" : "");
 	run_roster(s, node);
 	dial_later(s, node);
@@ -160,9 +200,9 @@ void node_start(struct sim *s, int node)
 
 void node_touch(struct sim *s, int node)
 {
-	if (!s->nodes[node].up)
+	if (!s->nodes[node].up || s->nodes[node].stopped)
 		return;
-	roster_touch_all(s->nodes[node].roster, s->now);
+	roster_touch_all(s->nodes[node].roster, node_now(s, node));
 	run_roster(s, node);
 }
 
@@ -173,8 +213,9 @@ static void orphan_jobs(struct sim *s, int node, bool reboot)
 
 		if (!j->used || j->node != node || j->generation != s->nodes[node].generation)
 			continue;
-		/* The system call that a killed thread is in may still have its effect. */
-		if (!reboot && sim_chance(s, 400))
+		/* The system call that a killed thread is in may still have its effect; that the one of a
+		 * machine which wakes up too late has none is not promised, but then nothing would be. */
+		if (!reboot && !s->nodes[node].suspended && sim_chance(s, 400))
 			(void)world_step(s, j);
 		j->generation = 0;
 	}
@@ -190,14 +231,16 @@ void node_kill(struct sim *s, int node, bool reboot)
 
 	if (reboot) {
 		world_reboot(s, node);
+		memset(n->armed, 0, sizeof(n->armed));
 		n->boot = id128_make_v4(sim_random(s), sim_random(s));
 	}
 	if (!n->up)
 		return;
 	sim_log(s, "node %d: %s", node, reboot ? "reboots" : "is killed");
 	orphan_jobs(s, node, reboot);
+	n->suspended = false;
 	n->roster = roster_free(n->roster);
-	n->up = false;
+	n->up = n->stopped = false;
 	n->generation++;
 	if (n->session && !n->cut_out && !reboot) {
 		ev = sim_after(s, 1 + sim_below(s, 20), EV_CLOSED_AT_CONTROL);
@@ -222,7 +265,7 @@ static void close_session(struct sim *s, int node, const char *why)
 	}
 	n->session = 0;
 	n->welcomed = false;
-	roster_disconnected(n->roster, s->now);
+	roster_disconnected(n->roster, node_now(s, node));
 	dial_later(s, node);
 	run_roster(s, node);
 }
@@ -286,12 +329,12 @@ static void got_message(struct sim *s, struct event *ev)
 		}
 		n->incarnation = m->welcome.incarnation;
 		n->welcomed = true;
-		roster_connected(n->roster, s->now);
+		roster_connected(n->roster, node_now(s, ev->node));
 		break;
 	case WIRE_ASSIGN:
 		if (!n->welcomed)
 			break;
-		r = roster_order(n->roster, s->now, &m->assign);
+		r = roster_order(n->roster, node_now(s, ev->node), &m->assign);
 		sim_log(s, "node %d: dataset %d: order %s epoch %" PRIu64 " format %s: %s", ev->node,
 			sim_dataset_index(s, m->assign.dataset_id), wish_kind_name(m->assign.wish),
 			m->assign.epoch, format_state_name(m->assign.format_state),
@@ -300,6 +343,9 @@ static void got_message(struct sim *s, struct event *ev)
 	case WIRE_BYE:
 		close_session(s, ev->node, m->bye.reason ? m->bye.reason : "bye");
 		return;
+	case WIRE_PONG:
+		roster_renewed(n->roster, node_now(s, ev->node), m->ping.stamp_ms);
+		break;
 	case WIRE_PING:
 		node_send(s, ev->node, &(struct wire_msg){ .type = WIRE_PONG });
 		break;
@@ -334,7 +380,7 @@ static void job_phase(struct sim *s, struct event *ev)
 		sim_dataset_index(s, j->start.dataset_id), ds_step_name(j->start.step),
 		r < 0 ? strerror(-r) : "done");
 	j->used = false;
-	(void)roster_done(n->roster, s->now, j->start.dataset_id, j->start.ticket, -r,
+	(void)roster_done(n->roster, node_now(s, j->node), j->start.dataset_id, j->start.ticket, -r,
 		r < 0 ? strerror(-r) : NULL, looked ? &seen : NULL, &extra);
 	run_roster(s, j->node);
 }
@@ -353,9 +399,88 @@ static void heartbeat(struct sim *s, struct event *ev)
 	heartbeat_later(s, ev->node, ev->session);
 }
 
+/* ---- stopping, and being stopped ---- */
+
+static void wait_for_resume(struct sim *s, struct event *ev)
+{
+	struct event *later = sim_after(s, s->nodes[ev->node].resume_at - s->now + 1, ev->type);
+	uint64_t at = later->at, order = later->order;
+
+	*later = *ev;
+	later->at = at;
+	later->order = order;
+	ev->msg = (struct wire_msg){ 0 };
+}
+
+void node_stop(struct sim *s, int node, bool suspend)
+{
+	struct sim_node *n = &s->nodes[node];
+	struct event *ev;
+
+	if (!n->up || n->stopped)
+		return;
+	sim_log(s, "node %d: %s", node, suspend ? "is suspended" : "its daemon is stopped");
+	n->stopped = true;
+	n->suspended = suspend;
+	n->resume_at = s->now + sim_below(s, 40000);
+	ev = sim_after(s, n->resume_at - s->now, EV_RESUME);
+	ev->node = node;
+	ev->generation = n->generation;
+}
+
+/* What the helper does when a term ends. What the daemon has begun may still take effect until it is dead,
+ * and a daemon that does not say that it is idle is killed. */
+static void fire(struct sim *s, int node, int dataset)
+{
+	struct sim_node *n = &s->nodes[node];
+
+	n->armed[dataset].until = 0;
+	sim_log(s, "node %d: dataset %d: the term ends, the helper fires", node, dataset);
+	if (n->up && (n->stopped ||
+			roster_term_over(n->roster, node_now(s, node), s->dataset_ids[dataset]))) {
+		bool unkillable = sim_chance(s, 50);
+
+		node_kill(s, node, unkillable);
+		sim_after(s, (unkillable ? 5000 : 100) + sim_below(s, 8000), EV_NODE_START)->node = node;
+	}
+	world_cut(s, node, dataset);
+	if (n->up)
+		run_roster(s, node);
+}
+
+void node_fence(struct sim *s, struct event *ev)
+{
+	uint64_t until = s->nodes[ev->node].armed[ev->dataset].until;
+
+	if (until && until <= node_now(s, ev->node) && !s->nodes[ev->node].suspended)
+		fire(s, ev->node, ev->dataset);
+}
+
+void node_resume(struct sim *s, int node)
+{
+	struct sim_node *n = &s->nodes[node];
+	bool suspended = n->suspended;
+
+	for (int i = 0; i < s->n_datasets && suspended; i++)
+		if (n->armed[i].until && n->armed[i].until <= node_now(s, node))
+			fire(s, node, i);
+	n->suspended = false;
+	if (n->stopped)
+		sim_log(s, "node %d: goes on", node);
+	n->stopped = false;
+}
+
 void node_event(struct sim *s, struct event *ev)
 {
-	struct sim_node *n = &s->nodes[ev->node];
+	struct sim_node *n;
+
+	if (ev->type == EV_JOB)
+		ev->node = s->jobs[ev->job].node;
+	n = &s->nodes[ev->node];
+	if (n->stopped && ev->type != EV_NODE_START) {
+		wait_for_resume(s, ev);
+		return;
+	}
 
 	switch (ev->type) {
 	case EV_NODE_START:

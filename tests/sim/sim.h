@@ -40,12 +40,15 @@ enum event_type {
 	EV_CLIENT,	 /* somebody asks for something */
 	EV_PARTITION,	 /* .node */
 	EV_HEAL_LINK,	 /* .node */
+	EV_RESUME,	 /* .node: a stopped daemon, or a suspended machine, goes on */
+	EV_OPERATOR,	 /* .node: is given up for good: fenced, and its datasets wanted elsewhere */
+	EV_FENCE,	 /* .node, .dataset: the fence helper's timer */
 };
 
 struct event {
 	uint64_t at, order;
 	enum event_type type;
-	int node, job, volume;
+	int node, job, volume, dataset;
 	uint64_t session, generation, txn;
 	bool failed;
 	struct wire_msg msg;
@@ -62,10 +65,11 @@ struct volume {
 	uint64_t claim_epoch;
 	uint64_t created_at;
 	enum { BLANK, HALF, WHOLE } content;
-	unsigned int attached, mounted; /* a bit for each node */
+	unsigned int attached, mounted, cut; /* a bit for each node */
+	uint64_t attached_epoch[SIM_NODES];  /* as the device itself says */
 };
 
-enum op_kind { OP_CREATE, OP_MOVE, OP_DELETE };
+enum op_kind { OP_CREATE, OP_MOVE, OP_DELETE, OP_FAILOVER };
 
 /* What was asked of one dataset, in the order in which control decided. */
 struct op {
@@ -82,7 +86,7 @@ struct rng {
 
 /* How wild it is; all are chances in 1000 unless told. */
 struct faults {
-	unsigned int lose, repeat, reorder, step_fails, step_acts_then_fails, list_lags, busy,
+	unsigned int lose, repeat, reorder, slow, step_fails, step_acts_then_fails, list_lags, busy,
 		commit_fails, commit_slow;
 };
 
@@ -106,6 +110,13 @@ struct sim_node {
 	bool partial;		 /* not all that is claimed here is known */
 	uint64_t incarnation, wake_at;
 	uint64_t in_at, out_at;	 /* when the last message of each direction arrives */
+	unsigned int clock_rate; /* its seconds in 1000 of ours */
+	bool stopped;		 /* its daemon, by a signal; events wait for EV_RESUME */
+	bool suspended;		 /* the machine: the fence helper as well */
+	uint64_t resume_at;
+	struct {
+		uint64_t until;	 /* by the node's clock; 0: not armed. Survives the daemon */
+	} armed[SIM_DATASETS];
 };
 
 struct sim_session { /* control's side */
@@ -136,6 +147,7 @@ struct sim_store {
 
 struct sim_control {
 	bool up;
+	unsigned int clock_rate;
 	uint64_t generation, durable_txn, wake_at;
 	struct assign *assign;
 	struct sim_session sessions[64];
@@ -163,6 +175,8 @@ struct sim {
 	struct op ops[SIM_OPS];
 	int n_ops;
 	bool calm;		/* faults have ended */
+	int dead;		/* a node that never comes back; -1: none */
+	bool leases;		/* datasets of this history may be leased */
 	bool restores;		/* backups of control's store are put to use in this history */
 	bool restored;		/* control has started from a backup: it may know less than there is */
 	bool delete_wanted[SIM_DATASETS]; /* durably, once */
@@ -193,6 +207,7 @@ void world_observe(struct sim *s, int node, const struct converge_wish *w, bool 
 int world_step(struct sim *s, struct job *j);
 void world_mkfs_orphan(struct sim *s, int volume);
 void world_reboot(struct sim *s, int node);
+void world_cut(struct sim *s, int node, int dataset);
 void world_vanish(struct sim *s);
 void world_find_again(struct sim *s);
 void world_check(struct sim *s);
@@ -203,6 +218,10 @@ void node_start(struct sim *s, int node);
 void node_kill(struct sim *s, int node, bool reboot);
 void node_touch(struct sim *s, int node); /* a storm of device and mount events */
 void node_event(struct sim *s, struct event *ev);
+uint64_t node_now(const struct sim *s, int node);
+void node_stop(struct sim *s, int node, bool suspend);
+void node_resume(struct sim *s, int node);
+void node_fence(struct sim *s, struct event *ev);
 
 /* control */
 void control_start(struct sim *s);
@@ -212,5 +231,7 @@ void control_client(struct sim *s);
 void control_backup(struct sim *s);
 void control_restore(struct sim *s);
 void control_impostor(struct sim *s, int node);
+int control_fence(struct sim *s, int node);
+bool control_give_up(struct sim *s, int node); /* false: to be tried again */
 void control_done(struct sim *s);
 void control_check_acked(struct sim *s);

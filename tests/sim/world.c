@@ -50,6 +50,7 @@ void world_observe(struct sim *s, int node, const struct converge_wish *w, bool 
 	if (!v)
 		return;
 	ret->attached = v->attached & bit;
+	ret->cut = v->cut & bit;
 	ret->mounted = v->mounted & bit;
 	if (may_lag && world_lags(s, v))
 		return;
@@ -88,6 +89,18 @@ static int do_create(struct sim *s, struct job *j)
 	return 0;
 }
 
+/* By somebody who was not fenced. */
+static bool claimed_elsewhere(const struct volume *v, const struct job *j)
+{
+	return v->claimed && v->claim_node != j->node && !fenced_covers(j->start.wish.fenced, v->claim_epoch);
+}
+
+/* Writes reach it. */
+static bool is_writable(const struct volume *v, int node)
+{
+	return v && v->attached & ~v->cut & 1u << node;
+}
+
 static int do_attach(struct sim *s, struct job *j)
 {
 	struct volume *v = world_find(s, j->start.wish.volume_id);
@@ -95,7 +108,7 @@ static int do_attach(struct sim *s, struct job *j)
 
 	if (!v)
 		return -ENOENT;
-	if (v->claimed && v->claim_node != j->node)
+	if (claimed_elsewhere(v, j) || v->cut & 1u << j->node)
 		return -EBUSY;
 	if (j->phase == 0) {
 		if (v->claim_epoch > epoch || (!v->claimed && v->claim_epoch == epoch))
@@ -106,10 +119,11 @@ static int do_attach(struct sim *s, struct job *j)
 		v->claim_epoch = epoch;
 		return 1;
 	}
-	if (!v->claimed || v->claim_epoch != epoch)
+	if (!v->claimed || v->claim_epoch != epoch || v->claim_node != j->node)
 		return -ESTALE;
 	check_right(s, j, "attach");
 	v->attached |= 1u << j->node;
+	v->attached_epoch[j->node] = epoch;
 	return 0;
 }
 
@@ -118,8 +132,8 @@ static int do_format(struct sim *s, struct job *j)
 	struct volume *v = world_find(s, j->start.wish.volume_id);
 	const struct ds_record *r = record_of(s, j->start.dataset_id);
 
-	if (!v || !(v->attached & 1u << j->node))
-		return -ENODEV;
+	if (!is_writable(v, j->node))
+		return -EIO;
 	if (j->phase == 0) {
 		if (v->mkfs_runs_now)
 			return -EBUSY;
@@ -160,8 +174,8 @@ static int do_probe(struct sim *s, struct job *j)
 {
 	struct volume *v = world_find(s, j->start.wish.volume_id);
 
-	if (!v || !(v->attached & 1u << j->node))
-		return -ENODEV;
+	if (!is_writable(v, j->node))
+		return -EIO;
 	return v->content == BLANK ? 0 : -EEXIST;
 }
 
@@ -169,8 +183,8 @@ static int do_verify(struct sim *s, struct job *j)
 {
 	struct volume *v = world_find(s, j->start.wish.volume_id);
 
-	if (!v || !(v->attached & 1u << j->node))
-		return -ENODEV;
+	if (!is_writable(v, j->node))
+		return -EIO;
 	if (v->mkfs_runs_now)
 		return -EBUSY;
 	return v->content == WHOLE && id128_equal(v->fs_uuid, j->start.wish.fs_uuid) ? 0 : -EUCLEAN;
@@ -183,12 +197,19 @@ static int do_detach(struct sim *s, struct job *j)
 
 	if (!v)
 		return 0;
-	if (j->start.wish.epoch < v->claim_epoch)
+	if (j->start.wish.epoch < v->claim_epoch) {
+		/* A device that takes no writes may go, whoever has the volume now. */
+		if (v->cut & bit && !(v->mounted & bit)) {
+			v->attached &= ~bit;
+			v->cut &= ~bit;
+		}
 		return -ESTALE;
-	if ((v->claimed && v->claim_node != j->node) || v->mounted & bit || v->mkfs_runs_now)
+	}
+	if (claimed_elsewhere(v, j) || v->mounted & bit || v->mkfs_runs_now)
 		return -EBUSY;
 	if (v->attached & bit) {
 		v->attached &= ~bit;
+		v->cut &= ~bit;
 		return 1;
 	}
 	v->claimed = false;
@@ -205,9 +226,9 @@ static int do_destroy(struct sim *s, struct job *j)
 		return 0;
 	if (j->start.wish.epoch < v->claim_epoch)
 		return -ESTALE;
-	if (v->claimed && v->claim_node != j->node)
+	if (claimed_elsewhere(v, j))
 		return -EBUSY;
-	if (v->attached || v->mkfs_runs_now)
+	if (v->attached & ~v->cut || v->mkfs_runs_now)
 		return -EBUSY;
 	check_right(s, j, "destroy");
 	if (s->restored ? !was_deleted(s, j) : !r || !r->deleted || r->grant != GRANT_DESTROY)
@@ -235,8 +256,8 @@ static int do_mount(struct sim *s, struct job *j)
 {
 	struct volume *v = world_find(s, j->start.wish.volume_id);
 
-	if (!v || !(v->attached & 1u << j->node))
-		return -ENODEV;
+	if (!is_writable(v, j->node))
+		return -EIO;
 	if (v->content != WHOLE || !id128_equal(v->fs_uuid, j->start.wish.fs_uuid))
 		return -EUCLEAN;
 	check_right(s, j, "mount");
@@ -256,6 +277,24 @@ static int do_unmount(struct sim *s, struct job *j)
 	if (v)
 		v->mounted &= ~(1u << j->node);
 	return 0;
+}
+
+static int do_cut(struct sim *s, struct job *j)
+{
+	world_cut(s, j->node, sim_dataset_index(s, j->start.dataset_id));
+	return 0;
+}
+
+void world_cut(struct sim *s, int node, int dataset)
+{
+	for (int i = 0; i < s->n_volumes; i++) {
+		struct volume *v = &s->volumes[i];
+
+		if (!(v->attached & 1u << node) || sim_dataset_index(s, v->dataset_id) != dataset)
+			continue;
+		v->cut |= 1u << node;
+		v->mkfs_runs_now = false; /* it gets errors */
+	}
 }
 
 static int do_nothing(struct sim *s, struct job *j)
@@ -278,6 +317,7 @@ int world_step(struct sim *s, struct job *j)
 		[STEP_UNMOUNT] = do_unmount,
 		[STEP_DETACH] = do_detach,
 		[STEP_DESTROY] = do_destroy,
+		[STEP_CUT] = do_cut,
 	};
 	static_assert(ARRAY_SIZE(effects) == DS_STEP_MAX, "a step has no effect");
 	int r;
@@ -311,6 +351,7 @@ void world_reboot(struct sim *s, int node)
 			v->mkfs_runs_now = false;
 		v->attached &= ~(1u << node);
 		v->mounted &= ~(1u << node);
+		v->cut &= ~(1u << node);
 	}
 }
 
@@ -335,13 +376,39 @@ void world_find_again(struct sim *s)
 
 /* ---- what must hold after every event ---- */
 
+/* Those that can write it. A suspended machine does not; whether it does as it wakes up no term can
+ * promise, so there the helper comes first. */
+static unsigned int writers(const struct sim *s, const struct volume *v)
+{
+	unsigned int live = v->attached & ~v->cut;
+
+	for (int i = 0; i < s->n_nodes; i++)
+		if (s->nodes[i].suspended)
+			live &= ~(1u << i);
+	return live;
+}
+
+/* Whoever can write it owns it: a grant leaves an owner only when nothing of it can be written there. */
+static void check_writers(struct sim *s, const struct volume *v, unsigned int live)
+{
+	const struct ds_record *r = record_of(s, v->dataset_id);
+
+	for (int node = 0; node < s->n_nodes && !s->restored; node++)
+		if (live & 1u << node && (!r || !id128_equal(r->owner, s->nodes[node].uuid)))
+			sim_fail(s, "node %d can write volume %s, and does not own it any more", node,
+				ID128_STR(v->id));
+}
+
 void world_check(struct sim *s)
 {
 	for (int i = 0; i < s->n_volumes; i++) {
 		const struct volume *v = &s->volumes[i];
 
-		if (v->attached & (v->attached - 1))
+		unsigned int live = writers(s, v);
+
+		if (live & (live - 1))
 			sim_fail(s, "volume %s is attached to two nodes", ID128_STR(v->id));
+		check_writers(s, v, live);
 		if (v->mounted & ~v->attached)
 			sim_fail(s, "volume %s is mounted where it is not attached", ID128_STR(v->id));
 		if (v->exists && v->mkfs_runs > 1)
@@ -357,6 +424,8 @@ static bool waits_for_a_person(struct sim *s, const struct ds_record *r)
 
 	if (!s->restored)
 		return false;
+	if (v && v->claimed && v->claim_node == s->dead)
+		return true; /* under a grant that the backup does not know */
 	for (int i = 0; i < s->n_volumes; i++)
 		if (s->volumes[i].exists && s->volumes[i].claimed &&
 			id128_equal(s->volumes[i].dataset_id, r->dataset_id) && v != &s->volumes[i])

@@ -14,7 +14,7 @@ static uint64_t now_ms = 1000, session = 100, random_state = 1;
 static int setup(void **state)
 {
 	memset(&res, 0, sizeof(res));
-	return assign_new(1, &a);
+	return assign_new(1, 0, &a);
 }
 
 static int teardown(void **state)
@@ -280,7 +280,7 @@ static void a_restored_control_gives_nothing_away_before_all_have_spoken(void **
 	struct wire_status held = { .dataset_id = dataset, .volume_id = node_a, .epoch = 5 };
 
 	a = assign_free(a);
-	assert_int_equal(assign_new(2, &a), 0);
+	assert_int_equal(assign_new(2, 0, &a), 0);
 	assign_load_dataset(a, &r);
 	assign_load_node(a, &na);
 	assign_load_node(a, &nb);
@@ -311,6 +311,180 @@ static void a_node_that_saw_a_newer_state_is_not_believed_to_have_released(void 
 	assert_int_equal(record()->epoch, 2);
 }
 
+/* ---- fences ---- */
+
+static void gone(struct id128 node, uint64_t in_session)
+{
+	decide((struct assign_event){ .type = ASSIGN_GONE, .node = node, .session = in_session });
+}
+
+static int fence(struct id128 node)
+{
+	return decide((struct assign_event){ .type = ASSIGN_FENCE, .node = node });
+}
+
+static void a_fence_frees_what_a_node_owns_once_it_is_not_connected(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+
+	hello(node_b, NULL, 0);
+	create(node_a);
+	move(node_b);
+	assert_int_equal(fence(node_a), -EBUSY);
+	assert_int_equal(fence(dataset), -ENOENT);
+	gone(node_a, sa);
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_int_equal(fence(node_a), 0);
+	assert_true(id128_equal(record()->owner, node_b));
+	assert_int_equal(record()->epoch, 2);
+	assert_int_equal(record()->proof, PROOF_OPERATOR);
+	assert_true(fenced_covers(sent(node_b)->fenced, 1));
+	assert_false(fenced_covers(sent(node_b)->fenced, 2));
+}
+
+static void a_fenced_node_cleans_up_before_it_can_have_it_again(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+	struct wire_status held = { .dataset_id = dataset, .epoch = 1 };
+
+	create(node_a);
+	held.volume_id = record()->volume_id;
+	gone(node_a, sa);
+	fence(node_a);
+	assert_true(id128_is_nil(record()->owner));
+	sa = hello(node_a, &held, 1);
+	assert_int_equal(sent(node_a)->wish, WISH_WAIT);
+	assert_true(id128_is_nil(record()->owner));
+	report(node_a, sa, REPORT_RELEASED, 1);
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_int_equal(record()->epoch, 2);
+}
+
+/* The node's last request, and a commit that has to be tried again, must not make it an owner again. */
+static void a_late_word_does_not_take_a_fence_back(void **state)
+{
+	struct assign_event ev = { .type = ASSIGN_FENCE, .node = node_a };
+	uint64_t sa = hello(node_a, NULL, 0);
+	struct wire_status held = { .dataset_id = dataset, .epoch = 1 };
+
+	create(node_a);
+	held.volume_id = record()->volume_id;
+	gone(node_a, sa);
+	assign_result_done(&res);
+	assign_decide(a, now_ms++, &ev, &res);
+	assert_true(res.n_changes > 0);
+	assign_failed(a, now_ms, res.txn);
+	sa = hello(node_a, &held, 1);
+	report(node_a, sa, REPORT_READY, 1);
+	assert_true(id128_is_nil(record()->owner));
+	assert_int_equal(record()->format_state, FORMAT_NEVER);
+}
+
+/* After a restore others may have claims that are older than the fenced one, and not be fenced. */
+static void a_fence_after_a_restore_voids_the_one_claim_that_is_known(void **state)
+{
+	struct ds_record r = { .dataset_id = dataset, .primary = node_b, .volume_id = node_a,
+		.owner = node_a, .epoch = 7, .format_state = FORMAT_DONE, .incarnation = 1 };
+	struct node_record na = { .uuid = node_a, .host = node_a };
+
+	a = assign_free(a);
+	assert_int_equal(assign_new(2, 0, &a), 0);
+	assign_load_dataset(a, &r);
+	assign_load_node(a, &na);
+	hello(node_b, NULL, 0);
+	assert_true(id128_equal(record()->owner, node_a)); /* not heard yet */
+	assert_int_equal(fence(node_a), 0);
+	assert_true(id128_equal(record()->owner, node_b));
+	assert_true(fenced_covers(record()->fenced, 7));
+	assert_false(fenced_covers(record()->fenced, 6));
+}
+
+/* ---- terms ---- */
+
+#define TERM_MS 6000
+
+static int create_leased(struct id128 primary)
+{
+	struct ds_record r = { .dataset_id = dataset, .primary = primary, .size_bytes = 64 * MIB,
+		.backend = "default", .failover = { FAILOVER_LEASE, TERM_MS } };
+
+	return decide((struct assign_event){ .type = ASSIGN_CREATE, .record = &r });
+}
+
+static void tick_at(uint64_t at_ms)
+{
+	now_ms = at_ms;
+	decide((struct assign_event){ .type = ASSIGN_TICK });
+}
+
+static void a_term_that_is_not_renewed_ends_after_more_than_itself(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0), base, record_txn;
+
+	create_leased(node_a);
+	record_txn = res.txn;
+	base = now_ms;
+	decide((struct assign_event){ .type = ASSIGN_RENEW, .node = node_a, .session = sa, .stamp_ms = 77 });
+	assert_int_equal(res.n_sends, 1);
+	assert_int_equal(res.sends[0].msg.type, WIRE_PONG);
+	assert_int_equal(res.sends[0].msg.ping.stamp_ms, 77);
+	assert_true(res.sends[0].after_txn < record_txn); /* behind no commit but its own welcome's */
+	tick_at(base + TERM_MS * 11 / 10 + 499);
+	assert_true(id128_equal(record()->owner, node_a));
+	tick_at(base + TERM_MS * 11 / 10 + 500);
+	assert_true(id128_is_nil(record()->owner));
+	assert_int_equal(record()->proof, PROOF_TERM);
+	decide((struct assign_event){ .type = ASSIGN_RENEW, .node = node_a, .session = sa, .stamp_ms = 78 });
+	assert_int_equal(res.n_sends, 0); /* its session is over */
+}
+
+static void a_restarted_control_waits_for_terms_it_never_answered(void **state)
+{
+	struct ds_record r = { .dataset_id = dataset, .primary = node_b, .volume_id = node_a,
+		.owner = node_a, .epoch = 7, .format_state = FORMAT_DONE, .incarnation = 1,
+		.failover = { FAILOVER_LEASE, TERM_MS }, .in_force = { FAILOVER_LEASE, TERM_MS } };
+
+	a = assign_free(a);
+	now_ms += 1000000;
+	assert_int_equal(assign_new(1, now_ms, &a), 0);
+	assign_load_dataset(a, &r);
+	hello(node_b, NULL, 0);
+	assert_int_equal(assign_next_wake(a), now_ms - 1 + TERM_MS * 11 / 10 + 500);
+	tick_at(assign_next_wake(a) - 1);
+	assert_true(id128_equal(record()->owner, node_a));
+	tick_at(assign_next_wake(a));
+	assert_true(id128_equal(record()->owner, node_b));
+}
+
+static int want_failover(enum failover_kind kind, uint32_t term_ms)
+{
+	return decide((struct assign_event){ .type = ASSIGN_FAILOVER, .dataset_id = dataset,
+		.failover = { kind, term_ms } });
+}
+
+static void a_failover_is_in_force_when_the_owner_says_so(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+	struct wire_report r = { .status = { .dataset_id = dataset, .epoch = 1 } };
+	struct assign_event ev = { .type = ASSIGN_REPORT, .node = node_a, .session = sa, .report = &r };
+
+	create(node_a);
+	r.status.volume_id = record()->volume_id;
+	assert_int_equal(want_failover(FAILOVER_LEASE, TERM_MS), 0);
+	assert_int_equal(record()->in_force.kind, FAILOVER_MANUAL);
+	assert_int_equal(sent(node_a)->failover.kind, FAILOVER_LEASE);
+	r.status.failover_rev = sent(node_a)->failover_rev;
+	decide(ev);
+	assert_int_equal(record()->in_force.kind, FAILOVER_LEASE);
+	want_failover(FAILOVER_LEASE, TERM_MS / 2);
+	assert_int_equal(record()->in_force.term_ms, TERM_MS); /* it may still act by that */
+	want_failover(FAILOVER_MANUAL, 0);
+	assert_int_equal(record()->in_force.kind, FAILOVER_MANUAL);
+	want_failover(FAILOVER_LEASE, TERM_MS);
+	decide(ev); /* of the first change: says nothing about this one */
+	assert_int_equal(record()->in_force.kind, FAILOVER_MANUAL);
+}
+
 /* What a store as of before the incarnation in use says of one dataset; known nodes: a and b. */
 static void restore(struct id128 owner, uint64_t epoch, enum format_state format_state)
 {
@@ -319,7 +493,7 @@ static void restore(struct id128 owner, uint64_t epoch, enum format_state format
 	struct node_record na = { .uuid = node_a, .host = node_a }, nb = { .uuid = node_b, .host = node_b };
 
 	a = assign_free(a);
-	assert_int_equal(assign_new(2, &a), 0);
+	assert_int_equal(assign_new(2, 0, &a), 0);
 	assign_load_dataset(a, &r);
 	assign_load_node(a, &na);
 	assign_load_node(a, &nb);
@@ -427,6 +601,13 @@ int main(void)
 		TEST(one_identity_is_one_machine),
 		TEST(a_restored_control_gives_nothing_away_before_all_have_spoken),
 		TEST(a_node_that_saw_a_newer_state_is_not_believed_to_have_released),
+		TEST(a_fence_frees_what_a_node_owns_once_it_is_not_connected),
+		TEST(a_fenced_node_cleans_up_before_it_can_have_it_again),
+		TEST(a_late_word_does_not_take_a_fence_back),
+		TEST(a_fence_after_a_restore_voids_the_one_claim_that_is_known),
+		TEST(a_term_that_is_not_renewed_ends_after_more_than_itself),
+		TEST(a_restarted_control_waits_for_terms_it_never_answered),
+		TEST(a_failover_is_in_force_when_the_owner_says_so),
 		TEST(a_replaced_machine_speaks_for_its_identity_after_a_restore),
 		TEST(a_format_that_a_restored_record_calls_started_is_not_discarded),
 		TEST(epochs_of_a_new_incarnation_begin_above_all_that_were_granted),

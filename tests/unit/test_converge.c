@@ -14,7 +14,7 @@ struct fixture {
 	struct converge_running running;
 	struct converge_out out;
 	uint64_t now;
-	bool connected;
+	bool connected, no_term;
 };
 
 static struct wire_assign order(enum wish_kind kind, uint64_t epoch, enum format_state format)
@@ -41,7 +41,7 @@ static struct fixture held(enum format_state format)
 
 static void plan(struct fixture *f)
 {
-	struct converge_in in = { dataset, f->now, f->connected, &f->wish, &f->seen, &f->last,
+	struct converge_in in = { dataset, f->now, f->connected, !f->no_term, &f->wish, &f->seen, &f->last,
 		f->running };
 
 	converge_plan(&in, &f->out);

@@ -115,7 +115,7 @@ static void an_order_that_repeats_the_last_one_is_not_answered(void **state)
 	struct roster *r;
 
 	assert_int_equal(roster_new(&r), 0);
-	roster_adopt(r, 1000, dataset, volume, 3);
+	roster_adopt(r, 1000, dataset, volume, 3, false);
 	roster_connected(r, 1000);
 	take_order(r, WISH_RELEASE, 3);
 	assert_int_equal(reports(r), 1);
@@ -130,9 +130,9 @@ static void of_two_claims_of_one_dataset_the_newer_is_named(void **state)
 	struct roster *r;
 
 	assert_int_equal(roster_new(&r), 0);
-	roster_adopt(r, 1000, dataset, dataset, 3);
-	roster_adopt(r, 1000, dataset, volume, 7);
-	roster_adopt(r, 1000, dataset, dataset, 5);
+	roster_adopt(r, 1000, dataset, dataset, 3, false);
+	roster_adopt(r, 1000, dataset, volume, 7, false);
+	roster_adopt(r, 1000, dataset, dataset, 5, false);
 	assert_int_equal(roster_hello(r, &hello), 0);
 	assert_int_equal(hello.n_holds, 1);
 	assert_int_equal(hello.holds[0].epoch, 7);
@@ -158,6 +158,121 @@ static void an_order_for_another_volume_waits_for_the_step_at_work(void **state)
 	roster_free(r);
 }
 
+/* ---- terms ---- */
+
+#define TERM_MS 6000
+
+static void take_leased(struct roster *r, uint64_t now_ms, uint64_t epoch)
+{
+	struct wire_assign o = order(WISH_HOLD, epoch);
+
+	o.failover = (struct failover){ FAILOVER_LEASE, TERM_MS };
+	o.failover_rev = 1;
+	assert_int_equal(roster_order(r, now_ms, &o), 0);
+}
+
+struct asked {
+	uint64_t stamp_ms;	/* of a renewal; 0: none */
+	struct roster_arm arm;	/* until_ms UINT64_MAX: none */
+	enum ds_step step;
+	uint64_t ticket;
+};
+
+static struct asked run_at(struct roster *r, uint64_t now_ms)
+{
+	struct asked a = { .arm = { .until_ms = UINT64_MAX } };
+	struct roster_out out;
+
+	roster_run(r, now_ms, &out);
+	for (size_t i = 0; i < out.n_sends; i++)
+		if (out.sends[i].type == WIRE_PING)
+			a.stamp_ms = out.sends[i].ping.stamp_ms;
+	if (out.n_arms)
+		a.arm = out.arms[0];
+	if (out.n_starts) {
+		a.step = out.starts[0].step;
+		a.ticket = out.starts[0].ticket;
+	}
+	roster_out_done(&out);
+	return a;
+}
+
+/* A leased dataset whose volume is there and not attached, looked at and ready for its term. */
+static struct roster *leased(void)
+{
+	struct converge_seen here = { .known = true, .volume = true };
+	struct roster_extra nothing = { 0 };
+	struct roster *r;
+	struct asked a;
+
+	assert_int_equal(roster_new(&r), 0);
+	roster_connected(r, 1000);
+	take_leased(r, 1000, 5);
+	a = run_at(r, 1000);
+	assert_int_equal(a.step, STEP_OBSERVE);
+	assert_int_equal(roster_done(r, 1000, dataset, a.ticket, 0, NULL, &here, &nothing), 0);
+	return r;
+}
+
+static void nothing_is_attached_before_its_term_is_armed(void **state)
+{
+	struct roster *r = leased();
+	struct asked a = run_at(r, 1001);
+
+	assert_int_equal(a.step, STEP_NONE);
+	roster_renewed(r, 1100, 1000);
+	a = run_at(r, 1100);
+	assert_int_equal(a.step, STEP_NONE);
+	assert_int_equal(a.arm.until_ms, 1000 + TERM_MS); /* from when it was asked */
+	roster_armed(r, 1101, dataset, a.arm.until_ms, a.arm.rev);
+	assert_int_equal(run_at(r, 1101).step, STEP_ATTACH);
+	roster_free(r);
+}
+
+static void a_term_is_renewed_six_times_while_it_lasts(void **state)
+{
+	struct roster *r = leased();
+
+	assert_int_equal(run_at(r, 1999).stamp_ms, 0);
+	assert_int_equal(run_at(r, 2000).stamp_ms, 2000);
+	assert_int_equal(run_at(r, 2999).stamp_ms, 0);
+	assert_int_equal(run_at(r, 3000).stamp_ms, 3000);
+	roster_free(r);
+}
+
+static void an_answer_of_another_session_renews_nothing(void **state)
+{
+	struct roster *r = leased();
+
+	roster_disconnected(r, 1500);
+	roster_connected(r, 2000);
+	roster_renewed(r, 2001, 1000);
+	assert_int_equal(run_at(r, 2001).arm.until_ms, UINT64_MAX);
+	roster_renewed(r, 2010, 2000); /* control has not said in this session that it is still ours */
+	assert_int_equal(run_at(r, 2010).arm.until_ms, UINT64_MAX);
+	take_leased(r, 2020, 5);
+	assert_int_equal(run_at(r, 2020).arm.until_ms, 2000 + TERM_MS);
+	roster_free(r);
+}
+
+static void a_term_that_is_over_is_given_back(void **state)
+{
+	struct roster *r = leased();
+	struct wire_hello hello = { 0 };
+	struct wire_assign again = order(WISH_HOLD, 5);
+
+	roster_renewed(r, 1100, 1000);
+	roster_armed(r, 1101, dataset, run_at(r, 1100).arm.until_ms, 1);
+	assert_int_equal(roster_next_wake(r), 1101);
+	(void)run_at(r, 1101); /* attaching */
+	assert_true(roster_term_over(r, 1000 + TERM_MS, dataset)); /* and that may still write */
+	assert_int_equal(roster_order(r, 1000 + TERM_MS, &again), -ESTALE);
+	assert_int_equal(roster_hello(r, &hello), 0);
+	assert_true(hello.n_holds == 1 && hello.holds[0].releasing);
+	free(hello.holds);
+	roster_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +282,10 @@ int main(void)
 		cmocka_unit_test(of_two_claims_of_one_dataset_the_newer_is_named),
 		cmocka_unit_test(an_order_for_another_volume_waits_for_the_step_at_work),
 		cmocka_unit_test(an_order_that_repeats_the_last_one_is_not_answered),
+		cmocka_unit_test(nothing_is_attached_before_its_term_is_armed),
+		cmocka_unit_test(a_term_is_renewed_six_times_while_it_lasts),
+		cmocka_unit_test(an_answer_of_another_session_renews_nothing),
+		cmocka_unit_test(a_term_that_is_over_is_given_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

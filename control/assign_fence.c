@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a dataset leaves a node that is lost: by the end of a term, or by an operator's word.
+ *
+ * A node counts its term from when it sent the renewal, by its own clock, and has stopped itself by its
+ * end. Control counts from when it answered, which is later, and longer: 1.1 terms allow the clocks to
+ * differ, and the rest is the time that stopping takes. Deciding that a term is over closes the session
+ * in memory first. A node extends terms only for what it was ordered to hold in the session of the
+ * answer, so nothing that is said later can revive this one.
+ */
+#include "assign_private.h"
+
+#define TERM_STOP_MS 500
+#define REVS_OF_INCARNATION UINT64_C(100000)
+
+static const uint64_t ever = UINT64_MAX;
+
+/* ---- which failover governs an epoch ---- */
+
+void assign_govern(const struct assign *a, struct ds_record *next)
+{
+	next->in_force = next->failover;
+}
+
+/* Until the owner says that it acts by the new one it may act by any that it was told since. */
+static void may_be_told(struct ds_record *r)
+{
+	if (r->failover.kind == FAILOVER_MANUAL)
+		r->in_force.kind = FAILOVER_MANUAL;
+	else
+		r->in_force.term_ms = MAX(r->in_force.term_ms, r->failover.term_ms);
+}
+
+static uint64_t next_rev(const struct assign *a, uint64_t last)
+{
+	return MAX(last + 1, (a->incarnation - 1) * REVS_OF_INCARNATION);
+}
+
+void assign_wish_failover(const struct assign *a, struct ds_record *next, struct failover wish)
+{
+	if (failover_equal(next->failover, wish))
+		return;
+	next->failover = wish;
+	next->failover_rev = next_rev(a, next->failover_rev);
+	may_be_told(next);
+}
+
+void assign_doubt_failover(const struct assign *a, struct ds_record *next)
+{
+	next->failover_rev = next_rev(a, next->failover_rev);
+	next->in_force.kind = FAILOVER_MANUAL;
+}
+
+void assign_acknowledge(struct decision *d, struct ads *ds, const struct wire_status *s)
+{
+	struct ds_record next;
+
+	if (s->failover_rev != ds->now.failover_rev ||
+		failover_equal(ds->now.in_force, ds->now.failover))
+		return;
+	ds_record_copy(&ds->now, &next);
+	next.in_force = next.failover;
+	decision_change_ds(d, ds, &next);
+	ds_record_done(&next);
+}
+
+/* ---- terms ---- */
+
+void assign_on_renew(struct decision *d, const struct assign_event *ev)
+{
+	struct node *n = assign_find_node(d->a, ev->node);
+	struct wire_msg pong = { .type = WIRE_PONG, .ping = { .stamp_ms = ev->stamp_ms } };
+
+	if (!n || n->session != ev->session)
+		return;
+	n->heard_ms = n->answered_ms = d->now_ms;
+	decision_send(d, n, 0, false, &pong);
+}
+
+static uint64_t wait_ms(const struct ds_record *r)
+{
+	return r->in_force.term_ms * UINT64_C(11) / 10 + TERM_STOP_MS;
+}
+
+uint64_t assign_term_end(const struct assign *a, const struct ads *ds)
+{
+	const struct ds_record *r = &ds->now;
+	const struct node *n = assign_find_node(a, r->owner);
+	uint64_t base;
+
+	if (id128_is_nil(r->owner) || !n || r->failover.kind != FAILOVER_LEASE ||
+		r->in_force.kind != FAILOVER_LEASE)
+		return ever;
+	/* What is not durable was not said to anybody; what is of a restored record is not known. */
+	if (!ds->durable || ds->kept.epoch != r->epoch || r->incarnation != a->incarnation)
+		return ever;
+	base = MAX(MAX(n->answered_ms, ds->granted_ms), a->started_ms);
+	return base + wait_ms(r);
+}
+
+void assign_watch_term(struct assign *a, uint64_t now_ms, const struct ds_record *r)
+{
+	if (!id128_is_nil(r->owner) && r->in_force.kind == FAILOVER_LEASE)
+		a->terms_at_ms = MIN(a->terms_at_ms, now_ms + wait_ms(r));
+}
+
+/* ---- fences ---- */
+
+/* Who had the epochs before is not known for sure after a restore: only this one owner was fenced. */
+static struct fenced range_of(const struct assign *a, const struct ds_record *r, uint64_t epoch)
+{
+	return (struct fenced){ r->incarnation == a->incarnation ? r->sure_from : epoch, epoch };
+}
+
+struct fenced assign_fenced(const struct assign *a, const struct ads *ds)
+{
+	if (ds->fact.kind == FACT_FENCED && ds->fact.epoch > ds->now.fenced.to)
+		return range_of(a, &ds->now, ds->fact.epoch);
+	return ds->now.fenced;
+}
+
+static void fence(struct decision *d, struct ads *ds, enum proof_kind proof)
+{
+	ds->fact = (struct fact){ FACT_FENCED, ds->now.epoch, ds->now.volume_id, ds->now.fs_uuid, proof };
+	assign_settle(d, ds);
+}
+
+void assign_apply_fence(const struct assign *a, const struct fact *f, struct ds_record *next)
+{
+	next->owner = ID128_NIL;
+	next->fenced = range_of(a, next, next->epoch);
+	next->proof = f->proof;
+}
+
+void assign_end_terms(struct decision *d)
+{
+	struct assign *a = d->a;
+
+	if (d->now_ms < a->terms_at_ms)
+		return;
+	a->terms_at_ms = ever;
+	list_for_each(l, &a->all) {
+		struct ads *ds = LINK_ITEM(l, struct ads, all);
+		uint64_t end = assign_term_end(a, ds);
+
+		if (end > d->now_ms) {
+			a->terms_at_ms = MIN(a->terms_at_ms, end);
+			continue;
+		}
+		decision_end_session(d, assign_find_node(a, ds->now.owner),
+			"its terms ended: no renewal was heard for too long");
+		fence(d, ds, PROOF_TERM);
+	}
+}
+
+int assign_on_fence(struct decision *d, const struct assign_event *ev)
+{
+	struct node *n = assign_find_node(d->a, ev->node);
+
+	if (!n)
+		return -ENOENT;
+	if (n->session)
+		return -EBUSY;
+	list_for_each(l, &n->owned)
+		fence(d, LINK_ITEM(l, struct ads, owned), PROOF_OPERATOR);
+	if (n->awaited) {
+		n->awaited = false;
+		if (--d->a->n_unheard == 0)
+			list_for_each(l, &d->a->all)
+				assign_settle(d, LINK_ITEM(l, struct ads, all));
+	}
+	return 0;
+}
