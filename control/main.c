@@ -220,7 +220,8 @@ static int open_doors(struct control *c)
 
 	r = agents_new(c->base, c->cluster, TAKE_FD(c->agents_fd), c->node_ctx, &c->agents);
 	if (r == 0)
-		r = rest_new(c->base, c->cluster, TAKE_FD(c->rest_fd), c->user_ctx, &c->rest);
+		r = rest_new(c->base, c->cluster, TAKE_FD(c->rest_fd), c->user_ctx, c->options.failover,
+			&c->rest);
 	return r < 0 ? log_error(r, "cannot open the ports") : 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include "log.h"
 #include "options.h"
+#include "schema.h"
 
 enum {
 	OPT_DATA_PATH = 256,
@@ -13,6 +14,8 @@ enum {
 	OPT_USER,
 	OPT_LOG_LEVEL,
 	OPT_NEW_INCARNATION,
+	OPT_FAILOVER,
+	OPT_TERM,
 	OPT_HELP,
 	OPT_VERSION,
 };
@@ -25,6 +28,8 @@ static const struct option longs[] = {
 	{ "user", required_argument, NULL, OPT_USER },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "new-incarnation", no_argument, NULL, OPT_NEW_INCARNATION },
+	{ "failover", required_argument, NULL, OPT_FAILOVER },
+	{ "term", required_argument, NULL, OPT_TERM },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ 0 },
@@ -45,6 +50,9 @@ static const char help[] =
 	"      --log-level LEVEL   error, warning, notice, info or debug (info)\n"
 	"      --new-incarnation   once, after the store was restored from a backup: the\n"
 	"                          nodes then accept a state older than they have seen\n"
+	"      --failover POLICY   manual or lease, of new datasets that do not choose one\n"
+	"                          (manual); see docs/failover.md before you choose lease\n"
+	"      --term SECONDS      of leases that do not choose one (6)\n"
 	"      --help              show this text\n"
 	"      --version           show the version\n"
 	"\n"
@@ -67,6 +75,27 @@ static int take_endpoint(const char *name, const char *text, struct endpoint *re
 	if (endpoint_parse(text, ret) < 0)
 		return wrong("--%s '%s' is no endpoint: write tcp:4523 or "
 			"tcp:4523:interface=192.0.2.1", name, text);
+	return 1;
+}
+
+static int take_failover(const char *text, struct failover *ret)
+{
+	int kind = failover_kind_parse(text);
+
+	if (kind < 0)
+		return wrong("--failover '%s' is not known: manual or lease", text);
+	ret->kind = (enum failover_kind)kind;
+	return 1;
+}
+
+static int take_term(const char *text, struct failover *ret)
+{
+	unsigned long s = strtoul(text, NULL, 10);
+
+	if (strspn(text, "0123456789") != strlen(text) || s < SCHEMA_TERM_MIN_S || s > SCHEMA_TERM_MAX_S)
+		return wrong("--term '%s' is no number of seconds from %d to %d", text, SCHEMA_TERM_MIN_S,
+			SCHEMA_TERM_MAX_S);
+	ret->term_ms = (uint32_t)s * 1000;
 	return 1;
 }
 
@@ -96,6 +125,10 @@ static int take(int opt, struct options *o)
 	case OPT_NEW_INCARNATION:
 		o->new_incarnation = true;
 		return 1;
+	case OPT_FAILOVER:
+		return take_failover(optarg, &o->failover);
+	case OPT_TERM:
+		return take_term(optarg, &o->failover);
 	case OPT_HELP:
 		fputs(help, stdout);
 		return 0;
@@ -108,7 +141,7 @@ static int take(int opt, struct options *o)
 int options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .data_path = "/var/lib/flocker", .certificates = "/etc/flocker",
-		.user = "flocker", .log_level = LOG_INFO };
+		.user = "flocker", .log_level = LOG_INFO, .failover = { FAILOVER_MANUAL, 6000 } };
 	int opt, r;
 
 	(void)endpoint_parse("tcp:4523", &o.rest);

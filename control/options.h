@@ -11,6 +11,7 @@ struct options {
 	struct endpoint rest, agents;
 	int log_level;
 	bool new_incarnation;
+	struct failover failover; /* of datasets that do not choose one */
 };
 
 /**

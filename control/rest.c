@@ -28,6 +28,7 @@ struct rest {
 	struct event_base *base;
 	struct cluster *cluster;
 	SSL_CTX *ctx;
+	struct failover failover;
 	struct evhttp *http;
 	struct evconnlistener *listener;
 	struct rest_request *first; /* unanswered */
@@ -50,6 +51,11 @@ static int door_index = -1;
 struct cluster *rest_cluster(const struct rest_request *q)
 {
 	return q->rest->cluster;
+}
+
+struct failover rest_failover(const struct rest_request *q)
+{
+	return q->rest->failover;
 }
 
 bool rest_is_stale(const struct assign_node_view *n)
@@ -560,7 +566,7 @@ static int set_up_http(struct rest *r)
 }
 
 int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
-	struct rest **ret)
+	struct failover failover, struct rest **ret)
 {
 	_cleanup_(rest_freep) struct rest *r = calloc(1, sizeof(*r));
 	_cleanup_close_ int owned = fd;
@@ -569,7 +575,7 @@ int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *
 		return -ENOMEM;
 	pthread_once(&once, make_index);
 	*r = (struct rest){
-		.base = base, .cluster = cluster, .ctx = ctx
+		.base = base, .cluster = cluster, .ctx = ctx, .failover = failover
 	};
 	if (set_up_http(r) < 0)
 		return -ENOMEM;

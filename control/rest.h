@@ -21,12 +21,13 @@ struct rest;
 /**
  * rest_new() - serve a listening socket
  * @fd: of endpoint_listen(); taken over in every case
+ * @failover: of datasets that do not choose one
  * @ctx: of tls_server_new() with REST_PREFIX; borrowed; refused handshakes are logged through it
  *
  * Returns: 0 or -ENOMEM.
  */
 int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
-	struct rest **ret);
+	struct failover failover, struct rest **ret);
 
 /* Takes no more connections; what waits for the store is still answered. */
 void rest_stop(struct rest *r);

@@ -38,6 +38,7 @@ struct rest_outcome {
 extern const struct rest_route rest_v1_routes[], rest_v2_routes[]; /* end with a NULL path */
 
 struct cluster *rest_cluster(const struct rest_request *q);
+struct failover rest_failover(const struct rest_request *q); /* of datasets that do not choose one */
 
 /* Each request is ended by exactly one of these, maybe later; @q is gone afterwards. */
 void rest_reply(struct rest_request *q, int status, struct jsonout *o);

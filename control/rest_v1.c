@@ -83,7 +83,7 @@ static void create_dataset(struct rest_request *q)
 	struct dataset_create d;
 	int r;
 
-	r = schema_dataset_create(q->body, FS_EXT4, &d, &errors);
+	r = schema_dataset_create(q->body, FS_EXT4, rest_failover(q), &d, &errors);
 	if (r == 0 && id128_is_nil(d.dataset_id))
 		r = id128_random(&d.dataset_id);
 	if (r < 0) {
@@ -96,7 +96,8 @@ static void create_dataset(struct rest_request *q)
 		.size_bytes = d.maximum_size ?: DATASET_DEFAULT_SIZE,
 		.created_at = time(NULL),
 		.primary = d.primary,
-		.filesystem = d.filesystem };
+		.filesystem = d.filesystem,
+		.failover = d.failover };
 	ev.dataset_id = d.dataset_id;
 	ev.record = &record;
 	rest_write(q, &ev, d.dataset_id, 201, create_outcomes, answer_configured);

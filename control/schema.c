@@ -127,6 +127,34 @@ static void check_metadata(struct json_object *map, struct schema_errors *e)
 	}
 }
 
+static const char *metadata_text(struct json_object *map, const char *key)
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(map, key, &v) || !json_object_is_type(v, json_type_string))
+		return NULL;
+	return json_object_get_string(v);
+}
+
+static void read_failover(struct json_object *map, struct failover *ret, struct schema_errors *e)
+{
+	const char *kind = metadata_text(map, SCHEMA_FAILOVER_KEY), *term = metadata_text(map, SCHEMA_TERM_KEY);
+	int k = kind ? failover_kind_parse(kind) : (int)ret->kind;
+	unsigned long s = term ? strtoul(term, NULL, 10) : 0;
+
+	if (k < 0)
+		violation(e, "/metadata/%s: must be manual or lease", SCHEMA_FAILOVER_KEY);
+	else
+		ret->kind = (enum failover_kind)k;
+	if (!term)
+		return;
+	if (strspn(term, "0123456789") != strlen(term) || s < SCHEMA_TERM_MIN_S || s > SCHEMA_TERM_MAX_S)
+		violation(e, "/metadata/%s: must be a number of seconds from %d to %d", SCHEMA_TERM_KEY,
+			SCHEMA_TERM_MIN_S, SCHEMA_TERM_MAX_S);
+	else
+		ret->term_ms = (uint32_t)s * 1000;
+}
+
 static void read_filesystem(struct json_object *map, enum fs_kind *ret, struct schema_errors *e)
 {
 	struct json_object *v;
@@ -148,6 +176,7 @@ static void read_metadata(struct json_object *v, struct dataset_create *d, struc
 		return;
 	check_metadata(v, e);
 	read_filesystem(v, &d->filesystem, e);
+	read_failover(v, &d->failover, e);
 	d->metadata = json_object_get(v);
 }
 
@@ -168,10 +197,10 @@ static void unknown_key(const char *key, struct schema_errors *e)
 	violation(e, "%s: is not allowed here", pointer_of("", key, pointer, sizeof(pointer)));
 }
 
-int schema_dataset_create(struct json_object *body, enum fs_kind filesystem,
+int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, struct failover failover,
 	struct dataset_create *ret, struct schema_errors *e)
 {
-	struct dataset_create d = { .filesystem = filesystem };
+	struct dataset_create d = { .filesystem = filesystem, .failover = failover };
 
 	if (!is_object(body, "", e))
 		return -EINVAL;

@@ -13,6 +13,10 @@
 #define SCHEMA_METADATA_MAX 16
 #define SCHEMA_TEXT_MAX 256 /* code points of a metadata key or value */
 #define SCHEMA_FILESYSTEM_KEY "flocker:filesystem"
+#define SCHEMA_FAILOVER_KEY "flocker:failover"
+#define SCHEMA_TERM_KEY "flocker:term" /* in seconds */
+#define SCHEMA_TERM_MIN_S 2
+#define SCHEMA_TERM_MAX_S 86400
 
 struct schema_errors {
 	char *list[SCHEMA_ERRORS_MAX];
@@ -27,6 +31,7 @@ struct dataset_create {
 	uint64_t maximum_size;	      /* bytes; 0: not given */
 	struct json_object *metadata; /* counted; never NULL in a valid one */
 	enum fs_kind filesystem;
+	struct failover failover;
 };
 
 void dataset_create_done(struct dataset_create *d);
@@ -34,12 +39,13 @@ void dataset_create_done(struct dataset_create *d);
 /**
  * schema_dataset_create() - the body of POST configuration/datasets
  * @filesystem: when the metadata names none; the node that makes it may then choose another
+ * @failover: when the metadata names none; and its term when they name a lease without one
  * @ret: set on success only
  * @errors: empty before; holds at least one sentence on -EINVAL
  *
  * Returns: 0, -EINVAL or -ENOMEM.
  */
-int schema_dataset_create(struct json_object *body, enum fs_kind filesystem,
+int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, struct failover failover,
 	struct dataset_create *ret, struct schema_errors *errors);
 
 /* The body of POST configuration/datasets/<id>; @ret_primary is nil when not given. As above. */

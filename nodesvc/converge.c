@@ -473,6 +473,11 @@ static bool grant_used_up(const struct converge_in *in)
 /* The grant is over, and others may have the volume by now: first nothing may reach it any more. */
 static void plan_fenced(const struct converge_in *in, struct converge_out *out)
 {
+	if (in->now_ms < in->stopping_until_ms) {
+		say(out, DS_FENCED, "its term is over; the fence helper takes writing away from it");
+		out->again_ms = in->stopping_until_ms;
+		return;
+	}
 	if (in->seen->attached && !in->seen->cut)
 		take(in, out, STEP_CUT);
 	else

@@ -90,6 +90,7 @@ struct converge_in {
 	const struct converge_last *last;
 	struct converge_running running;
 	uint64_t limit_max_ms;	    /* caps the limit of every step; 0: no cap */
+	uint64_t stopping_until_ms; /* the fence helper is at it; then it is cut by a step; 0: it is not */
 };
 
 struct converge_out {

@@ -20,12 +20,14 @@ static const char usage[] =
 	"flocker-node - attach, mount and release the datasets that control assigns to this host\n"
 	"\n"
 	"usage: flocker-node [--agent-config FILE] [--log-level LEVEL] [--step-limit SECONDS]\n"
+	"                    [--fence-helper FILE]\n"
 	"\n"
 	"  -c, --agent-config FILE  configuration (default " NODE_CONFIG_DEFAULT_PATH ");\n"
 	"                           cluster.crt, node.crt and node.key lie beside it\n"
 	"      --log-level LEVEL    error, warning, notice, info (default) or debug\n"
 	"      --step-limit SECONDS report a step as hung after this time at the latest;\n"
 	"                           for tests and diagnosis\n"
+	"      --fence-helper FILE  another flocker-fence than the installed one\n"
 	"      --help, --version\n"
 	"\n"
 	"SIGTERM ends the daemon and leaves mounts as they are. See flocker-node(8).\n";
@@ -42,6 +44,7 @@ struct daemon {
 
 struct options {
 	const char *config;
+	const char *fence_helper;  /* NULL: the installed one */
 	unsigned int step_limit_s; /* 0: as each step has it */
 };
 
@@ -62,7 +65,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 {
 	static const struct option options[] = { { "agent-config", required_argument, NULL, 'c' },
 		{ "log-level", required_argument, NULL, 'l' },
-		{ "step-limit", required_argument, NULL, 's' }, { "help", no_argument, NULL, 'h' },
+		{ "step-limit", required_argument, NULL, 's' },
+		{ "fence-helper", required_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' }, { 0 } };
 	int c, level;
 
@@ -85,6 +89,9 @@ static int parse_options(int argc, char **argv, struct options *ret)
 						"1 to 86400\n", optarg);
 				return -EINVAL;
 			}
+			break;
+		case 'f':
+			ret->fence_helper = optarg;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -233,7 +240,7 @@ static void end(struct daemon *d)
 		event_base_free(d->base);
 }
 
-static int serve(const struct node_config *c, SSL_CTX *ctx, struct id128 uuid, unsigned int step_limit_s)
+static int serve(const struct node_config *c, SSL_CTX *ctx, struct id128 uuid, const struct options *o)
 {
 	static const struct node_callbacks cbs = { on_ready, on_settled, on_failed };
 	struct daemon d = { 0 };
@@ -256,7 +263,9 @@ static int serve(const struct node_config *c, SSL_CTX *ctx, struct id128 uuid, u
 	}
 	log_notice("flocker-node %s, node %s, datasets below %s", FLOCKER_VERSION, ID128_STR(uuid),
 		c->mount_root);
-	node_cap_steps(d.node, step_limit_s);
+	node_cap_steps(d.node, o->step_limit_s);
+	if (o->fence_helper)
+		node_use_fence_helper(d.node, o->fence_helper);
 	node_start(d.node, &cbs, &d);
 	event_base_dispatch(d.base);
 	end(&d);
@@ -276,6 +285,8 @@ int main(int argc, char **argv)
 	/* Few arenas: workers come and go, and each arena keeps what it once had. */
 	mallopt(M_ARENA_MAX, 2);
 	signal(SIGPIPE, SIG_IGN);
+	/* The fence helper ends our group when a term is over and we are in the way: nobody else's. */
+	(void)setpgid(0, 0);
 	r = parse_options(argc, argv, &options);
 	if (r != 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -292,6 +303,6 @@ int main(int argc, char **argv)
 		(void)log_warning(0, "%s", config->warnings[i]);
 	r = open_tls(config, &ctx, &uuid);
 	if (r == 0)
-		r = serve(config, ctx, uuid, options.step_limit_s);
+		r = serve(config, ctx, uuid, &options);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

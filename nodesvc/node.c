@@ -1,61 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <inttypes.h>
-#include <sys/stat.h>
-#include <time.h>
-
-#include "adopt.h"
-#include "devmon.h"
-#include "fstree.h"
-#include "log.h"
-#include "mountwatch.h"
-#include "node.h"
-#include "nodestate.h"
-#include "nodeview.h"
-#include "remember.h"
-#include "steps.h"
-#include "uplink.h"
-#include "vmount.h"
-#include "worker.h"
+#include "node_private.h"
 
 #define TREE_RETRY_S 2
 
-struct running; /* a job and its place in the list */
-
-struct node {
-	const struct node_config *c;
-	struct event_base *base;
-	struct id128 uuid;
-	struct nodestate state;
-	struct step_env env;
-	struct roster *roster;
-	struct worker_pool *pool;
-	struct fstree *tree;
-	struct devmon *devmon;
-	struct uplink *uplink;
-	struct event *plan, *timer, *tree_timer;
-	struct remember *remember;
-	struct driver_option *options;
-	struct adopt *adopt;
-	size_t n_found; /* claimed here */
-	size_t unanswered; /* volumes of which it is not known whether they are claimed here */
-	struct mountwatch *mountwatch, *runwatch; /* below the mount root; below the run directory */
-	struct running *running;
-	bool saving, connected, adopted, settled;
-	bool shared; /* other nodes can attach the volumes of the backend */
-	struct timespec connected_at;
-	char last_error[WIRE_WHY_MAX], tree_error[512];
-	const struct node_callbacks *cbs;
-	void *userdata;
-};
-
-struct running {
-	struct running *next, **prev;
-	struct node *node;
-	struct step_job step;
-};
-
 /* Terms go on while the machine sleeps. */
-static uint64_t now_ms(void)
+uint64_t node_now_ms(void)
 {
 	struct timespec t;
 
@@ -64,12 +13,12 @@ static uint64_t now_ms(void)
 }
 
 /* One plan follows, however many things happened. */
-static void plan_soon(struct node *n)
+void node_plan_soon(struct node *n)
 {
 	event_active(n->plan, EV_TIMEOUT, 0);
 }
 
-static void after_s(struct event *ev, int seconds)
+void node_after_s(struct event *ev, int seconds)
 {
 	struct timeval tv = { seconds, 0 };
 
@@ -115,7 +64,7 @@ static void show_change(struct node *n, const struct roster_change *c)
 				ds_state_name(c->to));
 		return;
 	}
-	if (nodeview_show(n->tree, &v, now_ms()) < 0)
+	if (nodeview_show(n->tree, &v, node_now_ms()) < 0)
 		log_dataset(c->dataset_id, LOG_WARNING, ENOMEM, "the tree shows an old state, ignoring");
 	nodeview_tell(n->tree, c, &v);
 }
@@ -128,13 +77,17 @@ static void step_done(void *arg)
 	struct node *n = r->node;
 	struct step_job *j = &r->step;
 
+	if (j->start.guarded)
+		guard_step_end(n->guard, j->start.dataset_id);
+	if (j->looked && j->seen.attached)
+		guard_device(n->guard, j->start.dataset_id, j->devno, j->diskseq);
 	*r->prev = r->next;
 	if (r->next)
 		r->next->prev = r->prev;
-	(void)roster_done(n->roster, now_ms(), j->start.dataset_id, j->start.ticket, j->error,
+	(void)roster_done(n->roster, node_now_ms(), j->start.dataset_id, j->start.ticket, j->error,
 		j->same_holders ? NULL : j->why, j->looked ? &j->seen : NULL, &j->extra);
 	free(r);
-	plan_soon(n);
+	node_plan_soon(n);
 }
 
 static void step_on_worker(void *arg)
@@ -144,27 +97,57 @@ static void step_on_worker(void *arg)
 	steps_run(&r->step);
 }
 
+static void step_refused(struct node *n, const struct roster_start *start, int error, const char *why)
+{
+	struct roster_extra nothing = { 0 };
+
+	(void)roster_done(n->roster, node_now_ms(), start->dataset_id, start->ticket, error, why, NULL, &nothing);
+}
+
+static void submit_step(struct node *n, struct running *r)
+{
+	if (worker_submit(n->pool, step_on_worker, step_done, r) == 0) {
+		r->next = n->running;
+		r->prev = &n->running;
+		if (r->next)
+			r->next->prev = &r->next;
+		n->running = r;
+		return;
+	}
+	step_refused(n, &r->step.start, ENOMEM, NULL);
+	free(r);
+}
+
 static void start_step(struct node *n, const struct roster_start *start)
 {
 	struct running *r = calloc(1, sizeof(*r));
-	struct roster_extra nothing = { 0 };
 
-	if (r) {
-		r->node = n;
-		r->step.env = &n->env;
-		r->step.start = *start;
-		if (worker_submit(n->pool, step_on_worker, step_done, r) == 0) {
-			r->next = n->running;
-			r->prev = &n->running;
-			if (r->next)
-				r->next->prev = &r->next;
-			n->running = r;
-			return;
-		}
+	if (!r) {
+		step_refused(n, start, ENOMEM, NULL);
+		return;
 	}
+	r->node = n;
+	r->step.env = &n->env;
+	r->step.start = *start;
+	if (start->guarded)
+		guard_step_begin(n->guard, start->dataset_id, r);
+	else
+		submit_step(n, r);
+}
+
+/* The helper agrees that a step begins, or does not. */
+static void on_step(int result, void *step, void *userdata)
+{
+	struct running *r = step;
+	struct node *n = userdata;
+
+	if (result == 0) {
+		submit_step(n, r);
+		return;
+	}
+	step_refused(n, &r->step.start, ETIME, "its term is over, or the fence helper is away");
 	free(r);
-	(void)roster_done(n->roster, now_ms(), start->dataset_id, start->ticket, ENOMEM, NULL, NULL,
-		&nothing);
+	node_plan_soon(n);
 }
 
 static void tell_stuck(const struct node *n, struct id128 dataset_id)
@@ -180,9 +163,12 @@ static void on_plan(evutil_socket_t fd, short what, void *userdata)
 {
 	struct node *n = userdata;
 	struct roster_out out;
-	uint64_t now = now_ms(), wake;
+	uint64_t now = node_now_ms(), wake;
 
 	roster_run(n->roster, now, &out);
+	for (size_t i = 0; i < out.n_arms; i++)
+		guard_arm(n->guard, out.arms[i].dataset_id, out.arms[i].until_ms, out.arms[i].rev,
+			out.arms[i].filesystem);
 	for (size_t i = 0; i < out.n_starts; i++)
 		start_step(n, &out.starts[i]);
 	for (size_t i = 0; i < out.n_sends; i++)
@@ -200,7 +186,7 @@ static void on_plan(evutil_socket_t fd, short what, void *userdata)
 		event_del(n->timer);
 		return;
 	}
-	now = now_ms();
+	now = node_now_ms();
 	wake = wake > now ? wake - now : 0;
 	event_add(n->timer, &(struct timeval){ (time_t)(wake / 1000),
 		(suseconds_t)(wake % 1000 * 1000) });
@@ -208,99 +194,74 @@ static void on_plan(evutil_socket_t fd, short what, void *userdata)
 
 static void on_timer(evutil_socket_t fd, short what, void *userdata)
 {
-	plan_soon(userdata);
+	node_plan_soon(userdata);
 }
 
-/* ---- the mount table: what changed there is looked at, dataset by dataset ---- */
+/* ---- the fence helper ---- */
 
-struct mounts {
-	struct node *node;
-	const struct vmount_entry *list;
-	size_t n;
-};
-
-static const struct vmount_entry *mount_of(const struct mounts *m, const char *name)
+/* All is known that is here: now control may hear of it. Once. */
+static void adopted(struct node *n)
 {
-	for (size_t i = 0; i < m->n; i++)
-		if (STREQ(m->list[i].name, name))
-			return &m->list[i];
-	return NULL;
-}
-
-static void compare_mount(struct id128 id, void *userdata)
-{
-	const struct mounts *m = userdata;
-	const struct vmount_entry *found = mount_of(m, ID128_STR(id));
-	struct roster_view v;
-
-	if (roster_view(m->node->roster, id, &v) < 0 || v.gone)
+	if (n->adopted)
 		return;
-	if (v.status.mounted != (found != NULL) ||
-		(found && found->read_only != (v.status.state == DS_FAULTY)))
-		roster_touch(m->node->roster, now_ms(), id);
+	n->adopted = true;
+	uplink_start(n->uplink);
+	n->cbs->on_ready(n->userdata);
+	show_node(n);
 }
 
-static void on_mounts(int error, const struct vmount_entry *list, size_t count, void *userdata)
-{
-	struct node *n = userdata;
-	struct mounts m = { n, list, count };
-
-	if (error < 0)
-		roster_touch_all(n->roster, now_ms());
-	else
-		roster_each(n->roster, compare_mount, &m);
-	if (error < 0 || !mount_of(&m, "datasets"))
-		after_s(n->tree_timer, 0); /* somebody took the tree down */
-	plan_soon(n);
-}
-
-static void on_run_mounts(int error, const struct vmount_entry *list, size_t count, void *userdata)
-{
-	struct mounts m = { userdata, list, count };
-
-	if (error < 0 || !mount_of(&m, "datasets"))
-		after_s(m.node->tree_timer, 0);
-}
-
-/* ---- devices ---- */
-
-struct device_search {
-	struct node *node;
-	char path[64];
-};
-
-static void touch_if_on_device(struct id128 id, void *userdata)
-{
-	struct device_search *s = userdata;
-	struct roster_view v;
-
-	if (roster_view(s->node->roster, id, &v) == 0 && v.status.device &&
-		STREQ(v.status.device, s->path))
-		roster_touch(s->node->roster, now_ms(), id);
-}
-
-/* Where the rules do not name the dataset (no udevd, or the device lost its image), its device does. */
-static void on_device(const struct devmon_event *ev, void *userdata)
-{
-	struct node *n = userdata;
-	struct device_search s = { .node = n };
-
-	if (id128_is_nil(ev->dataset_id)) {
-		snprintf(s.path, sizeof(s.path), "/dev/%s", ev->name);
-		roster_each(n->roster, touch_if_on_device, &s);
-	} else {
-		roster_touch(n->roster, now_ms(), ev->dataset_id);
-	}
-	plan_soon(n);
-}
-
-static void on_overrun(void *userdata)
+static void on_inherited(struct id128 dataset_id, uint64_t until_ms, void *userdata)
 {
 	struct node *n = userdata;
 
-	(void)log_warning(0, "device events were lost in a burst; all datasets are looked at again");
-	roster_touch_all(n->roster, now_ms());
-	plan_soon(n);
+	roster_inherit(n->roster, dataset_id, until_ms);
+}
+
+static void on_armed(struct id128 dataset_id, uint64_t until_ms, uint64_t rev, void *userdata)
+{
+	struct node *n = userdata;
+
+	roster_armed(n->roster, node_now_ms(), dataset_id, until_ms, rev);
+	node_plan_soon(n);
+}
+
+static void on_fired(struct id128 dataset_id, void *userdata)
+{
+	struct node *n = userdata;
+
+	log_dataset(dataset_id, LOG_WARNING, 0, "its term is over: the fence helper takes writing away from it");
+	(void)roster_term_over(n->roster, node_now_ms(), dataset_id);
+	node_plan_soon(n);
+}
+
+static void on_fenced(struct id128 dataset_id, void *userdata)
+{
+	struct node *n = userdata;
+
+	roster_fenced(n->roster, node_now_ms(), dataset_id);
+	node_plan_soon(n);
+}
+
+/* Steps that are under way are the new helper's to know as well. */
+static void on_guard_ready(void *userdata)
+{
+	struct node *n = userdata;
+
+	for (const struct running *r = n->running; r; r = r->next)
+		if (r->step.start.guarded)
+			guard_step_begin(n->guard, r->step.start.dataset_id, NULL);
+	adopted(n);
+}
+
+static void on_guard_lost(const char *why, void *userdata)
+{
+	struct node *n = userdata;
+
+	(void)log_warning(0, "the fence helper is gone (%s): another is started, and what is leased armed anew",
+		why);
+	roster_unarmed(n->roster, node_now_ms());
+	node_plan_soon(n);
+	adopted(n);
 }
 
 /* ---- control ---- */
@@ -328,10 +289,10 @@ static void on_up(void *userdata)
 	n->connected = true;
 	n->last_error[0] = '\0';
 	clock_gettime(CLOCK_MONOTONIC, &n->connected_at);
-	roster_connected(n->roster, now_ms());
+	roster_connected(n->roster, node_now_ms());
 	remember(n->remember, true);
 	show_node(n);
-	plan_soon(n);
+	node_plan_soon(n);
 }
 
 static void on_down(const char *why, void *userdata)
@@ -346,29 +307,29 @@ static void on_down(const char *why, void *userdata)
 		clock_gettime(CLOCK_MONOTONIC, &n->connected_at);
 	snprintf(n->last_error, sizeof(n->last_error), "%s", why);
 	n->connected = false;
-	roster_disconnected(n->roster, now_ms());
+	roster_disconnected(n->roster, node_now_ms());
 	show_node(n);
-	plan_soon(n);
+	node_plan_soon(n);
 }
 
 static void on_order(const struct wire_assign *o, void *userdata)
 {
 	struct node *n = userdata;
-	int r = roster_order(n->roster, now_ms(), o);
+	int r = roster_order(n->roster, node_now_ms(), o);
 
 	if (r < 0)
 		log_dataset(o->dataset_id, LOG_WARNING, r, "refused the order to %s under epoch %" PRIu64,
 			wish_kind_name(o->wish), o->epoch);
 	remember(n->remember, false);
-	plan_soon(n);
+	node_plan_soon(n);
 }
 
 static void on_renewed(uint64_t stamp_ms, void *userdata)
 {
 	struct node *n = userdata;
 
-	roster_renewed(n->roster, now_ms(), stamp_ms);
-	plan_soon(n);
+	roster_renewed(n->roster, node_now_ms(), stamp_ms);
+	node_plan_soon(n);
 }
 
 static void on_seen(void *userdata, uint64_t *ret_incarnation, uint64_t *ret_revision)
@@ -397,9 +358,9 @@ static void on_found(const struct driver_volume *v, void *userdata)
 	if (!claimed && !steps_is_mounted(&n->env, v->dataset_id))
 		return;
 	n->n_found += claimed;
-	roster_adopt(n->roster, now_ms(), v->dataset_id, v->volume_id, claimed ? v->epoch : v->left_epoch,
+	roster_adopt(n->roster, node_now_ms(), v->dataset_id, v->volume_id, claimed ? v->epoch : v->left_epoch,
 		v->cut);
-	plan_soon(n);
+	node_plan_soon(n);
 }
 
 static bool is_known(struct id128 dataset_id, void *userdata)
@@ -414,7 +375,6 @@ static void on_adopted(size_t unanswered, void *userdata)
 {
 	struct node *n = userdata;
 
-
 	steps_remove_places(&n->env, is_known, n);
 	log_info("%zu volume%s claimed here found on backend %s", n->n_found, n->n_found == 1 ? "" : "s",
 		n->c->backend);
@@ -423,11 +383,10 @@ static void on_adopted(size_t unanswered, void *userdata)
 				   "datasets go on", unanswered, unanswered == 1 ? "" : "s", n->c->backend);
 	n->unanswered = unanswered;
 	n->last_error[0] = '\0';
-	plan_soon(n);
-	uplink_start(n->uplink);
-	n->cbs->on_ready(n->userdata);
-	n->adopted = true;
-	show_node(n);
+	node_plan_soon(n);
+	/* What an earlier daemon's helper guards is known before control speaks of it. */
+	if (!guard_is_left(n->guard) || guard_start(n->guard) < 0)
+		adopted(n);
 }
 
 /* The hello that was said named not everything: say one that does. */
@@ -438,7 +397,7 @@ static void on_all_known(void *userdata)
 	n->unanswered = 0;
 	log_notice("the volumes that did not answer have answered");
 	uplink_again(n->uplink);
-	plan_soon(n);
+	node_plan_soon(n);
 }
 
 static void on_adopt_trouble(const char *why, void *userdata)
@@ -476,7 +435,7 @@ static void on_tree_timer(evutil_socket_t fd, short what, void *userdata)
 	if (!STREQ(why, n->tree_error))
 		(void)log_warning(0, "the status tree is down: %s; trying again", why);
 	snprintf(n->tree_error, sizeof(n->tree_error), "%s", why);
-	after_s(n->tree_timer, TREE_RETRY_S);
+	node_after_s(n->tree_timer, TREE_RETRY_S);
 }
 
 static void on_tree_gone(void *userdata)
@@ -484,7 +443,7 @@ static void on_tree_gone(void *userdata)
 	struct node *n = userdata;
 
 	log_notice("the status tree was taken down from outside; it is mounted again");
-	after_s(n->tree_timer, 0);
+	node_after_s(n->tree_timer, 0);
 }
 
 /* ---- beginning and end ---- */
@@ -542,10 +501,10 @@ static int make_events(struct node *n)
 	n->tree_timer = new_event(n, -1, 0, on_tree_timer, PRIO_TREE);
 	if (!n->plan || !n->timer || !n->tree_timer)
 		return -ENOMEM;
-	r = mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->mount_root, on_mounts, n, &n->mountwatch);
+	r = mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->mount_root, node_on_mounts, n, &n->mountwatch);
 	if (r < 0)
 		return r;
-	return mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->run_directory, on_run_mounts, n,
+	return mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->run_directory, node_on_run_mounts, n,
 		&n->runwatch);
 }
 
@@ -564,6 +523,19 @@ static int make_uplink(struct node *n, SSL_CTX *ctx)
 	return uplink_new(n->base, &c, &cbs, n, &n->uplink);
 }
 
+static int make_guard(struct node *n)
+{
+	static const struct guard_callbacks cbs = { on_inherited, on_guard_ready, on_armed, on_fired, on_fenced,
+		on_step, on_guard_lost };
+
+	n->fence = (struct fence_client_options){
+		.helper = FENCE_HELPER,
+		.run_directory = n->c->run_directory,
+		.mount_root = n->c->mount_root,
+	};
+	return guard_new(n->base, PRIO_LINK, &n->fence, &cbs, n, &n->guard);
+}
+
 static int make_remember(struct node *n)
 {
 	struct remember_config c = { n->pool, PRIO_PLAN, &n->state, on_seen, n };
@@ -573,8 +545,8 @@ static int make_remember(struct node *n)
 
 static int make_devmon(struct node *n, char *why, size_t size)
 {
-	struct devmon_config c = { .priority = PRIO_UEVENT, .on_device = on_device,
-		.on_rescan = on_overrun, .userdata = n };
+	struct devmon_config c = { .priority = PRIO_UEVENT, .on_device = node_on_device,
+		.on_rescan = node_on_overrun, .userdata = n };
 	int r = devmon_new(n->base, &c, &n->devmon);
 
 	if (r < 0)
@@ -612,6 +584,8 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 	if (r == 0)
 		r = make_devmon(n, why, size);
 	if (r == 0)
+		r = make_guard(n);
+	if (r == 0)
 		r = make_remember(n);
 	if (r == 0)
 		r = make_uplink(n, ctx);
@@ -627,6 +601,11 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 void node_cap_steps(struct node *n, unsigned int seconds)
 {
 	roster_cap_limits(n->roster, seconds * UINT64_C(1000));
+}
+
+void node_use_fence_helper(struct node *n, const char *path)
+{
+	n->fence.helper = path;
 }
 
 void node_start(struct node *n, const struct node_callbacks *cbs, void *userdata)
@@ -652,6 +631,7 @@ struct node *node_free(struct node *n)
 	bool busy = n->pool && worker_pending(n->pool) > 0;
 
 	uplink_free(n->uplink);
+	guard_free(n->guard);
 	devmon_free(n->devmon);
 	mountwatch_free(n->mountwatch);
 	mountwatch_free(n->runwatch);

@@ -40,6 +40,9 @@ struct node *node_free(struct node *n);
 /* Steps are reported as stuck after @seconds, also those that may take longer; before node_start(). */
 void node_cap_steps(struct node *n, unsigned int seconds);
 
+/* Another flocker-fence than the installed one, borrowed; before node_start(). */
+void node_use_fence_helper(struct node *n, const char *path);
+
 struct node_callbacks {
 	void (*on_ready)(void *userdata);   /* once: adoption is done */
 	void (*on_settled)(void *userdata); /* once, after that: each is mounted, or says why it is not */

@@ -1,58 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "roster.h"
+#include "roster_private.h"
 
 #define RECHECK_MS 60000 /* +-20 %: the net below the events */
 #define START_LOOK_MS UINT64_C(10000) /* a step that was just started is planned about again then */
 
-/* One dataset. It stays, small, after its end: the highest epoch seen must not be forgotten. */
-struct entry {
-	struct id128 id;
-	struct converge_wish wish;
-	struct converge_seen seen;
-	struct converge_last last;
-	struct converge_running running;
-	uint64_t ticket;	  /* of the running step, as are the next two */
-	uint64_t step_epoch;
-	struct id128 step_volume;
-	bool stuck_said;
-	bool fresh;		  /* what is shown changed beside state and why */
-	bool look;		  /* something happened: what is known is doubtful */
-	uint64_t due_ms;	  /* plan then; CONVERGE_NEVER */
-	uint64_t recheck_ms;
-	/* of a leased one */
-	bool ordered;		  /* in this session */
-	uint64_t until_ms, until_rev; /* end of its term by the last renewal; 0: none yet */
-	uint64_t armed_ms, armed_rev; /* what the helper has */
-	uint64_t arm_said_ms, arm_said_rev; /* what it was told */
-	/* shown */
-	enum ds_state state;
-	uint64_t since_ms;
-	char why[WIRE_WHY_MAX];
-	struct roster_extra extra;
-	struct id128 owner, primary;
-	int64_t created_at;
-	struct json_object *metadata;
-	/* said in the present session */
-	bool said;
-	bool refused;		  /* the last order that carried authority */
-	uint64_t said_hash;
-	enum report_kind said_kind;
-	uint64_t said_epoch;
-	struct id128 said_volume;
-};
-
-struct roster {
-	struct entry **entries;
-	size_t n, n_slots;
-	size_t *slots; /* open addressing: index + 1 into entries; 0: free */
-	bool connected;
-	uint64_t connected_ms;
-	uint64_t renewed_ms; /* the last stamp that came back in this session; 0: none */
-	uint64_t renew_due_ms;
-	uint64_t next_ticket, limit_max_ms;
-};
-
-static void *grow(void *p, size_t n, size_t size)
+void *roster_grow(void *p, size_t n, size_t size)
 {
 	/* In powers of two, so that appending costs little. */
 	if (n & (n - 1))
@@ -111,7 +63,7 @@ static void place(struct roster *r, size_t index)
 	r->slots[slot] = index + 1;
 }
 
-static struct entry *find(const struct roster *r, struct id128 id)
+struct entry *roster_find(const struct roster *r, struct id128 id)
 {
 	size_t slot;
 
@@ -133,7 +85,7 @@ static struct entry *add(struct roster *r, uint64_t now_ms, struct id128 id)
 	e->id = id;
 	e->since_ms = now_ms;
 	e->recheck_ms = CONVERGE_NEVER;
-	r->entries = grow(r->entries, r->n, sizeof(*r->entries));
+	r->entries = roster_grow(r->entries, r->n, sizeof(*r->entries));
 	r->entries[r->n++] = e;
 	if (r->n * 2 <= r->n_slots) {
 		place(r, r->n - 1);
@@ -152,7 +104,7 @@ static struct entry *add(struct roster *r, uint64_t now_ms, struct id128 id)
 void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, struct id128 volume_id,
 	uint64_t epoch, bool cut)
 {
-	struct entry *e = find(r, dataset_id);
+	struct entry *e = roster_find(r, dataset_id);
 
 	if (e && (e->wish.highest >= epoch ||
 			(e->wish.confirmed && converge_holds(&e->wish, &e->seen, e->running.step))))
@@ -163,120 +115,6 @@ void roster_adopt(struct roster *r, uint64_t now_ms, struct id128 dataset_id, st
 	e->seen = (struct converge_seen){ .place = PLACE_HERE, .claim_epoch = epoch, .volume = true,
 		.attached = cut, .cut = cut };
 	e->due_ms = now_ms;
-}
-
-/* ---- terms ---- */
-
-static bool is_leased(const struct entry *e)
-{
-	const struct converge_wish *w = &e->wish;
-
-	return w->confirmed && w->failover.kind == FAILOVER_LEASE && w->given_back < w->epoch &&
-	       (w->kind == WISH_HOLD || w->kind == WISH_RELEASE || w->kind == WISH_DESTROY);
-}
-
-static bool may_write(const struct entry *e, uint64_t now_ms)
-{
-	return !is_leased(e) || (now_ms < MIN(e->until_ms, e->armed_ms) && !e->wish.term_over);
-}
-
-/* Control answers for what it ordered to be held in this session, and for nothing else. */
-static void extend(struct entry *e, uint64_t stamp_ms)
-{
-	uint64_t until = stamp_ms + e->wish.failover.term_ms;
-
-	if (!is_leased(e) || !e->ordered || e->wish.term_over)
-		return;
-	e->until_ms = e->until_rev == e->wish.failover_rev ? MAX(e->until_ms, until) : until;
-	e->until_rev = e->wish.failover_rev;
-}
-
-void roster_renewed(struct roster *r, uint64_t now_ms, uint64_t stamp_ms)
-{
-	if (!r->connected || stamp_ms < MAX(r->connected_ms, r->renewed_ms) || stamp_ms > now_ms)
-		return;
-	r->renewed_ms = stamp_ms;
-	for (size_t i = 0; i < r->n; i++) {
-		extend(r->entries[i], stamp_ms);
-		if (is_leased(r->entries[i]))
-			r->entries[i]->due_ms = now_ms;
-	}
-}
-
-void roster_armed(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t until_ms,
-	uint64_t rev)
-{
-	struct entry *e = find(r, dataset_id);
-
-	if (!e)
-		return;
-	e->armed_ms = until_ms;
-	e->armed_rev = rev;
-	e->due_ms = now_ms;
-}
-
-void roster_inherit(struct roster *r, struct id128 dataset_id, uint64_t until_ms)
-{
-	struct entry *e = find(r, dataset_id);
-
-	if (e)
-		e->arm_said_ms = until_ms;
-}
-
-bool roster_term_over(struct roster *r, uint64_t now_ms, struct id128 dataset_id)
-{
-	struct entry *e = find(r, dataset_id);
-
-	if (!e)
-		return false;
-	e->wish.term_over = true;
-	e->seen.known = false;
-	e->due_ms = now_ms;
-	return e->running.step != STEP_NONE && e->running.step != STEP_OBSERVE;
-}
-
-/* A new order may be of another epoch, or of another failover. */
-static void take_terms(struct roster *r, struct entry *e, uint64_t now_ms, uint64_t epoch_before)
-{
-	e->ordered = true;
-	if (e->wish.epoch != epoch_before)
-		e->until_ms = e->until_rev = e->armed_ms = e->armed_rev = 0;
-	if (!is_leased(e))
-		return;
-	if (r->renewed_ms)
-		extend(e, r->renewed_ms);
-	r->renew_due_ms = now_ms;
-}
-
-static void arm(struct entry *e, struct roster_out *out)
-{
-	uint64_t until = is_leased(e) ? e->until_ms : 0;
-
-	/* What an earlier daemon armed stays as it is until control has spoken, and renewed the term. */
-	if (!e->wish.confirmed || (is_leased(e) && !until) || (until == e->arm_said_ms && (!until || e->until_rev == e->arm_said_rev)))
-		return;
-	out->arms = grow(out->arms, out->n_arms, sizeof(*out->arms));
-	out->arms[out->n_arms++] = (struct roster_arm){ e->id, until, e->until_rev };
-	e->arm_said_ms = until;
-	e->arm_said_rev = e->until_rev;
-}
-
-/* Asked for often enough that several answers may get lost within a term. */
-static void renew(struct roster *r, uint64_t now_ms, struct roster_out *out)
-{
-	struct wire_msg ping = { .type = WIRE_PING, .ping = { .stamp_ms = now_ms } };
-	uint64_t term = CONVERGE_NEVER;
-
-	if (!r->connected || r->renew_due_ms > now_ms)
-		return;
-	for (size_t i = 0; i < r->n; i++)
-		if (is_leased(r->entries[i]))
-			term = MIN(term, (uint64_t)r->entries[i]->wish.failover.term_ms);
-	r->renew_due_ms = term == CONVERGE_NEVER ? term : now_ms + MAX(term / 6, UINT64_C(1));
-	if (term == CONVERGE_NEVER)
-		return;
-	out->sends = grow(out->sends, out->n_sends, sizeof(*out->sends));
-	out->sends[out->n_sends++] = ping;
 }
 
 /* ---- the session ---- */
@@ -296,7 +134,7 @@ static void fill_status(const struct entry *e, struct wire_status *s)
 		.mounted = e->seen.mounted,
 		.releasing = ((e->wish.kind == WISH_RELEASE || e->wish.kind == WISH_DESTROY) &&
 			e->wish.given_back < e->wish.epoch) || converge_is_fenced(&e->wish, &e->seen),
-		.failover_rev = is_leased(e) ? e->armed_rev : e->wish.failover_rev,
+		.failover_rev = roster_is_leased(e) ? e->armed_rev : e->wish.failover_rev,
 		.size_bytes = e->seen.size_bytes,
 		.used_bytes = e->extra.used_bytes,
 		.available_bytes = e->extra.available_bytes,
@@ -322,7 +160,7 @@ int roster_hello(struct roster *r, struct wire_hello *hello)
 		if (hello->n_holds == WIRE_HOLDS_MAX)
 			return -E2BIG;
 		fill_status(e, &s);
-		hello->holds = grow(hello->holds, hello->n_holds, sizeof(*hello->holds));
+		hello->holds = roster_grow(hello->holds, hello->n_holds, sizeof(*hello->holds));
 		/* Who and which epoch; the words follow as reports once the session is up. */
 		hello->holds[hello->n_holds++] = (struct wire_status){
 			.dataset_id = s.dataset_id,
@@ -377,7 +215,7 @@ static bool is_at_work_on_another(const struct entry *e, const struct wire_assig
 
 int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *order)
 {
-	struct entry *e = find(r, order->dataset_id);
+	struct entry *e = roster_find(r, order->dataset_id);
 	struct converge_wish before;
 	int res;
 
@@ -394,7 +232,7 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 		unsay(e);
 	if (res < 0)
 		return res;
-	take_terms(r, e, now_ms, before.epoch);
+	roster_take_terms(r, e, now_ms, before.epoch);
 	e->fresh = true;
 	e->owner = order->owner;
 	e->primary = order->primary;
@@ -430,7 +268,7 @@ static bool looked_before_order(const struct entry *e)
 int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t ticket, int error,
 	const char *why, const struct converge_seen *observed, struct roster_extra *extra)
 {
-	struct entry *e = find(r, dataset_id);
+	struct entry *e = roster_find(r, dataset_id);
 	char same[WIRE_WHY_MAX];
 	uint64_t size_bytes;
 
@@ -473,7 +311,7 @@ static void touch(struct entry *e, uint64_t now_ms)
 
 void roster_touch(struct roster *r, uint64_t now_ms, struct id128 dataset_id)
 {
-	struct entry *e = find(r, dataset_id);
+	struct entry *e = roster_find(r, dataset_id);
 
 	if (e)
 		touch(e, now_ms);
@@ -508,7 +346,7 @@ static void send_report(struct roster *r, struct entry *e, enum report_kind kind
 		s.fs_uuid = e->wish.fs_uuid; /* just made or compared */
 	if (wire_status_copy(&s, &m.report.status) < 0)
 		abort();
-	out->sends = grow(out->sends, out->n_sends, sizeof(*out->sends));
+	out->sends = roster_grow(out->sends, out->n_sends, sizeof(*out->sends));
 	out->sends[out->n_sends++] = m;
 }
 
@@ -518,7 +356,7 @@ static uint64_t status_hash(const struct entry *e)
 	const char *texts[] = { e->why, e->extra.device, e->extra.mountpoint, e->extra.holders };
 	uint64_t words[] = { e->state, hold_epoch(e), e->seen.mounted, e->wish.kind,
 		e->seen.size_bytes, (uint64_t)e->last.error, e->wish.volume_id.lo,
-		is_leased(e) ? e->armed_rev : e->wish.failover_rev };
+		roster_is_leased(e) ? e->armed_rev : e->wish.failover_rev };
 	uint64_t h = UINT64_C(0xcbf29ce484222325);
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
@@ -565,7 +403,7 @@ static void show(struct entry *e, const struct converge_out *plan, uint64_t now_
 		return;
 	if (e->state == plan->state && STREQ(e->why, plan->why) && !e->fresh)
 		return;
-	out->changed = grow(out->changed, out->n_changed, sizeof(*out->changed));
+	out->changed = roster_grow(out->changed, out->n_changed, sizeof(*out->changed));
 	out->changed[out->n_changed++] = (struct roster_change){ e->id, e->state, plan->state };
 	if (e->state != plan->state)
 		e->since_ms = now_ms;
@@ -582,20 +420,22 @@ static void start(struct roster *r, struct entry *e, enum ds_step step, uint64_t
 	e->step_epoch = e->wish.epoch;
 	e->step_volume = e->wish.volume_id;
 	e->look = false;
-	out->starts = grow(out->starts, out->n_starts, sizeof(*out->starts));
+	out->starts = roster_grow(out->starts, out->n_starts, sizeof(*out->starts));
 	out->starts[out->n_starts++] = (struct roster_start){
 		.dataset_id = e->id,
 		.step = step,
 		.ticket = e->ticket,
 		.wish = e->wish,
+		.guarded = roster_is_leased(e) && step != STEP_OBSERVE && step != STEP_CUT &&
+			!converge_is_fenced(&e->wish, &e->seen),
 		.busy = e->last.step == step && e->last.error == EBUSY ? e->last.attempts : 0,
 	};
 }
 
 static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struct roster_out *out)
 {
-	struct converge_in in = { e->id, now_ms, r->connected, may_write(e, now_ms), &e->wish, &e->seen,
-		&e->last, e->running, r->limit_max_ms };
+	struct converge_in in = { e->id, now_ms, r->connected, roster_may_write(e, now_ms), &e->wish, &e->seen,
+		&e->last, e->running, r->limit_max_ms, e->stopping_until_ms };
 	struct converge_out plan;
 
 	if (is_gone(e) && e->running.step == STEP_NONE) {
@@ -617,15 +457,15 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 	e->due_ms = MIN(plan.again_ms, e->running.step == STEP_NONE ? e->recheck_ms : CONVERGE_NEVER);
 	if (e->running.step != STEP_NONE && plan.step != STEP_NONE)
 		e->due_ms = now_ms + (r->limit_max_ms ? MIN(r->limit_max_ms, START_LOOK_MS) : START_LOOK_MS);
-	if (is_leased(e) && e->until_ms > now_ms)
+	if (roster_is_leased(e) && e->until_ms > now_ms)
 		e->due_ms = MIN(e->due_ms, e->until_ms);
 	if (plan.stuck && !e->stuck_said) {
-		out->stuck = grow(out->stuck, out->n_stuck, sizeof(*out->stuck));
+		out->stuck = roster_grow(out->stuck, out->n_stuck, sizeof(*out->stuck));
 		out->stuck[out->n_stuck++] = e->id;
 		e->stuck_said = true;
 	}
 	report(r, e, plan.report, out);
-	arm(e, out);
+	roster_arm(e, out);
 }
 
 void roster_run(struct roster *r, uint64_t now_ms, struct roster_out *ret)
@@ -636,10 +476,11 @@ void roster_run(struct roster *r, uint64_t now_ms, struct roster_out *ret)
 
 		if (e->due_ms > now_ms)
 			continue;
-		e->wish.term_over |= is_leased(e) && e->until_ms && e->until_ms <= now_ms;
+		if (roster_is_leased(e) && e->until_ms && e->until_ms <= now_ms)
+			roster_end_term(e, now_ms);
 		plan_entry(r, e, now_ms, ret);
 	}
-	renew(r, now_ms, ret);
+	roster_renew(r, now_ms, ret);
 }
 
 void roster_out_done(struct roster_out *o)
@@ -665,7 +506,7 @@ uint64_t roster_next_wake(const struct roster *r)
 
 int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_view *ret)
 {
-	const struct entry *e = find(r, dataset_id);
+	const struct entry *e = roster_find(r, dataset_id);
 
 	if (!e)
 		return -ENOENT;

@@ -29,6 +29,7 @@ struct roster_start {
 	uint64_t ticket; /* to be handed to roster_done() */
 	unsigned int busy; /* how often in a row this step ended with EBUSY before */
 	struct converge_wish wish;
+	bool guarded; /* leased: the fence helper has to agree before it begins, and to hear of its end */
 };
 
 /* What the fence helper is to be told of one dataset. */
@@ -36,6 +37,7 @@ struct roster_arm {
 	struct id128 dataset_id;
 	uint64_t until_ms; /* when writing has to have ended; 0: disarmed */
 	uint64_t rev;	   /* to be handed to roster_armed() */
+	enum fs_kind filesystem;
 };
 
 struct roster_change {
@@ -110,6 +112,12 @@ void roster_inherit(struct roster *r, struct id128 dataset_id, uint64_t until_ms
  * step is under way that may still write.
  */
 bool roster_term_over(struct roster *r, uint64_t now_ms, struct id128 dataset_id);
+
+/* The helper has done so: now it may be unmounted. */
+void roster_fenced(struct roster *r, uint64_t now_ms, struct id128 dataset_id);
+
+/* The helper is gone: nothing leased is touched before it is armed again. */
+void roster_unarmed(struct roster *r, uint64_t now_ms);
 
 /* Returns what converge_accept() says, and -EPROTO also while a step works on another volume. */
 int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *order);

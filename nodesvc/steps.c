@@ -354,6 +354,8 @@ static int look(struct step_job *j)
 		j->seen.cut = r == 0 && dev.cut;
 	}
 	if (j->seen.attached) {
+		j->devno = dev.devno;
+		j->diskseq = dev.diskseq;
 		j->seen.size_bytes = dev.cut ? j->seen.size_bytes : dev.size_bytes;
 		j->extra.device = strdup(dev.path);
 		if (!j->extra.device)

@@ -24,6 +24,8 @@ struct step_job {
 	bool looked; /* seen and extra are valid */
 	struct converge_seen seen;
 	struct roster_extra extra;
+	dev_t devno; /* of the device, when seen.attached */
+	uint64_t diskseq;
 };
 
 void steps_run(struct step_job *j);

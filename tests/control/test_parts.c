@@ -50,7 +50,7 @@ static int create(const char *text, struct dataset_create *ret, struct schema_er
 	char error[JSONIN_ERROR_MAX];
 
 	assert_int_equal(jsonin_parse(text, strlen(text), &body, error), 0);
-	return schema_dataset_create(body, FS_EXT4, ret, e);
+	return schema_dataset_create(body, FS_EXT4, (struct failover){ FAILOVER_MANUAL, 6000 }, ret, e);
 }
 
 static void a_whole_body_is_read(void **state)

@@ -27,7 +27,7 @@ static void create(struct json_object *body, enum fs_kind filesystem)
 {
 	struct schema_errors e = { 0 };
 	struct dataset_create d;
-	int r = schema_dataset_create(body, filesystem, &d, &e);
+	int r = schema_dataset_create(body, filesystem, (struct failover){ FAILOVER_MANUAL, 6000 }, &d, &e);
 
 	PROMISE(r == 0 || r == -EINVAL);
 	check_errors(&e, r);
@@ -37,6 +37,7 @@ static void create(struct json_object *body, enum fs_kind filesystem)
 	PROMISE(!id128_is_nil(d.primary) && (unsigned)d.filesystem < FS_KIND_MAX);
 	PROMISE(d.maximum_size == 0 || (d.maximum_size >= fs_minimum_size(d.filesystem) &&
 		d.maximum_size % DATASET_SIZE_UNIT == 0 && d.maximum_size <= INT64_MAX));
+	PROMISE((unsigned)d.failover.kind < FAILOVER_KIND_MAX && d.failover.term_ms >= SCHEMA_TERM_MIN_S * 1000);
 	check_metadata(d.metadata);
 	dataset_create_done(&d);
 }

@@ -415,20 +415,25 @@ int control_fence(struct sim *s, int node)
 
 bool control_give_up(struct sim *s, int node)
 {
-	int to = node ? 0 : 1;
+	int to = node ? 0 : 1, said = control_fence(s, node);
+	bool done = said != -EBUSY && said != -EAGAIN;
 
-	if (control_fence(s, node) == -EBUSY)
-		return false;
-	for (int i = 0; i < s->n_datasets; i++) {
+	for (int i = 0; i < s->n_datasets && s->control.up; i++) {
+		const struct ds_record *r = &s->control.disk.records[i];
 		struct assign_event ev = { .type = ASSIGN_MOVE, .dataset_id = s->dataset_ids[i],
 			.primary = s->nodes[to].uuid };
 		struct op op = { .dataset = i, .kind = OP_MOVE, .primary = to,
 			.generation = s->control.generation };
 
-		if (s->n_ops < SIM_OPS && s->control.up && decide(s, &ev, &op.txn) == 0)
+		if (!s->control.disk.have[i] || (r->deleted && !id128_equal(r->owner, s->nodes[node].uuid)) ||
+			(!id128_equal(r->owner, s->nodes[node].uuid) &&
+				!id128_equal(r->primary, s->nodes[node].uuid)))
+			continue;
+		done = false; /* a commit may fail: looked at again */
+		if (s->n_ops < SIM_OPS && decide(s, &ev, &op.txn) == 0)
 			s->ops[s->n_ops++] = op;
 	}
-	return s->control.up;
+	return done;
 }
 
 /* Another machine dials with the certificate of @node. */

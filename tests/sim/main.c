@@ -219,7 +219,7 @@ static void begin(struct sim *s)
 		.slow = (unsigned int)sim_below(s, 20),
 		.step_fails = (unsigned int)sim_below(s, 120),
 		.step_acts_then_fails = (unsigned int)sim_below(s, 80),
-		.list_lags = (unsigned int)sim_below(s, 400),
+		.list_lags = (unsigned int)sim_below(s, 800),
 		.busy = (unsigned int)sim_below(s, 500),
 		.commit_fails = (unsigned int)sim_below(s, 40),
 		.commit_slow = (unsigned int)sim_below(s, 60),

@@ -149,6 +149,7 @@ static void run_roster(struct sim *s, int node)
 
 		ev->node = node;
 		ev->generation = n->generation;
+		ev->session = ++n->wakes;
 		n->wake_at = wake;
 	}
 }
@@ -444,8 +445,10 @@ static void fire(struct sim *s, int node, int dataset)
 		sim_after(s, (unkillable ? 5000 : 100) + sim_below(s, 8000), EV_NODE_START)->node = node;
 	}
 	world_cut(s, node, dataset);
-	if (n->up)
-		run_roster(s, node);
+	if (!n->up)
+		return;
+	roster_fenced(n->roster, node_now(s, node), s->dataset_ids[dataset]);
+	run_roster(s, node);
 }
 
 void node_fence(struct sim *s, struct event *ev)
@@ -491,7 +494,7 @@ void node_event(struct sim *s, struct event *ev)
 			dial(s, ev->node);
 		break;
 	case EV_NODE_WAKE:
-		if (n->up && n->generation == ev->generation) {
+		if (n->up && n->generation == ev->generation && n->wakes == ev->session) {
 			n->wake_at = 0;
 			run_roster(s, ev->node);
 		}

@@ -108,7 +108,7 @@ struct sim_node {
 	uint64_t sent_seq, got_seq, heard_at;
 	bool cut_in, cut_out;	 /* the link to this node, from this node */
 	bool partial;		 /* not all that is claimed here is known */
-	uint64_t incarnation, wake_at;
+	uint64_t incarnation, wake_at, wakes; /* only the last EV_NODE_WAKE asked for counts */
 	uint64_t in_at, out_at;	 /* when the last message of each direction arrives */
 	unsigned int clock_rate; /* its seconds in 1000 of ours */
 	bool stopped;		 /* its daemon, by a signal; events wait for EV_RESUME */

@@ -37,7 +37,7 @@ static void check_right(struct sim *s, const struct job *j, const char *what)
 
 bool world_lags(struct sim *s, const struct volume *v)
 {
-	return !s->calm && s->now - v->created_at < 5000 && sim_chance(s, s->faults.list_lags);
+	return !s->calm && s->now - v->created_at < 20000 && sim_chance(s, s->faults.list_lags);
 }
 
 void world_observe(struct sim *s, int node, const struct converge_wish *w, bool may_lag,

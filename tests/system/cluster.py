@@ -50,7 +50,7 @@ def build():
 
 
 def executable(name):
-    folder = {"flocker-control": "control", "flocker-node": "nodesvc"}.get(name, "cli")
+    folder = {"flocker-control": "control", "flocker-node": "nodesvc", "flocker-fence": "fence"}.get(name, "cli")
     return str(build() / folder / name)
 
 
@@ -197,7 +197,7 @@ class Node:
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
                 self.inside(executable("flocker-node"), "--agent-config", str(self.config),
-                            *self.options),
+                            "--fence-helper", executable("flocker-fence"), *self.options),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
 
     def start(self, wait=True):

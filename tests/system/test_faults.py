@@ -127,7 +127,8 @@ def test_a_filesystem_that_cannot_be_written_is_made_again_in_a_new_volume(base,
     disk.fill()
     (cluster.bin / "mkfs.ext4").write_text(real)
     gate.write_text("go\n")
-    seen = cluster.wait(dataset, "in trouble", lambda d: d["last_error"])
+    seen = cluster.wait(dataset, "in trouble",
+                        lambda d: d["last_error"] or "failed" in d["why"])
     assert seen["state"] in ("failed", "formatting", "blocked", "creating"), seen
     assert node.alive()
     disk.empty()

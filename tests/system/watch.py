@@ -6,7 +6,8 @@
 Looks until standard input ends, then prints {"samples": n, "releases": n, "violations": [...]}.
 
 What it sees of several things at once it sees one after the other, so what looks wrong is looked at
-again: two uses that both stand, unchanged, in two rounds were there together in between.
+again: two uses that both stand, unchanged, in two rounds were there together in between. A device that
+was cut takes no writes and is no use: the next owner does not wait for the end of its mount.
 """
 import json
 import os
@@ -43,6 +44,13 @@ class Watch:
             pass
         return [one for one in found if one[0] in self.known]
 
+    @staticmethod
+    def is_cut(loop):
+        try:
+            return int(kernel.read(f"/sys/block/{loop.name}/size")) <= 1
+        except OSError:
+            return False
+
     def two_devices(self, loops):
         """Pairs of devices on one image; the image's path is its identity, as nothing links it."""
         devices = {}
@@ -59,12 +67,14 @@ class Watch:
         node = self.roots.get(root)
         return (node, name) if node and DATASET.match(name) else None
 
-    def two_nodes(self, loops):
+    def two_nodes(self, loops, cut):
         """Pairs of mounts of one dataset by different nodes. A node is told by its mount root."""
         diskseq = {"/dev/" + loop.name: loop.diskseq for _, loop in loops}
         places = {}
         for namespace, mount in kernel.mounts():
             place = self.place(mount)
+            if mount.source in cut:
+                continue
             if place:
                 use = (place[0], namespace, mount.id, mount.source, diskseq.get(mount.source))
                 places.setdefault(place[1], set()).add(use)
@@ -104,7 +114,9 @@ class Watch:
 
     def look(self):
         loops = self.loops()
-        suspects = set(self.two_devices(loops)) | set(self.two_nodes(loops))
+        cut = {f"/dev/{loop.name}" for _, loop in loops if self.is_cut(loop)}
+        loops = [one for one in loops if f"/dev/{one[1].name}" not in cut]
+        suspects = set(self.two_devices(loops)) | set(self.two_nodes(loops, cut))
         for text, _ in suspects & self.suspects:
             self.say(text)
         self.suspects = suspects

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The terms of leased datasets: asked for, armed at the fence helper, and over. */
+#include "roster_private.h"
+
+#define STOPPING_MS 5000 /* a helper that has not said by then that it is done is not waited for */
+
+bool roster_is_leased(const struct entry *e)
+{
+	const struct converge_wish *w = &e->wish;
+
+	return w->confirmed && w->failover.kind == FAILOVER_LEASE && w->given_back < w->epoch &&
+	       (w->kind == WISH_HOLD || w->kind == WISH_RELEASE || w->kind == WISH_DESTROY);
+}
+
+bool roster_may_write(const struct entry *e, uint64_t now_ms)
+{
+	return !roster_is_leased(e) || (now_ms < MIN(e->until_ms, e->armed_ms) && !e->wish.term_over);
+}
+
+/* Control answers for what it ordered to be held in this session, and for nothing else. */
+static void extend(struct entry *e, uint64_t stamp_ms)
+{
+	uint64_t until = stamp_ms + e->wish.failover.term_ms;
+
+	if (!roster_is_leased(e) || !e->ordered || e->wish.term_over)
+		return;
+	e->until_ms = e->until_rev == e->wish.failover_rev ? MAX(e->until_ms, until) : until;
+	e->until_rev = e->wish.failover_rev;
+}
+
+void roster_renewed(struct roster *r, uint64_t now_ms, uint64_t stamp_ms)
+{
+	if (!r->connected || stamp_ms < MAX(r->connected_ms, r->renewed_ms) || stamp_ms > now_ms)
+		return;
+	r->renewed_ms = stamp_ms;
+	for (size_t i = 0; i < r->n; i++) {
+		extend(r->entries[i], stamp_ms);
+		if (roster_is_leased(r->entries[i]))
+			r->entries[i]->due_ms = now_ms;
+	}
+}
+
+void roster_armed(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t until_ms,
+	uint64_t rev)
+{
+	struct entry *e = roster_find(r, dataset_id);
+
+	if (!e)
+		return;
+	e->armed_ms = until_ms;
+	e->armed_rev = rev;
+	e->due_ms = now_ms;
+}
+
+void roster_inherit(struct roster *r, struct id128 dataset_id, uint64_t until_ms)
+{
+	struct entry *e = roster_find(r, dataset_id);
+
+	if (e)
+		e->arm_said_ms = until_ms;
+}
+
+void roster_end_term(struct entry *e, uint64_t now_ms)
+{
+	if (e->wish.term_over)
+		return;
+	e->wish.term_over = true;
+	if (e->arm_said_ms)
+		e->stopping_until_ms = now_ms + STOPPING_MS;
+	e->seen.known = false;
+	e->due_ms = now_ms;
+}
+
+void roster_fenced(struct roster *r, uint64_t now_ms, struct id128 dataset_id)
+{
+	struct entry *e = roster_find(r, dataset_id);
+
+	if (!e)
+		return;
+	e->stopping_until_ms = 0;
+	e->seen.known = false;
+	e->due_ms = now_ms;
+}
+
+void roster_unarmed(struct roster *r, uint64_t now_ms)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		r->entries[i]->armed_ms = r->entries[i]->armed_rev = 0;
+		r->entries[i]->stopping_until_ms = 0;
+		if (roster_is_leased(r->entries[i]))
+			r->entries[i]->due_ms = now_ms;
+	}
+}
+
+bool roster_term_over(struct roster *r, uint64_t now_ms, struct id128 dataset_id)
+{
+	struct entry *e = roster_find(r, dataset_id);
+
+	if (!e)
+		return false;
+	roster_end_term(e, now_ms);
+	return e->running.step != STEP_NONE && e->running.step != STEP_OBSERVE;
+}
+
+void roster_take_terms(struct roster *r, struct entry *e, uint64_t now_ms, uint64_t epoch_before)
+{
+	e->ordered = true;
+	if (e->wish.epoch != epoch_before)
+		e->until_ms = e->until_rev = e->armed_ms = e->armed_rev = e->stopping_until_ms = 0;
+	if (!roster_is_leased(e))
+		return;
+	if (r->renewed_ms)
+		extend(e, r->renewed_ms);
+	r->renew_due_ms = now_ms;
+}
+
+void roster_arm(struct entry *e, struct roster_out *out)
+{
+	uint64_t until = roster_is_leased(e) ? e->until_ms : 0;
+
+	/* What an earlier daemon armed stays as it is until control has spoken, and renewed the term. */
+	if (!e->wish.confirmed || (roster_is_leased(e) && !until) || (until == e->arm_said_ms && (!until || e->until_rev == e->arm_said_rev)))
+		return;
+	/* The helper keeps the later deadline, and control counts by that until ours has caught up. */
+	if (until && until < e->arm_said_ms)
+		return;
+	out->arms = roster_grow(out->arms, out->n_arms, sizeof(*out->arms));
+	out->arms[out->n_arms++] = (struct roster_arm){ e->id, until, e->until_rev,
+		e->wish.filesystem };
+	e->arm_said_ms = until;
+	e->arm_said_rev = e->until_rev;
+}
+
+/* Asked for often enough that several answers may get lost within a term. */
+void roster_renew(struct roster *r, uint64_t now_ms, struct roster_out *out)
+{
+	struct wire_msg ping = { .type = WIRE_PING, .ping = { .stamp_ms = now_ms } };
+	uint64_t term = CONVERGE_NEVER;
+
+	if (!r->connected || r->renew_due_ms > now_ms)
+		return;
+	for (size_t i = 0; i < r->n; i++)
+		if (roster_is_leased(r->entries[i]))
+			term = MIN(term, (uint64_t)r->entries[i]->wish.failover.term_ms);
+	r->renew_due_ms = term == CONVERGE_NEVER ? term : now_ms + MAX(term / 6, UINT64_C(1));
+	if (term == CONVERGE_NEVER)
+		return;
+	out->sends = roster_grow(out->sends, out->n_sends, sizeof(*out->sends));
+	out->sends[out->n_sends++] = ping;
+}
