@@ -145,6 +145,9 @@ void assign_end_terms(struct decision *d)
 
 		if (end > d->now_ms) {
 			a->terms_at_ms = MIN(a->terms_at_ms, end);
+			/* What is not durable yet is looked at again. */
+			if (end == ever)
+				assign_watch_term(a, d->now_ms, &ds->now);
 			continue;
 		}
 		decision_end_session(d, assign_find_node(a, ds->now.owner),

@@ -217,7 +217,7 @@ void converge_book(struct converge_wish *w, struct converge_seen *seen, struct c
 		seen->known = false;
 	}
 
-	if (step == STEP_FORMAT) {
+	if (step == STEP_FORMAT && error != ETIME) { /* ETIME: it did not begin */
 		w->permit = ID128_NIL;
 		seen->proven_empty = false;
 		if (error)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <time.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "guard.h"
@@ -39,14 +39,13 @@ struct guard {
 	void *userdata;
 	struct fence_client *client;
 	struct event *readable, *timer; /* of an answer, or of the next start */
-	bool ready;
+	bool ready, was_ready; /* now; since the last start */
 	struct entry *entries;
 	struct question *first, **last;
 	uint64_t cookie;
 };
 
 static void lose(struct guard *g, const char *why);
-static void bring(struct guard *g, struct entry *e);
 
 static struct entry *find(const struct guard *g, struct id128 id)
 {
@@ -131,10 +130,11 @@ static void bring(struct guard *g, struct entry *e)
 		if (e->want_ms == 0 || e->want_ms > e->has_ms)
 			disarm(g, e);
 	} else if (e->want_ms == 0) {
-		if (e->state == FENCE_NONE)
-			drop(g, e);
-		else
+		/* A device is known before its lease is: then the helper has to hear of it. */
+		if (e->state != FENCE_NONE)
 			disarm(g, e);
+		else if (!e->devno)
+			drop(g, e);
 	} else if (e->want_ms != e->has_ms || e->want_rev != e->has_rev) {
 		arm(g, e);
 	}
@@ -162,13 +162,14 @@ static void tell_device(struct guard *g, const struct entry *e)
 
 void guard_device(struct guard *g, struct id128 dataset_id, dev_t devno, uint64_t diskseq)
 {
-	struct entry *e = find(g, dataset_id);
+	struct entry *e = devno ? get(g, dataset_id) : find(g, dataset_id);
 
 	if (!e || (e->devno == devno && e->diskseq == diskseq))
 		return;
 	e->devno = devno;
 	e->diskseq = diskseq;
 	tell_device(g, e);
+	bring(g, e);
 }
 
 void guard_step_begin(struct guard *g, struct id128 dataset_id, void *step)
@@ -187,8 +188,13 @@ void guard_step_begin(struct guard *g, struct id128 dataset_id, void *step)
 
 void guard_step_end(struct guard *g, struct id128 dataset_id)
 {
-	if (g->ready)
-		check(g, fence_client_step_end(g->client, dataset_id, 0));
+	struct entry *e = find(g, dataset_id);
+
+	if (!g->ready)
+		return;
+	check(g, fence_client_step_end(g->client, dataset_id, 0));
+	if (e)
+		bring(g, e); /* a disarm that came too early */
 }
 
 /* ---- answers ---- */
@@ -203,7 +209,6 @@ static void on_arm_answer(struct guard *g, const struct question *q, int result)
 	if (q->kind == FENCE_DISARM && result == 0) {
 		e->state = FENCE_NONE;
 		e->has_ms = e->has_rev = 0;
-		e->devno = 0;
 	} else if (q->kind == FENCE_ARM && result == 0) {
 		bool first = e->state == FENCE_NONE;
 
@@ -213,13 +218,17 @@ static void on_arm_answer(struct guard *g, const struct question *q, int result)
 		if (first)
 			tell_device(g, e);
 		g->cbs->on_armed(q->id, q->until_ms, q->rev, g->userdata);
-	} else if (q->kind == FENCE_ARM) {
+	} else if (q->kind == FENCE_ARM && result != -ESTALE) {
+		(void)log_error(result, "the fence helper guards no more datasets: a lease waits");
+		return; /* the next renewal asks again */
+	} else if (q->kind == FENCE_ARM && e->state == FENCE_NONE) {
+		/* Too late, and the helper has nothing of it: the daemon cuts it. */
 		e->want_ms = 0;
 		g->cbs->on_fired(q->id, g->userdata);
-		g->cbs->on_fenced(q->id, g->userdata); /* the caller looks for itself */
+		g->cbs->on_fenced(q->id, g->userdata);
 		return;
-	} else {
-		return; /* DISARM came too early: once it is fenced it is asked again */
+	} else if (e->state != FENCE_FENCED) {
+		return; /* about to fire, or a step is in flight: its end is heard of */
 	}
 	bring(g, e);
 }
@@ -240,8 +249,7 @@ static void on_answer(struct guard *g, const struct fence_packet *p)
 		event_add(g->timer, &(struct timeval){ ANSWER_S, 0 });
 	}
 	if (q->kind == FENCE_STEP_BEGIN) {
-		if (q->step)
-			g->cbs->on_step(p->result, q->step, g->userdata);
+		g->cbs->on_step(p->result, q->step, g->userdata);
 	} else {
 		on_arm_answer(g, q, p->result);
 	}
@@ -254,6 +262,10 @@ static void on_state(struct guard *g, const struct fence_packet *p)
 	enum fence_state before = e->state;
 
 	e->state = (enum fence_state)p->state;
+	if (p->dev_major && !e->devno) {
+		e->devno = makedev(p->dev_major, p->dev_minor);
+		e->diskseq = p->diskseq;
+	}
 	if (!g->ready) {
 		e->has_ms = p->deadline_ns / NS_OF_MS;
 		e->want_ms = e->want_ms ?: e->has_ms;
@@ -271,7 +283,8 @@ static void on_ready(struct guard *g)
 {
 	struct entry *next;
 
-	g->ready = true;
+	g->ready = g->was_ready = true;
+	event_del(g->timer);
 	for (struct entry *e = g->entries; e; e = next) {
 		next = e->next;
 		bring(g, e);
@@ -318,10 +331,13 @@ static void lose(struct guard *g, const char *why)
 	for (struct entry *e = g->entries; e; e = e->next) {
 		e->asked = false;
 		e->has_ms = e->has_rev = 0;
-		if (e->state == FENCE_ARMED)
-			e->state = FENCE_NONE;
+		/* What it was stopping is the daemon's to cut now. */
+		if (e->state >= FENCE_FIRED)
+			e->want_ms = 0;
+		e->state = FENCE_NONE;
 	}
-	event_add(g->timer, &(struct timeval){ 0, 0 });
+	event_add(g->timer, &(struct timeval){ g->was_ready ? 0 : RETRY_S, 0 });
+	g->was_ready = false;
 	g->cbs->on_lost(why, g->userdata);
 	while ((q = list)) {
 		list = q->next;
@@ -353,8 +369,10 @@ int guard_start(struct guard *g)
 			event_add(g->readable, NULL) < 0)
 			r = -ENOMEM;
 	}
-	if (r == 0)
+	if (r == 0) {
+		event_add(g->timer, &(struct timeval){ ANSWER_S, 0 }); /* until it is ready */
 		return 0;
+	}
 	disconnect(g);
 	(void)log_error(r, "cannot start the fence helper %s: leased datasets wait for it", g->o->helper);
 	event_add(g->timer, &(struct timeval){ RETRY_S, 0 });
@@ -367,7 +385,7 @@ static void on_timer(evutil_socket_t fd, short what, void *userdata)
 
 	if (!g->client)
 		(void)guard_start(g);
-	else if (g->first && fence_client_kill(g->client) < 0)
+	else if ((g->first || !g->ready) && fence_client_kill(g->client) < 0)
 		lose(g, "it does not answer");
 }
 
@@ -400,6 +418,8 @@ struct guard *guard_free(struct guard *g)
 		struct question *q = g->first;
 
 		g->first = q->next;
+		if (q->step)
+			g->cbs->on_step(-ECANCELED, q->step, g->userdata);
 		free(q);
 	}
 	while (g->entries)

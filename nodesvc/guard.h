@@ -24,7 +24,8 @@ struct guard_callbacks {
 	void (*on_fired)(struct id128 dataset_id, void *userdata);
 	/* Nothing of this node writes to it any more: it may be unmounted. */
 	void (*on_fenced)(struct id128 dataset_id, void *userdata);
-	/* The answer to guard_step_begin(): 0, or negative errno and the step must not be taken. */
+	/* The answer to guard_step_begin(): 0, or negative errno and the step must not be taken. @step NULL:
+	 * to one that was under way already. */
 	void (*on_step)(int result, void *step, void *userdata);
 	/* The helper is gone and nothing is armed; a new one is being started. */
 	void (*on_lost)(const char *why, void *userdata);
@@ -44,9 +45,9 @@ int guard_start(struct guard *g); /* negative errno: it is tried again later */
 /* @until_ms: CLOCK_BOOTTIME; 0: guard it no more. Starts a helper when there is none. */
 void guard_arm(struct guard *g, struct id128 dataset_id, uint64_t until_ms, uint64_t rev, enum fs_kind fs);
 
-/* Its device, before anything is written to it. Nothing when it is not armed. */
+/* Its device, before anything is written to it, and whether it is leased or not; 0: it has none. */
 void guard_device(struct guard *g, struct id128 dataset_id, dev_t devno, uint64_t diskseq);
 
-/* Around each step that may write to a leased dataset. @step: handed to on_step(); NULL: not wanted. */
+/* Around each step that may write to a leased dataset. @step: handed to on_step(); NULL: it runs. */
 void guard_step_begin(struct guard *g, struct id128 dataset_id, void *step);
 void guard_step_end(struct guard *g, struct id128 dataset_id);

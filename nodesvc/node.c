@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <signal.h>
+
 #include "node_private.h"
 
 #define TREE_RETRY_S 2
@@ -79,8 +81,8 @@ static void step_done(void *arg)
 
 	if (j->start.guarded)
 		guard_step_end(n->guard, j->start.dataset_id);
-	if (j->looked && j->seen.attached)
-		guard_device(n->guard, j->start.dataset_id, j->devno, j->diskseq);
+	if (j->looked)
+		guard_device(n->guard, j->start.dataset_id, j->seen.attached ? j->devno : 0, j->diskseq);
 	*r->prev = r->next;
 	if (r->next)
 		r->next->prev = r->prev;
@@ -141,6 +143,13 @@ static void on_step(int result, void *step, void *userdata)
 	struct running *r = step;
 	struct node *n = userdata;
 
+	if (!r && result < 0) {
+		(void)log_error(result, "a step under way can be guarded by nobody, and its term may be over: "
+			"this daemon ends itself with all it started");
+		kill(0, SIGKILL);
+	}
+	if (!r)
+		return;
 	if (result == 0) {
 		submit_step(n, r);
 		return;

@@ -57,7 +57,7 @@ void roster_inherit(struct roster *r, struct id128 dataset_id, uint64_t until_ms
 	struct entry *e = roster_find(r, dataset_id);
 
 	if (e)
-		e->arm_said_ms = until_ms;
+		e->arm_said_ms = e->armed_ms = until_ms;
 }
 
 void roster_end_term(struct entry *e, uint64_t now_ms)
@@ -65,7 +65,7 @@ void roster_end_term(struct entry *e, uint64_t now_ms)
 	if (e->wish.term_over)
 		return;
 	e->wish.term_over = true;
-	if (e->arm_said_ms)
+	if (e->armed_ms)
 		e->stopping_until_ms = now_ms + STOPPING_MS;
 	e->seen.known = false;
 	e->due_ms = now_ms;
@@ -119,7 +119,9 @@ void roster_arm(struct entry *e, struct roster_out *out)
 	uint64_t until = roster_is_leased(e) ? e->until_ms : 0;
 
 	/* What an earlier daemon armed stays as it is until control has spoken, and renewed the term. */
-	if (!e->wish.confirmed || (roster_is_leased(e) && !until) || (until == e->arm_said_ms && (!until || e->until_rev == e->arm_said_rev)))
+	if (!e->wish.confirmed || (roster_is_leased(e) && !until))
+		return;
+	if ((until == e->arm_said_ms && (!until || e->until_rev == e->arm_said_rev)))
 		return;
 	/* The helper keeps the later deadline, and control counts by that until ours has caught up. */
 	if (until && until < e->arm_said_ms)

@@ -216,7 +216,7 @@ static void begin(struct sim *s)
 		.lose = (unsigned int)sim_below(s, 30),
 		.repeat = (unsigned int)sim_below(s, 50),
 		.reorder = (unsigned int)sim_below(s, 40),
-		.slow = (unsigned int)sim_below(s, 20),
+		.slow = (unsigned int)sim_below(s, 40),
 		.step_fails = (unsigned int)sim_below(s, 120),
 		.step_acts_then_fails = (unsigned int)sim_below(s, 80),
 		.list_lags = (unsigned int)sim_below(s, 800),
