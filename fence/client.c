@@ -177,9 +177,9 @@ int fence_client_read(struct fence_client *c, struct fence_packet *ret)
 	return 1;
 }
 
-static int send_bytes(struct fence_client *c, const void *data, size_t size)
+static int send_packet(struct fence_client *c, const struct fence_packet *p)
 {
-	if (send(c->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+	if (send(c->fd, p, sizeof(*p), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return 0;
 	return errno == EAGAIN || errno == EINTR ? -EAGAIN : -ECONNRESET;
 }
@@ -200,8 +200,8 @@ int fence_client_arm(struct fence_client *c, struct id128 dataset_id, uint64_t d
 	struct fence_packet p = packet(FENCE_ARM, dataset_id, cookie);
 
 	p.deadline_ns = deadline_ns;
-	p.fs = (uint8_t)fs;
-	return send_bytes(c, &p, sizeof(p));
+	p.fs = (uint16_t)fs;
+	return send_packet(c, &p);
 }
 
 int fence_client_set_device(struct fence_client *c, struct id128 dataset_id, dev_t devno,
@@ -212,7 +212,7 @@ int fence_client_set_device(struct fence_client *c, struct id128 dataset_id, dev
 	p.dev_major = major(devno);
 	p.dev_minor = minor(devno);
 	p.diskseq = diskseq;
-	return send_bytes(c, &p, sizeof(p));
+	return send_packet(c, &p);
 }
 
 static int send_plain(struct fence_client *c, enum fence_kind kind, struct id128 dataset_id,
@@ -220,7 +220,7 @@ static int send_plain(struct fence_client *c, enum fence_kind kind, struct id128
 {
 	struct fence_packet p = packet(kind, dataset_id, cookie);
 
-	return send_bytes(c, &p, sizeof(p));
+	return send_packet(c, &p);
 }
 
 int fence_client_disarm(struct fence_client *c, struct id128 dataset_id, uint64_t cookie)
@@ -236,22 +236,6 @@ int fence_client_step_begin(struct fence_client *c, struct id128 dataset_id, uin
 int fence_client_step_end(struct fence_client *c, struct id128 dataset_id, uint64_t cookie)
 {
 	return send_plain(c, FENCE_STEP_END, dataset_id, cookie);
-}
-
-int fence_client_extend(struct fence_client *c, const struct id128 *ids, size_t n,
-	uint64_t deadline_ns, uint64_t cookie)
-{
-	struct fence_extend x;
-	int r = 0;
-
-	for (size_t i = 0; i < n && r == 0; i += x.head.n) {
-		x.head = packet(FENCE_EXTEND, ID128_NIL, cookie);
-		x.head.deadline_ns = deadline_ns;
-		x.head.n = (uint16_t)MIN(n - i, (size_t)FENCE_EXTEND_MAX);
-		memcpy(x.ids, ids + i, x.head.n * sizeof(x.ids[0]));
-		r = send_bytes(c, &x, sizeof(x.head) + x.head.n * sizeof(x.ids[0]));
-	}
-	return r;
 }
 
 int fence_client_kill(struct fence_client *c)

@@ -65,9 +65,5 @@ int fence_client_disarm(struct fence_client *c, struct id128 dataset_id, uint64_
 int fence_client_step_begin(struct fence_client *c, struct id128 dataset_id, uint64_t cookie);
 int fence_client_step_end(struct fence_client *c, struct id128 dataset_id, uint64_t cookie);
 
-/* Any number; each FENCE_EXTEND_MAX of them are one request, and all have the same cookie. */
-int fence_client_extend(struct fence_client *c, const struct id128 *ids, size_t n,
-	uint64_t deadline_ns, uint64_t cookie);
-
 /* Ends a helper that does not answer (SIGKILL), once READY was read. 0; -ESRCH before. */
 int fence_client_kill(struct fence_client *c);

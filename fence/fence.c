@@ -90,8 +90,8 @@ static int tell(const struct fence_entry *e)
 	p.diskseq = e->diskseq;
 	p.dev_major = major(e->devno);
 	p.dev_minor = minor(e->devno);
-	p.fs = (uint8_t)e->fs;
-	p.state = (uint8_t)e->state;
+	p.fs = (uint16_t)e->fs;
+	p.state = (uint16_t)e->state;
 	p.result = e->error;
 	return session_send(h.now, &p);
 }
@@ -128,23 +128,8 @@ static void on_news(void)
 		daemon_lost();
 }
 
-static int extend(const struct fence_extend *x)
+static int carry_out(const struct fence_packet *p)
 {
-	int worst = 0;
-
-	for (unsigned i = 0; i < x->head.n; i++) {
-		int r = fence_extend(&h.table, x->ids[i], x->head.deadline_ns);
-
-		if (r < 0 && worst != -ESTALE)
-			worst = r;
-	}
-	return worst;
-}
-
-static int carry_out(const struct fence_extend *x)
-{
-	const struct fence_packet *p = &x->head;
-
 	switch ((enum fence_kind)p->kind) {
 	case FENCE_ARM:
 		if (p->fs >= FS_KIND_MAX)
@@ -154,8 +139,6 @@ static int carry_out(const struct fence_extend *x)
 	case FENCE_SET_DEVICE:
 		return fence_set_device(&h.table, p->dataset_id,
 			makedev(p->dev_major, p->dev_minor), p->diskseq);
-	case FENCE_EXTEND:
-		return extend(x);
 	case FENCE_DISARM:
 		return fence_disarm(&h.table, p->dataset_id);
 	case FENCE_STEP_BEGIN:
@@ -170,35 +153,29 @@ static int carry_out(const struct fence_extend *x)
 	return -EPROTO;
 }
 
-static int request(const struct fence_extend *x, size_t size)
+static int request(const struct fence_packet *p, size_t size)
 {
-	size_t want = sizeof(x->head);
-
-	if (size >= want && x->head.version == FENCE_VERSION && x->head.kind == FENCE_EXTEND &&
-		x->head.n <= FENCE_EXTEND_MAX)
-		want += x->head.n * sizeof(x->ids[0]);
-	if (size != want || x->head.version != FENCE_VERSION)
+	if (size != sizeof(*p) || p->version != FENCE_VERSION)
 		return -EPROTO;
-	return carry_out(x);
+	return carry_out(p);
 }
 
 static void on_daemon(void)
 {
-	struct fence_packet answer;
-	struct fence_extend x;
+	struct fence_packet p, answer;
 	size_t size;
 	int r = 1;
 
 	for (unsigned i = 0; h.now && i < READ_MAX; i++) {
-		memset(&x.head, 0, sizeof(x.head));
-		r = session_read(h.now, &x, &size);
+		p = (struct fence_packet){ 0 };
+		r = session_read(h.now, &p, &size);
 		if (r == 0)
 			return;
 		if (r > 0) {
 			answer = packet(FENCE_ANSWER);
-			answer.cookie = x.head.cookie;
-			answer.dataset_id = x.head.dataset_id;
-			answer.result = request(&x, size);
+			answer.cookie = p.cookie;
+			answer.dataset_id = p.dataset_id;
+			answer.result = request(&p, size);
 			r = answer.cookie ? session_send(h.now, &answer) : 0;
 		}
 		if (r < 0)

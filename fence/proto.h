@@ -9,7 +9,7 @@
  * The life of a dataset here:
  *
  *	ARM --> armed --(its deadline)--> fired --(nothing writes any more)--> fenced
- *	          |  ^ EXTEND                                                    |
+ *	          |  ^ ARM                                                       |
  *	          `--'-------------------- DISARM -------------------------------'
  *
  * and the rules that make it a fence:
@@ -20,10 +20,10 @@
  *   answer 0 and STEP_END. When a dataset fires, a daemon with a step of it in flight has
  *   FENCE_GRACE_MS to end that, then its process group is killed; nobody is killed for a dataset
  *   without one, since no other step can begin.
- * - What has fired stays fired: EXTEND, ARM and STEP_BEGIN are refused. The daemon unmounts and
- *   detaches a dataset only once it is fenced, then disarms it.
+ * - What has fired stays fired: ARM and STEP_BEGIN are refused. The daemon unmounts and detaches
+ *   a dataset only once it is fenced, then disarms it.
  * - A connection that closes changes nothing: the helper guards on and fires in time. The next
- *   daemon connects to it, is told of every dataset, then READY, and goes on extending.
+ *   daemon connects to it, is told of every dataset, then READY, and goes on arming.
  *
  * Deadlines are on CLOCK_BOOTTIME, in nanoseconds: time spent in suspend counts.
  */
@@ -31,9 +31,8 @@
 
 #include "id128.h"
 
-#define FENCE_VERSION 1
+#define FENCE_VERSION 2
 #define FENCE_DATASETS_MAX 4096
-#define FENCE_EXTEND_MAX 128
 #define FENCE_GRACE_MS 200
 
 /* In the run directory. Who has the lock is the node's one helper. */
@@ -42,18 +41,13 @@
 
 enum fence_kind {
 	/*
-	 * Guard this dataset from now on: dataset_id, deadline_ns, fs. One that is armed already is
-	 * extended, and keeps its device.
+	 * Guard this dataset from now on: dataset_id, deadline_ns, fs. One that is armed already
+	 * keeps its device, and the later of the two deadlines.
 	 * -ESTALE: has fired, or the deadline is over; -ENOSPC: FENCE_DATASETS_MAX are armed
 	 */
 	FENCE_ARM = 1,
 	/* Its device: dataset_id, dev_major, dev_minor, diskseq. -ENOENT: not armed; -ESTALE: fired */
 	FENCE_SET_DEVICE,
-	/*
-	 * A later deadline for the n datasets whose ids follow; an earlier one than they have
-	 * changes nothing. The worst of: -ENOENT, -ESTALE; the others are extended all the same.
-	 */
-	FENCE_EXTEND,
 	/* Guard it no more: it was released, or never attached. -EBUSY: a step is in flight, or it
 	 * has fired and is not fenced yet. 0 also when it is not armed. */
 	FENCE_DISARM,
@@ -82,14 +76,7 @@ struct fence_packet {
 	uint64_t deadline_ns;
 	uint64_t diskseq; /* 0: not known */
 	uint32_t dev_major, dev_minor;
-	uint8_t fs, state; /* enum fs_kind, enum fence_state */
-	uint16_t n;	   /* EXTEND */
-	uint32_t pid;	   /* READY: the helper's */
+	uint16_t fs, state; /* enum fs_kind, enum fence_state */
+	uint32_t pid;	    /* READY: the helper's */
 };
 static_assert(sizeof(struct fence_packet) == 64, "the same for every compiler");
-
-/* EXTEND is as long as it has ids; every other packet is a struct fence_packet. */
-struct fence_extend {
-	struct fence_packet head;
-	struct id128 ids[FENCE_EXTEND_MAX];
-};

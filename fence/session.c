@@ -63,9 +63,9 @@ int session_take(struct session *s, int fd)
 	return 0;
 }
 
-int session_read(struct session *s, struct fence_extend *ret, size_t *ret_size)
+int session_read(struct session *s, struct fence_packet *ret, size_t *ret_size)
 {
-	ssize_t n = recv(s->fd, ret, sizeof(*ret), MSG_DONTWAIT);
+	ssize_t n = recv(s->fd, ret, sizeof(*ret), MSG_DONTWAIT | MSG_TRUNC);
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;

@@ -38,8 +38,11 @@ bool session_is_dead(const struct session *s);
  */
 int session_take(struct session *s, int fd);
 
-/* 1 with a packet of @ret_size bytes, 0 when there is none now, negative errno at its end. */
-int session_read(struct session *s, struct fence_extend *ret, size_t *ret_size);
+/*
+ * 1 with a packet, 0 when there is none now, negative errno at its end. @ret_size: of what was sent,
+ * of which @ret has no more than it can hold.
+ */
+int session_read(struct session *s, struct fence_packet *ret, size_t *ret_size);
 
 /* 0; -EAGAIN when it does not read; another errno at its end. */
 int session_send(struct session *s, const struct fence_packet *p);

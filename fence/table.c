@@ -101,17 +101,6 @@ int fence_set_device(struct fence_table *t, struct id128 id, dev_t devno, uint64
 	return 0;
 }
 
-int fence_extend(struct fence_table *t, struct id128 id, uint64_t deadline_ns)
-{
-	struct fence_entry *e;
-	int r = find_armed(t, id, &e);
-
-	if (r < 0)
-		return r;
-	e->deadline_ns = MAX(e->deadline_ns, deadline_ns);
-	return 0;
-}
-
 int fence_disarm(struct fence_table *t, struct id128 id)
 {
 	struct fence_entry *e = fence_find(t, id);

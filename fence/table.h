@@ -49,7 +49,6 @@ void fence_table_init(struct fence_table *t, uint64_t limit_ns);
 int fence_arm(struct fence_table *t, struct id128 id, uint64_t deadline_ns, enum fs_kind fs,
 	uint64_t now);
 int fence_set_device(struct fence_table *t, struct id128 id, dev_t devno, uint64_t diskseq);
-int fence_extend(struct fence_table *t, struct id128 id, uint64_t deadline_ns);
 int fence_disarm(struct fence_table *t, struct id128 id);
 int fence_step_begin(struct fence_table *t, struct id128 id, unsigned session, uint64_t now);
 int fence_step_end(struct fence_table *t, struct id128 id, unsigned session);

@@ -5,12 +5,10 @@
  *
  *	arm ID MS FS
  *	device ID MAJOR MINOR DISKSEQ
- *	extend MS ID...
  *	disarm ID
  *	begin ID
  *	end ID
  *	arm-many N MS		N datasets 00000000-...-<n>, answered by the last one's answer
- *	extend-many N MS
  *	kill			the helper
  *	child			starts a process, which is the answer, and does nothing
  *	hang PATH		a thread of this process reads PATH, and waits for ever
@@ -27,7 +25,7 @@
 
 #include "client.h"
 
-#define WORDS_MAX 70
+#define WORDS_MAX 8
 
 static struct fence_client *client;
 static uint64_t number;
@@ -66,29 +64,16 @@ static void *hang(void *path)
 	return NULL;
 }
 
-static int many(char **w)
+static int arm_many(char **w)
 {
-	static struct id128 ids[FENCE_DATASETS_MAX + 1];
 	unsigned n = (unsigned)atoi(w[1]);
 	uint64_t deadline = after_ms(w[2]);
 	int r = 0;
 
-	for (unsigned i = 0; i < n; i++)
-		ids[i] = (struct id128){ 0, i };
-	if (STREQ(w[0], "extend-many"))
-		return fence_client_extend(client, ids, n, deadline, number);
 	for (unsigned i = 0; i < n && r == 0; i++)
-		r = fence_client_arm(client, ids[i], deadline, FS_EXT4, i + 1 == n ? number : 0);
+		r = fence_client_arm(client, (struct id128){ 0, i }, deadline, FS_EXT4,
+			i + 1 == n ? number : 0);
 	return r;
-}
-
-static int extend(char **w, size_t n)
-{
-	struct id128 ids[WORDS_MAX];
-
-	for (size_t i = 2; i < n; i++)
-		ids[i - 2] = id_of(w[i]);
-	return fence_client_extend(client, ids, n - 2, after_ms(w[1]), number);
 }
 
 static int child(void)
@@ -101,7 +86,7 @@ static int child(void)
 	return 0;
 }
 
-static int request(char **w, size_t n)
+static int request(char **w)
 {
 	static pthread_t thread;
 
@@ -112,10 +97,8 @@ static int request(char **w, size_t n)
 		return child();
 	if (STREQ(w[0], "hang"))
 		return -pthread_create(&thread, NULL, hang, strdup(w[1]));
-	if (STREQ(w[0], "extend"))
-		return extend(w, n);
-	if (strstr(w[0], "-many"))
-		return many(w);
+	if (STREQ(w[0], "arm-many"))
+		return arm_many(w);
 	if (STREQ(w[0], "arm"))
 		return fence_client_arm(client, id_of(w[1]), after_ms(w[2]),
 			(enum fs_kind)fs_kind_parse(w[3]), number);
@@ -162,7 +145,7 @@ static void obey(char *line)
 
 	for (char *w = strtok(line, " \n"); w && n < WORDS_MAX; w = strtok(NULL, " \n"))
 		words[n++] = w;
-	r = n > 0 && client ? request(words, n) : -EINVAL;
+	r = n > 0 && client ? request(words) : -EINVAL;
 	if (r < 0)
 		printf("answer %ju %d\n", (uintmax_t)number, r);
 	fflush(stdout);

@@ -162,15 +162,16 @@ def test_a_step_of_another_dataset_costs_no_daemon(place):
     assert daemon.ask("disarm", other.id) == 0
 
 
-def test_an_extension_keeps_it_going(place):
+def test_a_later_deadline_keeps_it_going(place):
     daemon = place.daemon()
     daemon.ready()
     dataset = place.dataset().format().mount()
     dataset.write()
-    deadline = dataset.arm(daemon, SOON_MS)
-    assert daemon.ask("extend", FAR_MS, dataset.id) == 0
-    assert daemon.ask("extend", 1, dataset.id) == 0  # earlier than what it has
-    wait_for("records past the deadline", lambda: dataset.acks()[-1] > deadline + 300)
+    dataset.arm(daemon, SOON_MS)
+    assert daemon.ask("arm", dataset.id, FAR_MS, "ext4") == 0
+    earlier = boottime_ms() + SOON_MS
+    assert daemon.ask("arm", dataset.id, SOON_MS, "ext4") == 0  # earlier than what it has
+    wait_for("records past both deadlines", lambda: dataset.acks()[-1] > earlier + 300)
     assert daemon.ask("begin", dataset.id) == 0
     assert daemon.ask("disarm", dataset.id) == -EBUSY
     assert daemon.ask("end", dataset.id) == 0
@@ -186,11 +187,11 @@ def test_what_has_fired_stays_fired(place):
     dataset = place.dataset()
     dataset.arm(daemon, 200)
     daemon.expect_state(dataset, "fenced")
-    for request in (("extend", FAR_MS, dataset.id), ("arm", dataset.id, FAR_MS, "ext4"),
-                    ("begin", dataset.id), ("device", dataset.id, 7, 0, 1)):
+    for request in (("arm", dataset.id, FAR_MS, "ext4"), ("begin", dataset.id),
+                    ("device", dataset.id, 7, 0, 1)):
         assert daemon.ask(*request) == -ESTALE
     assert daemon.ask("disarm", dataset.id) == 0
-    assert daemon.ask("extend", FAR_MS, dataset.id) == -ENOENT
+    assert daemon.ask("device", dataset.id, 7, 0, 1) == -ENOENT
     assert daemon.ask("arm", dataset.id, FAR_MS, "ext4") == 0
     assert daemon.ask("disarm", dataset.id) == 0
 
@@ -241,7 +242,7 @@ def test_the_next_daemon_finds_the_helper_and_goes_on(place):
     second = place.daemon()
     second.expect_state(dataset, "armed")
     assert second.ready() == helper
-    assert second.ask("extend", FAR_MS, dataset.id) == 0
+    assert second.ask("arm", dataset.id, FAR_MS, "ext4") == 0
     assert second.ask("begin", fenced.id) == -ESTALE
     assert second.ask("disarm", fenced.id) == 0
     wait_for("records past the deadline", lambda: dataset.acks()[-1] > deadline + 300)
@@ -302,13 +303,13 @@ def test_a_helper_ignores_what_ends_its_daemon(place):
     assert second.ask("disarm", dataset.id) == 0
 
 
-def test_a_helper_that_was_stopped_past_the_deadline_hears_the_extension_first(place):
+def test_a_helper_that_was_stopped_past_the_deadline_hears_the_later_one_first(place):
     daemon = place.daemon()
     helper = daemon.ready()
     dataset = place.dataset()
     deadline = dataset.arm(daemon, 300)
     os.kill(helper, signal.SIGSTOP)
-    daemon.send("extend", FAR_MS, dataset.id)
+    daemon.send("arm", dataset.id, FAR_MS, "ext4")
     wait_for("the deadline", lambda: boottime_ms() > deadline + 20)
     os.kill(helper, signal.SIGCONT)
     assert daemon.ask("begin", dataset.id) == 0
@@ -321,8 +322,7 @@ def test_as_many_as_there_may_be_fire_at_once(place):
     daemon.ready()
     assert daemon.ask("arm-many", 4096, FAR_MS) == 0
     assert daemon.ask("arm-many", 4097, FAR_MS) == -ENOSPC
-    for _ in range(4096 // 128):
-        daemon.send("extend-many", 128, FAR_MS)
+    assert daemon.ask("arm-many", 4096, FAR_MS) == 0  # once more
     daemon.signal(signal.SIGKILL)
     second = place.daemon()
     second.ready()

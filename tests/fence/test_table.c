@@ -66,16 +66,16 @@ static void a_dataset_fires_at_its_deadline_and_is_fenced_once_stopped(void **st
 	assert_true(fence_next_wake(&t, 110 * MS) == FENCE_NEVER);
 }
 
-static void an_extension_never_shortens_and_revives_nobody(void **state)
+static void arming_again_never_shortens_and_revives_nobody(void **state)
 {
 	arm(ID, 100);
-	assert_int_equal(fence_extend(&t, ID, 50 * MS), 0);
+	arm(ID, 50);
 	assert_int_equal(fire(99), 0);
-	assert_int_equal(fence_extend(&t, ID, 200 * MS), 0);
+	arm(ID, 200);
 	assert_int_equal(fire(199), 0);
 	assert_int_equal(fire(200), 1);
-	assert_int_equal(fence_extend(&t, ID, 900 * MS), -ESTALE);
-	assert_int_equal(fence_extend(&t, OTHER, 900 * MS), -ENOENT);
+	assert_int_equal(fence_set_device(&t, ID, 7, 8), -ESTALE);
+	assert_int_equal(fence_set_device(&t, OTHER, 7, 8), -ENOENT);
 	assert_int_equal(fence_arm(&t, ID, 900 * MS, FS_EXT4, 201 * MS), -ESTALE);
 	assert_true(stopped(ID, 0, 210));
 	assert_int_equal(fence_arm(&t, ID, 900 * MS, FS_EXT4, 211 * MS), -ESTALE);
@@ -258,7 +258,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_dataset_fires_at_its_deadline_and_is_fenced_once_stopped),
-		T(an_extension_never_shortens_and_revives_nobody),
+		T(arming_again_never_shortens_and_revives_nobody),
 		T(a_deadline_that_is_over_is_not_armed),
 		T(arming_again_keeps_the_device_and_the_later_deadline),
 		T(no_step_begins_once_the_time_is_over),
