@@ -8,9 +8,10 @@
 #define ANSWER_S 2 /* a helper that takes longer is stopped or starved: it guards nobody in time */
 #define RETRY_S 1
 #define NS_OF_MS UINT64_C(1000000)
+#define BUCKETS 1024 /* each renewal looks for each leased dataset, and there may be thousands */
 
 struct entry {
-	struct entry *next;
+	struct entry *next; /* in its bucket */
 	struct id128 id;
 	enum fs_kind fs;
 	uint64_t want_ms, want_rev; /* 0: disarmed */
@@ -40,16 +41,21 @@ struct guard {
 	struct fence_client *client;
 	struct event *readable, *timer; /* of an answer, or of the next start */
 	bool ready, was_ready; /* now; since the last start */
-	struct entry *entries;
+	struct entry *buckets[BUCKETS];
 	struct question *first, **last;
 	uint64_t cookie;
 };
 
 static void lose(struct guard *g, const char *why);
 
+static size_t bucket_of(struct id128 id)
+{
+	return id128_hash(id) % BUCKETS;
+}
+
 static struct entry *find(const struct guard *g, struct id128 id)
 {
-	struct entry *e = g->entries;
+	struct entry *e = g->buckets[bucket_of(id)];
 
 	while (e && !id128_equal(e->id, id))
 		e = e->next;
@@ -58,7 +64,7 @@ static struct entry *find(const struct guard *g, struct id128 id)
 
 static struct entry *get(struct guard *g, struct id128 id)
 {
-	struct entry *e = find(g, id);
+	struct entry *e = find(g, id), **bucket = &g->buckets[bucket_of(id)];
 
 	if (e)
 		return e;
@@ -66,19 +72,29 @@ static struct entry *get(struct guard *g, struct id128 id)
 	if (!e)
 		abort();
 	e->id = id;
-	e->next = g->entries;
-	g->entries = e;
+	e->next = *bucket;
+	*bucket = e;
 	return e;
 }
 
 static void drop(struct guard *g, struct entry *e)
 {
-	struct entry **p = &g->entries;
+	struct entry **p = &g->buckets[bucket_of(e->id)];
 
 	while (*p != e)
 		p = &(*p)->next;
 	*p = e->next;
 	free(e);
+}
+
+/* @fn may drop the one it is given. */
+static void each(struct guard *g, void (*fn)(struct guard *g, struct entry *e))
+{
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct entry *e = g->buckets[i], *next; e; e = next) {
+			next = e->next;
+			fn(g, e);
+		}
 }
 
 /* ---- questions ---- */
@@ -281,14 +297,9 @@ static void on_state(struct guard *g, const struct fence_packet *p)
 
 static void on_ready(struct guard *g)
 {
-	struct entry *next;
-
 	g->ready = g->was_ready = true;
 	event_del(g->timer);
-	for (struct entry *e = g->entries; e; e = next) {
-		next = e->next;
-		bring(g, e);
-	}
+	each(g, bring);
 	g->cbs->on_ready(g->userdata);
 }
 
@@ -321,6 +332,16 @@ static void disconnect(struct guard *g)
 	g->ready = false;
 }
 
+/* What it was stopping is the daemon's to cut now. */
+static void forget_armed(struct guard *g, struct entry *e)
+{
+	e->asked = false;
+	e->has_ms = e->has_rev = 0;
+	if (e->state >= FENCE_FIRED)
+		e->want_ms = 0;
+	e->state = FENCE_NONE;
+}
+
 static void lose(struct guard *g, const char *why)
 {
 	struct question *q, *list = g->first;
@@ -328,14 +349,7 @@ static void lose(struct guard *g, const char *why)
 	disconnect(g);
 	g->first = NULL;
 	g->last = &g->first;
-	for (struct entry *e = g->entries; e; e = e->next) {
-		e->asked = false;
-		e->has_ms = e->has_rev = 0;
-		/* What it was stopping is the daemon's to cut now. */
-		if (e->state >= FENCE_FIRED)
-			e->want_ms = 0;
-		e->state = FENCE_NONE;
-	}
+	each(g, forget_armed);
 	event_add(g->timer, &(struct timeval){ g->was_ready ? 0 : RETRY_S, 0 });
 	g->was_ready = false;
 	g->cbs->on_lost(why, g->userdata);
@@ -422,8 +436,7 @@ struct guard *guard_free(struct guard *g)
 			g->cbs->on_step(-ECANCELED, q->step, g->userdata);
 		free(q);
 	}
-	while (g->entries)
-		drop(g, g->entries);
+	each(g, drop);
 	free(g);
 	return NULL;
 }
