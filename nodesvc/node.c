@@ -239,7 +239,7 @@ static void on_fired(struct id128 dataset_id, void *userdata)
 	struct node *n = userdata;
 
 	log_dataset(dataset_id, LOG_WARNING, 0, "its term is over: the fence helper takes writing away from it");
-	(void)roster_term_over(n->roster, node_now_ms(), dataset_id);
+	roster_term_over(n->roster, node_now_ms(), dataset_id);
 	node_plan_soon(n);
 }
 

@@ -107,11 +107,8 @@ void roster_armed(struct roster *r, uint64_t now_ms, struct id128 dataset_id, ui
 /* The helper has it from a daemon before this one; after roster_adopt(), before any order. */
 void roster_inherit(struct roster *r, struct id128 dataset_id, uint64_t until_ms);
 
-/*
- * The helper takes writing away from the dataset: from now on no step of it begins. Returns whether a
- * step is under way that may still write.
- */
-bool roster_term_over(struct roster *r, uint64_t now_ms, struct id128 dataset_id);
+/* The helper takes writing away from the dataset: from now on no step of it begins. */
+void roster_term_over(struct roster *r, uint64_t now_ms, struct id128 dataset_id);
 
 /* The helper has done so: now it may be unmounted. */
 void roster_fenced(struct roster *r, uint64_t now_ms, struct id128 dataset_id);

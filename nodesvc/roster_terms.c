@@ -92,14 +92,12 @@ void roster_unarmed(struct roster *r, uint64_t now_ms)
 	}
 }
 
-bool roster_term_over(struct roster *r, uint64_t now_ms, struct id128 dataset_id)
+void roster_term_over(struct roster *r, uint64_t now_ms, struct id128 dataset_id)
 {
 	struct entry *e = roster_find(r, dataset_id);
 
-	if (!e)
-		return false;
-	roster_end_term(e, now_ms);
-	return e->running.step != STEP_NONE && e->running.step != STEP_OBSERVE;
+	if (e)
+		roster_end_term(e, now_ms);
 }
 
 void roster_take_terms(struct roster *r, struct entry *e, uint64_t now_ms, uint64_t epoch_before)

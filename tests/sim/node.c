@@ -28,7 +28,6 @@ static struct sim_node *node_of(struct sim *s, const struct event *ev)
 
 /* ---- the wire, from this side ---- */
 
-
 static void put_on_wire(struct sim *s, int node, uint64_t session, struct wire_msg *m)
 {
 	bool lost = s->nodes[node].cut_out || (!s->calm && sim_chance(s, s->faults.lose));
@@ -429,6 +428,19 @@ void node_stop(struct sim *s, int node, bool suspend)
 	ev->generation = n->generation;
 }
 
+/* A step is under way that may still write. */
+static bool is_at_work(const struct sim *s, int node, struct id128 dataset_id)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(s->jobs); i++) {
+		const struct job *j = &s->jobs[i];
+
+		if (j->used && j->node == node && j->generation == s->nodes[node].generation &&
+			id128_equal(j->start.dataset_id, dataset_id) && j->start.step != STEP_OBSERVE)
+			return true;
+	}
+	return false;
+}
+
 /* What the helper does when a term ends. What the daemon has begun may still take effect until it is dead,
  * and a daemon that does not say that it is idle is killed. */
 static void fire(struct sim *s, int node, int dataset)
@@ -437,8 +449,7 @@ static void fire(struct sim *s, int node, int dataset)
 
 	n->armed[dataset].until = 0;
 	sim_log(s, "node %d: dataset %d: the term ends, the helper fires", node, dataset);
-	if (n->up && (n->stopped ||
-			roster_term_over(n->roster, node_now(s, node), s->dataset_ids[dataset]))) {
+	if (n->up && (n->stopped || is_at_work(s, node, s->dataset_ids[dataset]))) {
 		bool unkillable = sim_chance(s, 50);
 
 		node_kill(s, node, unkillable);
@@ -447,6 +458,7 @@ static void fire(struct sim *s, int node, int dataset)
 	world_cut(s, node, dataset);
 	if (!n->up)
 		return;
+	roster_term_over(n->roster, node_now(s, node), s->dataset_ids[dataset]);
 	roster_fenced(n->roster, node_now(s, node), s->dataset_ids[dataset]);
 	run_roster(s, node);
 }

@@ -264,8 +264,8 @@ static void a_term_that_is_over_is_given_back(void **state)
 	roster_renewed(r, 1100, 1000);
 	roster_armed(r, 1101, dataset, run_at(r, 1100).arm.until_ms, 1);
 	assert_int_equal(roster_next_wake(r), 1101);
-	(void)run_at(r, 1101); /* attaching */
-	assert_true(roster_term_over(r, 1000 + TERM_MS, dataset)); /* and that may still write */
+	assert_int_equal(run_at(r, 1101).step, STEP_ATTACH); /* under way when its time is over */
+	roster_term_over(r, 1000 + TERM_MS, dataset);
 	assert_int_equal(roster_order(r, 1000 + TERM_MS, &again), -ESTALE);
 	assert_int_equal(roster_hello(r, &hello), 0);
 	assert_true(hello.n_holds == 1 && hello.holds[0].releasing);
