@@ -5,6 +5,7 @@
 #include "log.h"
 #include "options.h"
 #include "schema.h"
+#include "text.h"
 
 enum {
 	OPT_DATA_PATH = 256,
@@ -90,9 +91,9 @@ static int take_failover(const char *text, struct failover *ret)
 
 static int take_term(const char *text, struct failover *ret)
 {
-	unsigned long s = strtoul(text, NULL, 10);
+	uint64_t s;
 
-	if (strspn(text, "0123456789") != strlen(text) || s < SCHEMA_TERM_MIN_S || s > SCHEMA_TERM_MAX_S)
+	if (text_number(text, SCHEMA_TERM_MIN_S, SCHEMA_TERM_MAX_S, &s) < 0)
 		return wrong("--term '%s' is no number of seconds from %d to %d", text, SCHEMA_TERM_MIN_S,
 			SCHEMA_TERM_MAX_S);
 	ret->term_ms = (uint32_t)s * 1000;

@@ -4,6 +4,7 @@
 
 #include "jsonin.h"
 #include "schema.h"
+#include "text.h"
 
 void schema_errors_done(struct schema_errors *e)
 {
@@ -140,7 +141,7 @@ static void read_failover(struct json_object *map, struct failover *ret, struct 
 {
 	const char *kind = metadata_text(map, SCHEMA_FAILOVER_KEY), *term = metadata_text(map, SCHEMA_TERM_KEY);
 	int k = kind ? failover_kind_parse(kind) : (int)ret->kind;
-	unsigned long s = term ? strtoul(term, NULL, 10) : 0;
+	uint64_t s;
 
 	if (k < 0)
 		violation(e, "/metadata/%s: must be manual or lease", SCHEMA_FAILOVER_KEY);
@@ -148,7 +149,7 @@ static void read_failover(struct json_object *map, struct failover *ret, struct 
 		ret->kind = (enum failover_kind)k;
 	if (!term)
 		return;
-	if (strspn(term, "0123456789") != strlen(term) || s < SCHEMA_TERM_MIN_S || s > SCHEMA_TERM_MAX_S)
+	if (text_number(term, SCHEMA_TERM_MIN_S, SCHEMA_TERM_MAX_S, &s) < 0)
 		violation(e, "/metadata/%s: must be a number of seconds from %d to %d", SCHEMA_TERM_KEY,
 			SCHEMA_TERM_MIN_S, SCHEMA_TERM_MAX_S);
 	else

@@ -2,13 +2,13 @@
 /*
  * loopback_open.c - the options of the loopback backend, and the directory it lives in.
  */
-#include <ctype.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
 #include "loopback_private.h"
 #include "loopback_volume.h"
+#include "text.h"
 
 /* Not below /var/lib/flocker, which belongs to flocker-control: the service manager gives all that it
  * finds there to that unprivileged, network-facing service. */
@@ -43,13 +43,8 @@ static int read_root(struct loopback *lo, const struct driver_option *o, char **
 
 static int read_unit(struct loopback *lo, const struct driver_option *o, char **ret_error)
 {
-	char *end;
-
-	errno = 0;
-	lo->allocation_unit = strtoull(o->value, &end, 10);
-	if (!isdigit((unsigned char)o->value[0]) || *end != '\0' || errno != 0 ||
-		lo->allocation_unit == 0 || lo->allocation_unit % SECTOR != 0 ||
-		lo->allocation_unit > GIB)
+	if (text_number(o->value, SECTOR, GIB, &lo->allocation_unit) < 0 ||
+		lo->allocation_unit % SECTOR != 0)
 		return refuse(ret_error, -EINVAL,
 			"line %u: allocation_unit '%s' is not a multiple of 512 bytes up to 1 GiB",
 			o->line, o->value);

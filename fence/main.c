@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* flocker-fence - stops datasets whose time is over. Started by flocker-node; see proto.h. */
-#include <ctype.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
@@ -17,6 +16,7 @@
 #include "fence.h"
 #include "proto.h"
 #include "say.h"
+#include "text.h"
 
 #define LIMIT_MS 1000
 #define PRIORITY 10 /* above everything that is not real-time, below the kernel's own threads */
@@ -42,19 +42,6 @@ struct options {
 	bool reboot;
 };
 
-static int parse_number(const char *text, unsigned long max, unsigned long *ret)
-{
-	unsigned long v;
-	char *end;
-
-	errno = 0;
-	v = strtoul(text, &end, 10);
-	if (errno || *end || !isdigit((unsigned char)*text) || v > max)
-		return -EINVAL;
-	*ret = v;
-	return 0;
-}
-
 static int wrong(const char *option, const char *value)
 {
 	fprintf(stderr, "ERROR: --%s '%s' is no number in range; see flocker-fence --help\n",
@@ -70,13 +57,13 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "mount-root", required_argument, NULL, 'm' },
 		{ "limit", required_argument, NULL, 'l' }, { "reboot", no_argument, NULL, 'b' },
 		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 } };
-	unsigned long n;
+	uint64_t n;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'f':
-			if (parse_number(optarg, 65535, &n) < 0 || n < 3)
+			if (text_number(optarg, 3, 65535, &n) < 0)
 				return wrong("fd", optarg);
 			ret->fd = (int)n;
 			break;
@@ -87,7 +74,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			ret->mount_root = optarg;
 			break;
 		case 'l':
-			if (parse_number(optarg, 3600000, &n) < 0 || n < 1)
+			if (text_number(optarg, 1, 3600000, &n) < 0)
 				return wrong("limit", optarg);
 			ret->limit_ms = (unsigned)n;
 			break;

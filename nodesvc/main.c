@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* flocker-node - the daemon of one host. */
-#include <ctype.h>
 #include <event2/thread.h>
 #include <getopt.h>
 #include <malloc.h>
@@ -9,6 +8,7 @@
 
 #include "log.h"
 #include "node.h"
+#include "text.h"
 
 /*
  * What starts after the unit finds its datasets. After a reboot they are mounted when control has
@@ -48,19 +48,6 @@ struct options {
 	unsigned int step_limit_s; /* 0: as each step has it */
 };
 
-static int parse_seconds(const char *text, unsigned int *ret)
-{
-	char *end;
-	unsigned long v;
-
-	errno = 0;
-	v = strtoul(text, &end, 10);
-	if (errno || end == text || *end || !isdigit((unsigned char)*text) || v < 1 || v > 86400)
-		return -EINVAL;
-	*ret = (unsigned int)v;
-	return 0;
-}
-
 static int parse_options(int argc, char **argv, struct options *ret)
 {
 	static const struct option options[] = { { "agent-config", required_argument, NULL, 'c' },
@@ -68,6 +55,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "step-limit", required_argument, NULL, 's' },
 		{ "fence-helper", required_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' }, { 0 } };
+	uint64_t seconds;
 	int c, level;
 
 	while ((c = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
@@ -84,11 +72,12 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			log_set_level(level);
 			break;
 		case 's':
-			if (parse_seconds(optarg, &ret->step_limit_s) < 0) {
+			if (text_number(optarg, 1, 86400, &seconds) < 0) {
 				fprintf(stderr, "ERROR: --step-limit '%s' is no number of seconds from "
 						"1 to 86400\n", optarg);
 				return -EINVAL;
 			}
+			ret->step_limit_s = (unsigned int)seconds;
 			break;
 		case 'f':
 			ret->fence_helper = optarg;

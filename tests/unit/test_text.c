@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_text.c - numbers of options. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "text.h"
+
+static void a_number_is_digits_within_its_range(void **state)
+{
+	uint64_t v = 0;
+
+	assert_int_equal(text_number("7", 7, 9, &v), 0);
+	assert_int_equal(v, 7);
+	assert_int_equal(text_number("0009", 7, 9, &v), 0);
+	assert_int_equal(v, 9);
+	assert_int_equal(text_number("18446744073709551615", 0, UINT64_MAX, &v), 0);
+	assert_true(v == UINT64_MAX);
+}
+
+static void what_is_no_number_in_range_is_refused(void **state)
+{
+	static const char *const bad[] = { "", " 7", "7 ", "+7", "-7", "0x7", "7s", "7.0", "6", "10",
+		"18446744073709551616", "99999999999999999999999" };
+	uint64_t v = 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(text_number(bad[i], 7, 9, &v), -EINVAL);
+	assert_int_equal(text_number("18446744073709551616", 0, UINT64_MAX, &v), -EINVAL);
+	assert_int_equal(v, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_number_is_digits_within_its_range),
+		cmocka_unit_test(what_is_no_number_in_range_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
