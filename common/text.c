@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "text.h"
 
+#include <fcntl.h>
+
 int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 {
 	uint64_t v;
@@ -12,5 +14,20 @@ int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 	if (errno || v < min || v > max)
 		return -EINVAL;
 	*ret = v;
+	return 0;
+}
+
+int text_read_line(int dir_fd, const char *path, char *buf, size_t size)
+{
+	_cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, size - 1);
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * text.h - small texts that people and the kernel write.
+ * text.h - small texts that people and the kernel write: a number, the one line of a file.
  */
 #pragma once
 
@@ -13,3 +13,12 @@
  * Returns: 0, or -EINVAL for anything else and for what is not from @min to @max.
  */
 int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
+
+/**
+ * text_read_line() - the first line of a small file (sysfs, procfs, ours), without its newline
+ * @dir_fd: where a relative @path begins, or AT_FDCWD
+ * @buf: what does not fit is left out; set on success only
+ *
+ * One read(), so that an attribute is of one moment. Returns: 0 or negative errno.
+ */
+int text_read_line(int dir_fd, const char *path, char *buf, size_t size);

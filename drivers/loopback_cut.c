@@ -11,6 +11,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "text.h"
+
 #define QUIET_LOOKS 2
 #define NAP_NS 2000000
 #define FLUSHES 3
@@ -70,23 +72,18 @@ struct traffic {
 
 static int traffic_read(int fd, struct traffic *ret)
 {
-	_cleanup_close_ int stat_fd = -EBADF;
 	struct traffic t = { 0 };
 	char path[64], text[512];
 	struct stat st;
-	ssize_t n;
+	int r;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat", major(st.st_rdev),
 		minor(st.st_rdev));
-	stat_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (stat_fd < 0)
-		return -errno;
-	n = read(stat_fd, text, sizeof(text) - 1);
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
+	r = text_read_line(AT_FDCWD, path, text, sizeof(text));
+	if (r < 0)
+		return r;
 	/* clang-format off */
 	if (sscanf(text, "%*u %*u %*u %*u %" SCNu64 " %*u %*u %*u %" SCNu64 " %*u %*u %" SCNu64,
 		   &t.writes, &t.in_flight, &t.discards) != 3)

@@ -5,23 +5,9 @@
 #include <sys/stat.h>
 
 #include "nodestate.h"
+#include "text.h"
 
 #define TEXT_MAX 128
-
-static int read_text(const char *path, char buf[TEXT_MAX])
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, buf, TEXT_MAX - 1);
-	if (n < 0)
-		return -errno;
-	buf[n] = '\0';
-	buf[strcspn(buf, "\n")] = '\0';
-	return 0;
-}
 
 /* Whole and durable, or as before: temporary file, fsync, rename, fsync of the directory. */
 static int write_text(const char *directory, const char *name, const char *text)
@@ -70,7 +56,7 @@ static int read_or_make_host(struct nodestate *s, char *why, size_t size)
 	int r;
 
 	snprintf(path, sizeof(path), "%s/host", s->directory);
-	r = read_text(path, text);
+	r = text_read_line(AT_FDCWD, path, text, sizeof(text));
 	if (r == 0) {
 		r = id128_parse(text, &s->host);
 		if (r == 0)
@@ -100,7 +86,7 @@ static int read_control(struct nodestate *s, char *why, size_t size)
 	int r;
 
 	snprintf(path, sizeof(path), "%s/control", s->directory);
-	r = read_text(path, text);
+	r = text_read_line(AT_FDCWD, path, text, sizeof(text));
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0 && sscanf(text, "%" SCNu64 " %" SCNu64, &s->incarnation, &s->revision) == 2)
@@ -140,7 +126,7 @@ int nodestate_open(const char *directory, struct nodestate *ret, char *why, size
 		r = read_control(&s, why, size);
 	if (r < 0)
 		goto failed;
-	r = read_text("/proc/sys/kernel/random/boot_id", text);
+	r = text_read_line(AT_FDCWD, "/proc/sys/kernel/random/boot_id", text, sizeof(text));
 	if (r == 0)
 		r = id128_parse(text, &s.boot);
 	if (r < 0) {

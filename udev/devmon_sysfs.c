@@ -8,40 +8,19 @@
 #include <sys/sysmacros.h>
 
 #include "devmon.h"
+#include "text.h"
 
 #define SECTOR 512 /* the unit of "size", whatever the device's own */
 
-/* The first line of an attribute, without its newline. -ENOENT when the device has none such. */
-static int read_attribute(int dir, const char *name, char *buf, size_t size)
-{
-	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, buf, size - 1);
-	if (n < 0)
-		return -errno;
-	buf[n] = '\0';
-	buf[strcspn(buf, "\n")] = '\0';
-	return 0;
-}
-
 static int read_number(int dir, const char *name, uint64_t *ret)
 {
-	char buf[32], *end;
-	uint64_t v;
+	char buf[32];
 	int r;
 
-	r = read_attribute(dir, name, buf, sizeof(buf));
+	r = text_read_line(dir, name, buf, sizeof(buf));
 	if (r < 0)
 		return r;
-	errno = 0;
-	v = strtoull(buf, &end, 10);
-	if (errno != 0 || end == buf || *end != '\0')
-		return -EIO;
-	*ret = v;
-	return 0;
+	return text_number(buf, 0, UINT64_MAX, ret) < 0 ? -EIO : 0;
 }
 
 static int open_disk(const char *sysfs, dev_t devno)
@@ -88,7 +67,7 @@ int devmon_sysfs_backing(const char *sysfs, dev_t devno, char **ret)
 
 	if (dir < 0)
 		return dir;
-	r = read_attribute(dir, "loop/backing_file", path, sizeof(path));
+	r = text_read_line(dir, "loop/backing_file", path, sizeof(path));
 	if (r < 0)
 		return r == -ENODEV ? -ENOENT : r;
 	if (path[0] == '\0')

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_text.c - numbers of options. */
+/* test_text.c - numbers of options, and lines of small files. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,11 +33,30 @@ static void what_is_no_number_in_range_is_refused(void **state)
 	assert_int_equal(v, 1);
 }
 
+static void a_line_is_read_without_what_follows(void **state)
+{
+	char path[] = "/tmp/flocker-text.XXXXXX", buf[8];
+	int fd = mkstemp(path);
+
+	assert_int_equal(write(fd, "one\ntwo\n", 8), 8);
+	assert_int_equal(text_read_line(AT_FDCWD, path, buf, sizeof(buf)), 0);
+	assert_string_equal(buf, "one");
+	assert_int_equal(text_read_line(AT_FDCWD, path, buf, 3), 0);
+	assert_string_equal(buf, "on");
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(text_read_line(AT_FDCWD, path, buf, sizeof(buf)), 0);
+	assert_string_equal(buf, "");
+	close(fd);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(text_read_line(AT_FDCWD, path, buf, sizeof(buf)), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_number_is_digits_within_its_range),
 		cmocka_unit_test(what_is_no_number_in_range_is_refused),
+		cmocka_unit_test(a_line_is_read_without_what_follows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
