@@ -3,11 +3,12 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+
+#include "program.h"
 
 #define HELPER_FD 3
 /* A thousand requests in one turn of the loop, and what the kernel counts beside them. */
@@ -52,21 +53,6 @@ static int connect_to_living(const char *run_directory)
 	return TAKE_FD(fd);
 }
 
-static int set_attributes(posix_spawnattr_t *attr)
-{
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	if (r == 0)
-		r = posix_spawnattr_setsigmask(attr, &none);
-	if (r == 0)
-		r = posix_spawnattr_setsigdefault(attr, &all);
-	return -r;
-}
-
 static int set_descriptors(posix_spawn_file_actions_t *actions, int theirs)
 {
 	int r;
@@ -87,7 +73,6 @@ static int spawn(const struct fence_client_options *o, int theirs, pid_t *ret)
 	const char *argv[12] = { o->helper, "--fd", fd, "--run-directory", o->run_directory,
 		"--mount-root", o->mount_root };
 	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
 	size_t n = 7;
 	int r;
 
@@ -99,21 +84,13 @@ static int spawn(const struct fence_client_options *o, int theirs, pid_t *ret)
 	}
 	if (o->reboot)
 		argv[n++] = "--reboot";
-	r = -posix_spawnattr_init(&attr);
-	if (r < 0)
-		return r;
 	r = -posix_spawn_file_actions_init(&actions);
 	if (r < 0)
-		goto end_attr;
-	r = set_attributes(&attr);
+		return r;
+	r = set_descriptors(&actions, theirs);
 	if (r == 0)
-		r = set_descriptors(&actions, theirs);
-	if (r == 0) /* the cast: posix_spawn() promises not to change them */
-		r = -posix_spawn(ret, o->helper, &actions, &attr, (char *const *)(uintptr_t)argv,
-			environ);
+		r = program_start(o->helper, argv, &actions, false, ret);
 	posix_spawn_file_actions_destroy(&actions);
-end_attr:
-	posix_spawnattr_destroy(&attr);
 	return r;
 }
 

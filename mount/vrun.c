@@ -3,11 +3,11 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "program.h"
 #include "vrun.h"
 
 /* How long a killed program may take to go. Longer means that its disk hangs; the caller's worker
@@ -20,24 +20,6 @@ static int64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static int set_attributes(posix_spawnattr_t *attr)
-{
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	r = posix_spawnattr_setflags(
-		attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	if (r == 0)
-		r = posix_spawnattr_setpgroup(attr, 0);
-	if (r == 0)
-		r = posix_spawnattr_setsigmask(attr, &none);
-	if (r == 0)
-		r = posix_spawnattr_setsigdefault(attr, &all);
-	return -r;
 }
 
 static int set_descriptors(posix_spawn_file_actions_t *actions, int out, int keep_fd)
@@ -75,28 +57,19 @@ int vrun_find(const char *program, char *buf, size_t size)
 static int spawn(const char *const argv[], int out, int keep_fd, pid_t *ret)
 {
 	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
 	char path[PATH_MAX];
 	int r;
 
 	r = vrun_find(argv[0], path, sizeof(path));
 	if (r < 0)
 		return r;
-	r = -posix_spawnattr_init(&attr);
-	if (r < 0)
-		return r;
 	r = -posix_spawn_file_actions_init(&actions);
 	if (r < 0)
-		goto end_attr;
-	r = set_attributes(&attr);
+		return r;
+	r = set_descriptors(&actions, out, keep_fd);
 	if (r == 0)
-		r = set_descriptors(&actions, out, keep_fd);
-	if (r == 0) /* the cast: posix_spawn() promises not to change them */
-		r = -posix_spawn(ret, path, &actions, &attr, (char *const *)(uintptr_t)argv,
-			environ);
+		r = program_start(path, argv, &actions, true, ret);
 	posix_spawn_file_actions_destroy(&actions);
-end_attr:
-	posix_spawnattr_destroy(&attr);
 	return r;
 }
 
