@@ -5,7 +5,7 @@
  * The first part is the original Flocker's suite for its storage drivers in the words of driver.h,
  * in its order. Where the contract differs (what is done already is a success and not an error,
  * because an order may be repeated), the test's name says what holds now. The rest is what the
- * original had no notion of: epochs, claims, hosts, boots.
+ * original had no notion of: epochs, claims, hosts, boots. Cuts and fences are in conformance_cut.c.
  */
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -26,50 +26,6 @@ static size_t count(struct world *w, struct driver *d)
 	assert_ok(world_list(w, d, &v, &n));
 	free(v);
 	return n;
-}
-
-/* The entry of @id in the list. */
-static bool listed(struct world *w, struct driver *d, struct id128 id, struct driver_volume *ret)
-{
-	struct driver_volume *v;
-	bool found = false;
-	size_t n;
-
-	assert_ok(world_list(w, d, &v, &n));
-	for (size_t i = 0; i < n; i++)
-		if (id128_equal(v[i].volume_id, id)) {
-			assert_false(found);
-			*ret = v[i];
-			found = true;
-		}
-	free(v);
-	return found;
-}
-
-static void assert_volume_equal(struct driver_volume a, struct driver_volume b)
-{
-	assert_true(id128_equal(a.volume_id, b.volume_id));
-	assert_true(id128_equal(a.dataset_id, b.dataset_id));
-	assert_int_equal(a.size_bytes, b.size_bytes);
-	assert_int_equal(a.place, b.place);
-	assert_true(id128_equal(a.holder, b.holder));
-	assert_int_equal(a.epoch, b.epoch);
-	assert_int_equal(a.attached, b.attached);
-}
-
-/* List and lookup agree. */
-static struct driver_volume seen(struct world *w, struct driver *d, struct id128 id)
-{
-	struct driver_volume l, one = look(w, d, id);
-
-	assert_true(listed(w, d, id, &l));
-	assert_volume_equal(l, one);
-	return one;
-}
-
-static void attach(struct world *w, struct driver *d, struct id128 id, uint64_t epoch)
-{
-	assert_ok(OPS(w)->attach(d, id, epoch, SIZE));
 }
 
 /* 1 */
@@ -518,132 +474,6 @@ static void data_moves_with_the_volume(void **state)
 	}
 }
 
-/* ---- cut ---- */
-
-static void skip_without_cut(struct world *w)
-{
-	if (!OPS(w)->cut)
-		skip();
-}
-
-static void there_is_nothing_to_cut_of_unknown_or_free_volumes(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-
-	skip_without_cut(w);
-	assert_int_equal(OPS(w)->cut(w->a, new_id()), -ENOENT);
-	assert_int_equal(OPS(w)->cut(w->a, id), -ENODEV);
-	attach(w, w->a, id, 1);
-	assert_int_equal(OPS(w)->cut(w->b, id), -ENODEV);
-}
-
-static void a_cut_leaves_claim_and_device_and_can_be_repeated(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-	struct driver_device one, two;
-	struct driver_volume before;
-
-	skip_without_cut(w);
-	attach(w, w->a, id, 1);
-	before = seen(w, w->a, id);
-	assert_ok(OPS(w)->device(w->a, id, &one));
-	assert_false(one.cut);
-	assert_ok(OPS(w)->cut(w->a, id));
-	assert_ok(OPS(w)->cut(w->a, id));
-	assert_volume_equal(seen(w, w->a, id), before);
-	assert_ok(OPS(w)->device(w->a, id, &two));
-	assert_true(two.cut);
-	assert_int_equal(one.diskseq, two.diskseq);
-	assert_ok(OPS(w)->detach(w->a, id, 1));
-	assert_int_equal(seen(w, w->a, id).place, DRIVER_FREE);
-	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE), -ESTALE);
-}
-
-static void an_attach_after_a_cut_makes_a_new_device(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-	struct driver_device one, two;
-
-	skip_without_cut(w);
-	attach(w, w->a, id, 1);
-	assert_ok(OPS(w)->device(w->a, id, &one));
-	assert_ok(OPS(w)->cut(w->a, id));
-	attach(w, w->a, id, 2);
-	assert_ok(OPS(w)->device(w->a, id, &two));
-	assert_false(two.cut);
-	assert_int_not_equal(one.diskseq, two.diskseq);
-	assert_int_equal(two.size_bytes, SIZE);
-}
-
-static void nothing_is_written_through_a_cut_device(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-	struct driver_device dev;
-	char block[4096] = "late";
-	int fd;
-
-	skip_without_cut(w);
-	attach(w, w->a, id, 1);
-	device_write(w, w->a, id, 4096, "in time");
-	assert_ok(OPS(w)->device(w->a, id, &dev));
-	fd = open(dev.path, O_RDWR | O_CLOEXEC);
-	assert_true(fd >= 0);
-	assert_int_equal(pwrite(fd, block, sizeof(block), 8192), sizeof(block)); /* only in memory */
-	assert_ok(OPS(w)->cut(w->a, id));
-	assert_true(pwrite(fd, block, sizeof(block), 4096) < 0 || fsync(fd) < 0);
-	close(fd);
-	attach(w, w->a, id, 2);
-	device_expect(w, w->a, id, 4096, "in time");
-}
-
-/* ---- fences ---- */
-
-static void the_claim_of_a_fenced_node_is_void(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-	struct driver_volume v;
-
-	skip_without_cut(w);
-	attach(w, w->a, id, 3);
-	device_write(w, w->a, id, 4096, "in time");
-	assert_ok(OPS(w)->fence(w->b, id, 0, 2)); /* others than this one */
-	assert_ok(OPS(w)->fence(w->b, id, 4, 9));
-	assert_int_equal(OPS(w)->attach(w->b, id, 10, SIZE), -EBUSY);
-	assert_ok(OPS(w)->cut(w->a, id));
-	assert_ok(OPS(w)->fence(w->b, id, 0, 3));
-	v = seen(w, w->b, id);
-	assert_int_equal(v.place, DRIVER_FREE);
-	assert_int_equal(v.epoch, 3);
-	assert_ok(OPS(w)->attach(w->b, id, 4, SIZE));
-	device_expect(w, w->b, id, 4096, "in time");
-	assert_int_equal(OPS(w)->attach(w->a, id, 3, SIZE), -ESTALE);
-	assert_int_equal(OPS(w)->detach(w->a, id, 3), -ESTALE);
-	device_write(w, w->b, id, 8192, "taken over");
-	assert_ok(OPS(w)->detach(w->b, id, 4));
-}
-
-/* A fenced machine that is gone has no device any more; its claim is all that is left. */
-static void what_a_fenced_node_claims_can_be_destroyed(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-
-	skip_without_cut(w);
-	attach(w, w->a, id, 1);
-	assert_ok(OPS(w)->cut(w->a, id));
-	assert_int_equal(OPS(w)->destroy(w->b, id, 2), -EBUSY);
-	assert_ok(OPS(w)->fence(w->b, id, 0, 1));
-	assert_ok(OPS(w)->destroy(w->b, id, 2));
-	assert_ok(OPS(w)->fence(w->b, id, 0, 1)); /* there is nothing to void */
-	assert_int_equal(OPS(w)->detach(w->a, id, 1), -ENOENT);
-	assert_ok(OPS(w)->tidy(w->a));
-}
-
 /* ---- many at once ---- */
 
 #define THREADS 8
@@ -731,16 +561,10 @@ static int conformance(const char *name, const struct backend *b)
 		T(our_name_on_another_machine_is_somebody_else),
 		T(a_restarted_node_finds_what_it_holds),
 		T(another_size_than_recorded_is_euclean),
-		T(there_is_nothing_to_cut_of_unknown_or_free_volumes),
-		T(a_cut_leaves_claim_and_device_and_can_be_repeated),
-		T(an_attach_after_a_cut_makes_a_new_device),
 		T(different_volumes_do_not_meet),
 	};
 	const struct CMUnitTest tests_of_devices[] = {
 		T(data_moves_with_the_volume),
-		T(nothing_is_written_through_a_cut_device),
-		T(the_claim_of_a_fenced_node_is_void),
-		T(what_a_fenced_node_claims_can_be_destroyed),
 	};
 	int r;
 

@@ -163,6 +163,48 @@ struct driver_volume look(struct world *w, struct driver *d, struct id128 volume
 	return v;
 }
 
+bool listed(struct world *w, struct driver *d, struct id128 id, struct driver_volume *ret)
+{
+	struct driver_volume *v;
+	bool found = false;
+	size_t n;
+
+	assert_ok(world_list(w, d, &v, &n));
+	for (size_t i = 0; i < n; i++)
+		if (id128_equal(v[i].volume_id, id)) {
+			assert_false(found);
+			*ret = v[i];
+			found = true;
+		}
+	free(v);
+	return found;
+}
+
+void assert_volume_equal(struct driver_volume a, struct driver_volume b)
+{
+	assert_true(id128_equal(a.volume_id, b.volume_id));
+	assert_true(id128_equal(a.dataset_id, b.dataset_id));
+	assert_int_equal(a.size_bytes, b.size_bytes);
+	assert_int_equal(a.place, b.place);
+	assert_true(id128_equal(a.holder, b.holder));
+	assert_int_equal(a.epoch, b.epoch);
+	assert_int_equal(a.attached, b.attached);
+}
+
+struct driver_volume seen(struct world *w, struct driver *d, struct id128 id)
+{
+	struct driver_volume l, one = look(w, d, id);
+
+	assert_true(listed(w, d, id, &l));
+	assert_volume_equal(l, one);
+	return one;
+}
+
+void attach(struct world *w, struct driver *d, struct id128 id, uint64_t epoch)
+{
+	assert_ok(w->ops->attach(d, id, epoch, SIZE));
+}
+
 struct id128 make_volume(struct world *w)
 {
 	struct id128 id = new_id();

@@ -51,6 +51,17 @@ int world_list(struct world *w, struct driver *d, struct driver_volume **ret, si
 struct id128 new_id(void);
 struct driver_volume look(struct world *w, struct driver *d, struct id128 volume_id);
 
+/* The entry of @id in the list; false: there is none. */
+bool listed(struct world *w, struct driver *d, struct id128 id, struct driver_volume *ret);
+
+/* As look(), and the list agrees. */
+struct driver_volume seen(struct world *w, struct driver *d, struct id128 id);
+
+void assert_volume_equal(struct driver_volume a, struct driver_volume b);
+
+/* A volume of SIZE, which has to succeed. */
+void attach(struct world *w, struct driver *d, struct id128 id, uint64_t epoch);
+
 /* A new volume of SIZE, created by node a under epoch 1. */
 struct id128 make_volume(struct world *w);
 

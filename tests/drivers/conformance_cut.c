@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conformance_cut.c - what every driver that can cut has to do: nothing is written through a device
+ * that was cut, and what a fenced node claims stands in nobody's way.
+ */
+#include <fcntl.h>
+
+#include "harness.h"
+
+#define OPS(w) ((w)->ops)
+
+static void skip_without_cut(struct world *w)
+{
+	if (!OPS(w)->cut)
+		skip();
+}
+
+static void there_is_nothing_to_cut_of_unknown_or_free_volumes(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+
+	skip_without_cut(w);
+	assert_int_equal(OPS(w)->cut(w->a, new_id()), -ENOENT);
+	assert_int_equal(OPS(w)->cut(w->a, id), -ENODEV);
+	attach(w, w->a, id, 1);
+	assert_int_equal(OPS(w)->cut(w->b, id), -ENODEV);
+}
+
+static void a_cut_leaves_claim_and_device_and_can_be_repeated(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_device one, two;
+	struct driver_volume before;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	before = seen(w, w->a, id);
+	assert_ok(OPS(w)->device(w->a, id, &one));
+	assert_false(one.cut);
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_volume_equal(seen(w, w->a, id), before);
+	assert_ok(OPS(w)->device(w->a, id, &two));
+	assert_true(two.cut);
+	assert_int_equal(one.diskseq, two.diskseq);
+	assert_ok(OPS(w)->detach(w->a, id, 1));
+	assert_int_equal(seen(w, w->a, id).place, DRIVER_FREE);
+	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE), -ESTALE);
+}
+
+static void an_attach_after_a_cut_makes_a_new_device(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_device one, two;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	assert_ok(OPS(w)->device(w->a, id, &one));
+	assert_ok(OPS(w)->cut(w->a, id));
+	attach(w, w->a, id, 2);
+	assert_ok(OPS(w)->device(w->a, id, &two));
+	assert_false(two.cut);
+	assert_int_not_equal(one.diskseq, two.diskseq);
+	assert_int_equal(two.size_bytes, SIZE);
+}
+
+static void nothing_is_written_through_a_cut_device(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_device dev;
+	char block[4096] = "late";
+	int fd;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	device_write(w, w->a, id, 4096, "in time");
+	assert_ok(OPS(w)->device(w->a, id, &dev));
+	fd = open(dev.path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, block, sizeof(block), 8192), sizeof(block)); /* only in memory */
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_true(pwrite(fd, block, sizeof(block), 4096) < 0 || fsync(fd) < 0);
+	close(fd);
+	attach(w, w->a, id, 2);
+	device_expect(w, w->a, id, 4096, "in time");
+}
+
+/* ---- fences ---- */
+
+static void the_claim_of_a_fenced_node_is_void(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_volume v;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 3);
+	device_write(w, w->a, id, 4096, "in time");
+	assert_ok(OPS(w)->fence(w->b, id, 0, 2)); /* others than this one */
+	assert_ok(OPS(w)->fence(w->b, id, 4, 9));
+	assert_int_equal(OPS(w)->attach(w->b, id, 10, SIZE), -EBUSY);
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_ok(OPS(w)->fence(w->b, id, 0, 3));
+	v = seen(w, w->b, id);
+	assert_int_equal(v.place, DRIVER_FREE);
+	assert_int_equal(v.epoch, 3);
+	assert_ok(OPS(w)->attach(w->b, id, 4, SIZE));
+	device_expect(w, w->b, id, 4096, "in time");
+	assert_int_equal(OPS(w)->attach(w->a, id, 3, SIZE), -ESTALE);
+	assert_int_equal(OPS(w)->detach(w->a, id, 3), -ESTALE);
+	device_write(w, w->b, id, 8192, "taken over");
+	assert_ok(OPS(w)->detach(w->b, id, 4));
+}
+
+/* A fenced machine that is gone has no device any more; its claim is all that is left. */
+static void what_a_fenced_node_claims_can_be_destroyed(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	assert_ok(OPS(w)->cut(w->a, id));
+	assert_int_equal(OPS(w)->destroy(w->b, id, 2), -EBUSY);
+	assert_ok(OPS(w)->fence(w->b, id, 0, 1));
+	assert_ok(OPS(w)->destroy(w->b, id, 2));
+	assert_ok(OPS(w)->fence(w->b, id, 0, 1)); /* there is nothing to void */
+	assert_int_equal(OPS(w)->detach(w->a, id, 1), -ENOENT);
+	assert_ok(OPS(w)->tidy(w->a));
+}
+
+#define T(f) cmocka_unit_test_prestate_setup_teardown(f, world_setup, world_teardown, backend)
+
+static int conformance(const char *name, const struct backend *b)
+{
+	void *backend = (void *)(uintptr_t)b;
+	const struct CMUnitTest tests[] = {
+		T(there_is_nothing_to_cut_of_unknown_or_free_volumes),
+		T(a_cut_leaves_claim_and_device_and_can_be_repeated),
+		T(an_attach_after_a_cut_makes_a_new_device),
+	};
+	const struct CMUnitTest tests_of_devices[] = {
+		T(nothing_is_written_through_a_cut_device),
+		T(the_claim_of_a_fenced_node_is_void),
+		T(what_a_fenced_node_claims_can_be_destroyed),
+	};
+	int r;
+
+	r = cmocka_run_group_tests_name(name, tests, NULL, NULL);
+	if (b->real)
+		r |= cmocka_run_group_tests_name(name, tests_of_devices, NULL, NULL);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && STREQ(argv[1], "fake"))
+		return conformance("fake", &fake_backend);
+	need_loop_devices();
+	own_mount_namespace();
+	return conformance("loopback", &loopback_backend);
+}
