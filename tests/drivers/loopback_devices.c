@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loopback_devices.c - the loopback driver against the kernel: busy devices, foreign devices,
- * reboots, and what is left when a volume was given back.
+ * loopback_devices.c - the loopback driver against the kernel: busy devices, reboots, and what is
+ * left when a volume was given back.
  */
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -307,165 +305,6 @@ static void a_cut_device_is_given_back_once_it_is_unmounted(void **state)
 	assert_ok(umount(target));
 }
 
-/* ---- devices of others ---- */
-
-static void foreign_device(const char *path, const char *options, char device[64])
-{
-	char command[300];
-	FILE *f;
-
-	snprintf(command, sizeof(command), "losetup -f --show %s %s", options, path);
-	f = popen(command, "re");
-	assert_non_null(f);
-	assert_non_null(fgets(device, 64, f));
-	device[strcspn(device, "\n")] = '\0';
-	assert_ok(pclose(f));
-}
-
-/* Who looks at all devices of the machine has it open for a moment, and so keeps it as long. */
-static void foreign_device_end(const char *device)
-{
-	char path[96];
-
-	run("losetup -d %s", device);
-	snprintf(path, sizeof(path), "/sys/block/%s/loop", device + strlen("/dev/"));
-	for (unsigned int n = 0; n < 500 && access(path, F_OK) == 0; n++)
-		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
-}
-
-static void an_image_with_a_foreign_device_is_busy(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-	char device[64];
-
-	foreign_device(volume_file(w, id, "image"), "", device);
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EBUSY);
-	assert_int_equal(ops->destroy(w->a, id, 1), -EBUSY);
-	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
-	assert_int_equal(look(w, w->a, id).place, DRIVER_FREE);
-	foreign_device_end(device);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
-	foreign_device(volume_file(w, id, "image"), "", device);
-	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
-	foreign_device_end(device);
-	assert_ok(ops->detach(w->a, id, 1));
-}
-
-static void a_foreign_device_under_another_name_is_found(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-	char alias[100], device[64];
-
-	snprintf(alias, sizeof(alias), "%s/alias", w->where);
-	run("touch %s && mount --bind %s %s", alias, volume_file(w, id, "image"), alias);
-	foreign_device(alias, "", device);
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EBUSY);
-	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
-	assert_int_equal(ops->destroy(w->a, id, 1), -EBUSY);
-	foreign_device_end(device);
-	run("umount %s", alias);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
-}
-
-/* Its kernel status cannot be had any more; that is nobody else's trouble. */
-static void a_device_on_dead_storage_is_in_nobodys_way(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-	char dir[100], path[110], device[64];
-	int writer;
-	pid_t pid;
-
-	if (access("/dev/fuse", R_OK | W_OK) < 0) {
-		print_message("no /dev/fuse here\n");
-		skip();
-	}
-	snprintf(dir, sizeof(dir), "%s/dead", w->where);
-	snprintf(path, sizeof(path), "%s/image", dir);
-	assert_ok(mkdir(dir, 0700));
-	pid = deadfs_start(dir);
-	foreign_device(path, "-r", device);
-	assert_ok(kill(pid, SIGKILL));
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
-
-	/* With somebody writing to the image every device has to be asked. */
-	writer = open(volume_file(w, id, "image"), O_RDWR | O_CLOEXEC);
-	assert_true(writer >= 0);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
-	assert_ok(ops->detach(w->a, id, 1));
-	assert_ok(ops->destroy(w->a, id, 2));
-	close(writer);
-	foreign_device_end(device);
-	run("umount -l %s", dir);
-}
-
-static void a_device_whose_path_cannot_be_told_is_in_nobodys_way(void **state)
-{
-	_cleanup_close_ int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), device = -EBADF;
-	struct world *w = *state;
-	struct loop_config config = { .fd = (uint32_t)long_path_open(w->where) };
-	struct id128 id = make_volume(w);
-	struct id128 *list;
-	struct driver_device dev;
-	struct driver *again;
-	char path[32];
-	size_t n;
-
-	do {
-		close_keep_errno(device);
-		snprintf(path, sizeof(path), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
-		device = open(path, O_RDWR | O_CLOEXEC);
-		assert_true(device >= 0);
-	} while (ioctl(device, LOOP_CONFIGURE, &config) < 0 && errno == EBUSY);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
-	again = world_open(w, &w->node_a); /* knows no device yet, so it looks at all */
-	assert_true(look(w, again, id).attached);
-	assert_ok(ops->device(again, id, &dev));
-	assert_ok(ops->list(again, &list, &n));
-	assert_int_equal(n, 1);
-	assert_ok(ops->detach(again, id, 1));
-	ops->close(again);
-	free(list);
-	assert_ok(ioctl(device, LOOP_CLR_FD));
-	close((int)config.fd);
-	run("rm -rf %s/d*", w->where);
-}
-
-static void an_image_that_is_locked_gets_no_device(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-	int fd = open(volume_file(w, id, "image"), O_RDONLY | O_CLOEXEC);
-
-	assert_ok(flock(fd, LOCK_EX | LOCK_NB));
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EBUSY);
-	assert_int_equal(loops_on(w->where), 0);
-	close(fd);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
-	fd = open(volume_file(w, id, "image"), O_RDONLY | O_CLOEXEC);
-	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), -1); /* the device has it */
-	close(fd);
-}
-
-static void a_copy_of_the_backend_is_not_taken_for_it(void **state)
-{
-	struct world *w = *state;
-	struct id128 id = make_volume(w);
-	char copy[200], device[64];
-
-	snprintf(copy, sizeof(copy), "%s/backup/%s", w->where, ID128_STR(id));
-	run("mkdir -p %s && cp --sparse=always %s %s/", copy, volume_file(w, id, "image"), copy);
-	strcat(copy, "/image");
-	foreign_device(copy, "", device);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
-	assert_string_not_equal(device_of(w, w->a, id).path, device);
-	assert_ok(ops->detach(w->a, id, 1));
-	assert_false(look(w, w->a, id).attached);
-	foreign_device_end(device);
-}
-
 /* ---- reboots and accidents ---- */
 
 static struct driver *after_reboot(struct world *w)
@@ -685,12 +524,6 @@ int main(void)
 		T(a_mounted_device_is_busy),
 		T(a_mount_in_another_namespace_is_busy_too),
 		T(a_cut_device_is_given_back_once_it_is_unmounted),
-		T(an_image_with_a_foreign_device_is_busy),
-		T(a_foreign_device_under_another_name_is_found),
-		T(a_device_on_dead_storage_is_in_nobodys_way),
-		T(a_device_whose_path_cannot_be_told_is_in_nobodys_way),
-		T(an_image_that_is_locked_gets_no_device),
-		T(a_copy_of_the_backend_is_not_taken_for_it),
 		T(after_a_reboot_the_same_epoch_attaches_again),
 		T(after_a_reboot_the_claim_can_be_given_back),
 		T(a_device_that_somebody_took_down_is_made_again),

@@ -84,3 +84,27 @@ int long_path_open(const char *where)
 	assert_ok(ftruncate(fd, MIB));
 	return fd;
 }
+
+void foreign_device(const char *path, const char *options, char device[64])
+{
+	char command[300];
+	FILE *f;
+
+	snprintf(command, sizeof(command), "losetup -f --show %s %s", options, path);
+	f = popen(command, "re");
+	assert_non_null(f);
+	assert_non_null(fgets(device, 64, f));
+	device[strcspn(device, "\n")] = '\0';
+	assert_ok(pclose(f));
+}
+
+/* Who looks at all devices of the machine has it open for a moment, and so keeps it as long. */
+void foreign_device_end(const char *device)
+{
+	char path[96];
+
+	run("losetup -d %s", device);
+	snprintf(path, sizeof(path), "/sys/block/%s/loop", device + strlen("/dev/"));
+	for (unsigned int n = 0; n < 500 && access(path, F_OK) == 0; n++)
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+}

@@ -15,3 +15,7 @@ pid_t deadfs_start(const char *dir);
 
 /* A file of 1 MiB below @where, whose path is longer than the kernel can tell in sysfs. */
 int long_path_open(const char *where);
+
+/* A loop device on the file @path, as losetup makes it with these @options, and its end. */
+void foreign_device(const char *path, const char *options, char device[64]);
+void foreign_device_end(const char *device);
