@@ -25,7 +25,8 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("FLOCKER_BUILD", HERE.parent.parent / "build"))
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+import needs  # noqa: E402
 import writer  # noqa: E402
 
 LIMIT_S = 20  # for what takes a moment
@@ -43,14 +44,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def missing():
     """Why the tests cannot run here, or None."""
-    if os.geteuid() != 0:
-        return "mounts and loop devices need root"
-    for device in ("/dev/loop-control", "/dev/fuse"):
-        if not os.path.exists(device):
-            return f"there is no {device}"
-    for program in NEEDS:
-        if not shutil.which(program):
-            return f"the program {program} is missing"
+    if why := needs.missing(NEEDS):
+        return why
     for program in ("fence/flocker-fence", "tests/fence/fence_daemon", "tests/system/tools/hangfs"):
         if not (BUILD / program).exists():
             return f"{BUILD / program} is not built; see FLOCKER_BUILD"

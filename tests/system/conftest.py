@@ -21,10 +21,11 @@ import time
 
 import pytest
 
-sys.path[:0] = [str(pathlib.Path(__file__).parent),
-                str(pathlib.Path(__file__).parent.with_name("control"))]
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.with_name("control")), str(HERE.parent)]
 import cluster as clusters  # noqa: E402
 import isolate  # noqa: E402
+import needs  # noqa: E402
 
 UDEVD = "/lib/systemd/systemd-udevd"
 LOG_TAIL = 80  # lines of each log beside a failure
@@ -33,27 +34,15 @@ NEEDS = ("unshare", "nsenter", "losetup", "ip", "mkfs.ext4", "mkfs.xfs", "mkfs.b
 
 def missing():
     """Why the tests cannot run here, or None."""
-    if os.geteuid() != 0:
-        return "mounts and loop devices need root"
-    for device in ("/dev/loop-control", "/dev/fuse"):
-        if not os.path.exists(device):
-            return f"there is no {device}"
-    for program in NEEDS:
-        if not shutil.which(program):
-            return f"the program {program} is missing"
+    if why := needs.missing(NEEDS):
+        return why
     if not os.path.exists(clusters.executable("flocker-node")):
         return f"{clusters.executable('flocker-node')} is not built; see FLOCKER_BUILD"
     return None
 
 
 def pytest_configure(config):
-    if isolate.inside() or config.option.collectonly:
-        return
-    why = missing()
-    if why:
-        pytest.exit(f"skipped: {why}", returncode=isolate.SKIPPED)
-    config.pluginmanager.get_plugin("capturemanager").stop_global_capturing()
-    isolate.enter(config.invocation_params.args)
+    isolate.configure(config, missing)
 
 
 @pytest.fixture(scope="session", autouse=True)

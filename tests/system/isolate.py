@@ -17,6 +17,7 @@ import tempfile
 import time
 
 import kernel
+import pytest
 
 INSIDE = "FLOCKER_SYSTEM_BASE"
 LOCK = "/run/lock/flocker-test-udevd"
@@ -108,15 +109,15 @@ def init(base, arguments):
     os.setpgid(0, 0)  # signals to the group of the caller reach the supervisor alone
     make_machine(base)
     environment = dict(os.environ, **{INSIDE: base})
-    pytest = os.fork()
-    if pytest == 0:
+    tests = os.fork()
+    if tests == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.execve(sys.executable, [sys.executable, "-m", "pytest", *arguments], environment)
     # A KeyboardInterrupt lets fixtures end what they began.
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(pytest, signal.SIGINT))
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(tests, signal.SIGINT))
     while True:
         pid, status = os.wait()
-        if pid == pytest:
+        if pid == tests:
             return os.waitstatus_to_exitcode(status)
 
 
@@ -125,6 +126,17 @@ def clear(base):
     for loop in kernel.loops_of(base):
         subprocess.run(["losetup", "-d", f"/dev/{loop.name}"], check=False)
     shutil.rmtree(base, ignore_errors=True)
+
+
+def configure(config, missing):
+    """For pytest_configure() of suites that run in such a machine. @missing: says why they cannot."""
+    if inside() or config.option.collectonly:
+        return
+    why = missing()
+    if why:
+        pytest.exit(f"skipped: {why}", returncode=SKIPPED)
+    config.pluginmanager.get_plugin("capturemanager").stop_global_capturing()
+    enter(config.invocation_params.args)
 
 
 def enter(arguments):

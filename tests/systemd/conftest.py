@@ -19,11 +19,12 @@ import sys
 
 import pytest
 
-sys.path[:0] = [str(pathlib.Path(__file__).parent),
-                str(pathlib.Path(__file__).parent.with_name("system")),
-                str(pathlib.Path(__file__).parent.with_name("control"))]
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.with_name("system")), str(HERE.with_name("control")),
+                str(HERE.parent)]
 import isolate  # noqa: E402
 import machine as machines  # noqa: E402
+import needs  # noqa: E402
 
 NEEDS = ("unshare", "nsenter", "setpriv", "pivot_root", "losetup", "ip", "hostname", "meson")
 FREE_MIB = 2000
@@ -37,14 +38,8 @@ def missing_packages():
 
 def missing():
     """Why the tests cannot run here, or None."""
-    if os.geteuid() != 0:
-        return "mounts and loop devices need root"
-    for path in ("/dev/loop-control", "/dev/fuse", "/lib/systemd/systemd"):
-        if not os.path.exists(path):
-            return f"there is no {path}"
-    for program in NEEDS:
-        if not shutil.which(program):
-            return f"the program {program} is missing"
+    if why := needs.missing(NEEDS, ("/dev/loop-control", "/dev/fuse", "/lib/systemd/systemd")):
+        return why
     for directory in ("/usr", "/etc", "/var/lib"):
         if os.stat(directory).st_dev != os.stat("/").st_dev:
             return f"{directory} is not on the root filesystem, and an overlay does not show it"
@@ -57,14 +52,8 @@ def missing():
 
 
 def pytest_configure(config):
-    if isolate.inside() or config.option.collectonly:
-        return
-    why = missing()
-    if why:
-        pytest.exit(f"skipped: {why}", returncode=isolate.SKIPPED)
     isolate.LOOPS = 64
-    config.pluginmanager.get_plugin("capturemanager").stop_global_capturing()
-    isolate.enter(config.invocation_params.args)
+    isolate.configure(config, missing)
 
 
 @pytest.fixture(scope="session")
