@@ -69,6 +69,11 @@ static inline bool fenced_covers(struct fenced f, uint64_t epoch)
 	return f.to && epoch >= f.from && epoch <= f.to;
 }
 
+static inline bool fenced_equal(struct fenced a, struct fenced b)
+{
+	return a.from == b.from && a.to == b.to;
+}
+
 /* What control tells a node about one dataset. */
 enum wish_kind {
 	WISH_KEEP,    /* control does not know it: touch nothing */

@@ -158,6 +158,10 @@ static void status_to_json(struct builder *b, const struct wire_status *s)
 	put_bool(b, "mounted", s->mounted);
 	put_bool(b, "releasing", s->releasing);
 	put_u64(b, "failover_rev", s->failover_rev);
+	if (!id128_is_nil(s->claimant)) {
+		put_id(b, "claimant", s->claimant);
+		put_u64(b, "claim_epoch", s->claim_epoch);
+	}
 	put_u64(b, "size", s->size_bytes);
 	put_u64(b, "used", s->used_bytes);
 	put_u64(b, "available", s->available_bytes);
@@ -186,6 +190,7 @@ static void hello_to_json(struct builder *b, const struct wire_hello *h)
 	put_text(b, "filesystem", fs_kind_name(h->filesystem));
 	put_bool(b, "partial", h->partial);
 	put_bool(b, "shared", h->shared);
+	put_u64(b, "free", h->free_bytes);
 	put_u64(b, "incarnation", h->incarnation);
 	put_u64(b, "revision", h->version_seen);
 	for (size_t i = 0; holds && i < h->n_holds; i++) {
@@ -257,6 +262,7 @@ static void msg_to_json(struct builder *b, const struct wire_msg *m)
 	case WIRE_PING:
 	case WIRE_PONG:
 		put_u64(b, "stamp_ms", m->ping.stamp_ms);
+		put_u64(b, "free", m->ping.free_bytes);
 		break;
 	case WIRE_TYPE_MAX:
 		break;
@@ -423,6 +429,8 @@ static void read_status(struct reader *r, struct wire_status *s)
 	s->size_bytes = read_u64(r, "size");
 	s->used_bytes = read_u64(r, "used");
 	s->available_bytes = read_u64(r, "available");
+	read_id(r, "claimant", &s->claimant);
+	s->claim_epoch = read_u64(r, "claim_epoch");
 	read_id(r, "fs_uuid", &s->fs_uuid);
 	read_why(r, s->why);
 	s->step = (enum ds_step)read_word(r, "step", ds_step_parse, STEP_NONE);
@@ -448,6 +456,7 @@ static void read_hello(struct reader *r, struct wire_hello *h)
 	h->filesystem = (enum fs_kind)read_word(r, "filesystem", fs_kind_parse, FS_EXT4);
 	h->partial = read_bool(r, "partial");
 	h->shared = read_bool(r, "shared");
+	h->free_bytes = read_u64(r, "free");
 	h->incarnation = read_u64(r, "incarnation");
 	h->version_seen = read_u64(r, "revision");
 
@@ -565,6 +574,7 @@ static void read_msg(struct reader *r, struct wire_msg *m)
 	case WIRE_PING:
 	case WIRE_PONG:
 		m->ping.stamp_ms = read_u64(r, "stamp_ms");
+		m->ping.free_bytes = read_u64(r, "free");
 		break;
 	case WIRE_TYPE_MAX:
 		break;

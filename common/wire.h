@@ -40,6 +40,8 @@ struct wire_status {
 	bool mounted;		  /* at its mountpoint, verified */
 	bool releasing;		  /* @epoch is being given back, or used up by a destroy: not recalled */
 	uint64_t failover_rev;	  /* of the failover that this node acts by; 0: none yet */
+	struct id128 claimant;	  /* another node that has the volume, as the backend says; nil: none */
+	uint64_t claim_epoch;	  /* of its claim */
 	uint64_t size_bytes;	  /* of the device or volume; 0: not known */
 	uint64_t used_bytes, available_bytes; /* of the mounted filesystem; both 0: not known */
 	struct id128 fs_uuid;	  /* seen on the device; nil: not known */
@@ -59,6 +61,7 @@ struct wire_hello {
 	enum fs_kind filesystem; /* that this node makes where the metadata names none */
 	bool partial;		/* not all that is held is known yet: what is not named is not given back */
 	bool shared;		/* its volumes can be attached by other nodes that have it */
+	uint64_t free_bytes;	/* for volumes, as last seen; 0: not known */
 	uint64_t incarnation, version_seen; /* highest of control that this node has seen */
 	struct wire_status *holds;
 	size_t n_holds;
@@ -97,6 +100,7 @@ struct wire_report {
 /* A node's PING with a stamp asks for its terms to be renewed from then on; the PONG brings it back. */
 struct wire_ping {
 	uint64_t stamp_ms; /* CLOCK_BOOTTIME of the node as it sent the PING; 0: only a sign of life */
+	uint64_t free_bytes; /* as in hello; of a node's PING */
 };
 
 struct wire_bye {

@@ -288,9 +288,10 @@ static void take_hello(struct agent *g, const struct wire_hello *h)
 			h->n_holds);
 }
 
-static void take_heard(struct agent *g)
+static void take_heard(struct agent *g, uint64_t free_bytes)
 {
-	struct assign_event ev = { .type = ASSIGN_HEARD, .node = g->node, .session = g->session };
+	struct assign_event ev = { .type = ASSIGN_HEARD, .node = g->node, .session = g->session,
+		.free_bytes = free_bytes };
 
 	if (g->greeted)
 		cluster_decide(g->agents->cluster, &ev, NULL, NULL);
@@ -305,10 +306,10 @@ static void take_report(struct agent *g, const struct wire_report *report)
 }
 
 /* Answered by the decision itself, from memory. */
-static void take_renewal(struct agent *g, uint64_t stamp_ms)
+static void take_renewal(struct agent *g, const struct wire_ping *ping)
 {
 	struct assign_event ev = { .type = ASSIGN_RENEW, .node = g->node, .session = g->session,
-		.stamp_ms = stamp_ms };
+		.stamp_ms = ping->stamp_ms, .free_bytes = ping->free_bytes };
 
 	cluster_decide(g->agents->cluster, &ev, NULL, NULL);
 }
@@ -337,14 +338,14 @@ static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
 		break;
 	case WIRE_PING:
 		if (g->greeted && m->ping.stamp_ms) {
-			take_renewal(g, m->ping.stamp_ms);
+			take_renewal(g, &m->ping);
 			break;
 		}
 		(void)conn_send(c, &pong);
-		take_heard(g);
+		take_heard(g, m->ping.free_bytes);
 		break;
 	case WIRE_PONG:
-		take_heard(g);
+		take_heard(g, 0);
 		break;
 	case WIRE_BYE:
 		log_node(g->node, LOG_NOTICE, 0, "says goodbye: %s",

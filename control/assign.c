@@ -173,15 +173,12 @@ static void apply_fact(struct decision *d, const struct ads *ds, struct ds_recor
 
 /* ---- grants ---- */
 
-/* A record from before the present incarnation, whose owner did not confirm it, may be wrong about
- * who holds the volume: it changes hands only when every known node has said what it holds. */
-static bool may_change_hands(const struct assign *a, const struct ds_record *r)
+bool assign_may_change_hands(const struct assign *a, const struct ds_record *r)
 {
 	return r->incarnation == a->incarnation || a->n_unheard == 0;
 }
 
-/* What was fenced has to be cleaned up there before it can be had anew. */
-static bool has_to_clean_up(const struct ads *ds, const struct node *n)
+bool assign_has_to_clean_up(const struct ads *ds, const struct node *n)
 {
 	return ds->lingerer.fenced && n->session == ds->lingerer.session;
 }
@@ -191,12 +188,12 @@ static const struct node *choose_destroyer(const struct assign *a, const struct 
 	const struct node *primary = assign_find_node(a, ds->now.primary);
 	const struct node *last = assign_find_node(a, ds->status_node);
 
-	if (primary && primary->session && !has_to_clean_up(ds, primary))
+	if (primary && primary->session && !assign_has_to_clean_up(ds, primary))
 		return primary;
-	if (last && last->session && !has_to_clean_up(ds, last))
+	if (last && last->session && !assign_has_to_clean_up(ds, last))
 		return last;
 	for (const struct node *n = a->first_node; n; n = n->list_next)
-		if (n->session && n->shared && !has_to_clean_up(ds, n))
+		if (n->session && n->shared && !assign_has_to_clean_up(ds, n))
 			return n;
 	return NULL;
 }
@@ -221,11 +218,11 @@ static void grant(const struct decision *d, const struct ads *ds, struct ds_reco
 		next->volume_id = ID128_NIL; /* never granted: nobody can have made it */
 		return;
 	}
-	if (!may_change_hands(d->a, next))
+	if (!assign_may_change_hands(d->a, next))
 		return;
 
 	n = next->deleted ? choose_destroyer(d->a, ds) : assign_find_node(d->a, next->primary);
-	if (!n || !n->session || has_to_clean_up(ds, n))
+	if (!n || !n->session || assign_has_to_clean_up(ds, n))
 		return;
 	next->owner = n->now.uuid;
 	next->epoch = next_epoch(d->a, next->epoch);
@@ -251,7 +248,7 @@ static void tell_owner(struct decision *d, struct ads *ds)
 	if (ds->told.session == n->session && ds->told.epoch == r->epoch && ds->told.wish == wish &&
 		id128_equal(ds->told.volume_id, r->volume_id) &&
 		id128_equal(ds->told.primary, r->primary) && ds->told.format_state == r->format_state &&
-		ds->told.failover_rev == r->failover_rev)
+		ds->told.failover_rev == r->failover_rev && fenced_equal(ds->told.fenced, r->fenced))
 		return;
 
 	decision_order(d, n, ds, wish, r->epoch, r->volume_id, "");
@@ -263,6 +260,7 @@ static void tell_owner(struct decision *d, struct ads *ds)
 	ds->told.primary = r->primary;
 	ds->told.format_state = r->format_state;
 	ds->told.failover_rev = r->failover_rev;
+	ds->told.fenced = r->fenced;
 }
 
 static uint64_t text_hash(const char *text)
@@ -306,6 +304,7 @@ void assign_settle(struct decision *d, struct ads *ds)
 	ds_record_copy(&ds->now, &next);
 	adopt(d->a, ds, &next);
 	apply_fact(d, ds, &next);
+	assign_fail_over(d, ds, &next);
 	grant(d, ds, &next);
 	if (!id128_equal(next.owner, ds->now.owner) || next.epoch != ds->now.epoch) {
 		ds->releasing = false;
@@ -333,6 +332,7 @@ static int on_create(struct decision *d, const struct assign_event *ev)
 	r.fs_uuid = decision_new_id(d);
 	r.format_state = FORMAT_NEVER;
 	r.owner = ID128_NIL;
+	r.failed_over = false;
 	r.epoch = 0;
 	r.grant = GRANT_HOLD;
 	r.incarnation = d->a->incarnation;
@@ -351,12 +351,14 @@ static int change_wish(struct decision *d, struct ads *ds, const struct assign_e
 	struct ds_record next;
 
 	ds_record_copy(&ds->now, &next);
-	if (ev->type == ASSIGN_MOVE)
+	if (ev->type == ASSIGN_MOVE) {
 		next.primary = ev->primary;
-	else if (ev->type == ASSIGN_FAILOVER)
+		next.failed_over = false;
+	} else if (ev->type == ASSIGN_FAILOVER) {
 		assign_wish_failover(d->a, &next, ev->failover);
-	else
+	} else {
 		next.deleted = true;
+	}
 	if (!ds_record_equal(&next, &ds->now)) {
 		decision_change_ds(d, ds, &next);
 		assign_settle(d, ds);
@@ -427,8 +429,10 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 		break;
 	case ASSIGN_HEARD:
 		n = assign_find_node(a, ev->node);
-		if (n && n->session == ev->session)
+		if (n && n->session == ev->session) {
 			n->heard_ms = now_ms;
+			assign_hear_free(n, ev->free_bytes);
+		}
 		break;
 	case ASSIGN_RENEW:
 		assign_on_renew(&d, ev);

@@ -28,8 +28,8 @@ enum assign_event_type {
 	ASSIGN_DELETE,	/* .dataset_id */
 	ASSIGN_HELLO,	/* .node, .session, .hello, .address, .revision */
 	ASSIGN_REPORT,	/* .node, .session, .report */
-	ASSIGN_HEARD,	/* .node, .session: any other frame */
-	ASSIGN_RENEW,	/* .node, .session, .stamp_ms: a PING that asks for the terms to be renewed */
+	ASSIGN_HEARD,	/* .node, .session, .free_bytes: any other frame */
+	ASSIGN_RENEW,	/* .node, .session, .stamp_ms, .free_bytes: a PING that asks for the terms to be renewed */
 	ASSIGN_GONE,	/* .node, .session: the connection ended */
 	ASSIGN_REPLACE, /* .node: an operator says that another machine may use this identity */
 	ASSIGN_FENCE,	/* .node: an operator says that nothing there writes any more */
@@ -48,6 +48,7 @@ struct assign_event {
 	const struct wire_report *report;
 	struct failover failover;
 	uint64_t stamp_ms;
+	uint64_t free_bytes;		   /* 0: not told */
 	const char *address;		   /* of the node as clients shall see it */
 	uint64_t revision;		   /* of the store, as nodes are told it */
 };
@@ -143,6 +144,7 @@ struct assign_node_view {
 	uint64_t session;      /* 0: none */
 	uint64_t silent_ms;    /* since it was last heard; 0 when never */
 	bool heard;	       /* ever, since control started */
+	uint64_t free_bytes;   /* for volumes, as it said last; 0: not known */
 	size_t n_unknown;      /* volumes it holds that control has no record of */
 };
 

@@ -9,6 +9,7 @@
  * answer, so nothing that is said later can revive this one.
  */
 #include "assign_private.h"
+#include "failover_to.h"
 
 #define TERM_STOP_MS 500
 #define REVS_OF_INCARNATION UINT64_C(100000)
@@ -74,6 +75,7 @@ void assign_on_renew(struct decision *d, const struct assign_event *ev)
 	if (!n || n->session != ev->session)
 		return;
 	n->heard_ms = n->answered_ms = d->now_ms;
+	assign_hear_free(n, ev->free_bytes);
 	decision_send(d, n, 0, false, &pong);
 }
 
@@ -102,6 +104,59 @@ void assign_watch_term(struct assign *a, uint64_t now_ms, const struct ds_record
 {
 	if (!id128_is_nil(r->owner) && r->in_force.kind == FAILOVER_LEASE)
 		a->terms_at_ms = MIN(a->terms_at_ms, now_ms + wait_ms(r));
+}
+
+/* ---- where to ---- */
+
+static const char *failover_to(const struct ds_record *r)
+{
+	struct json_object *v;
+
+	return r->metadata && json_object_object_get_ex(r->metadata, FAILOVER_TO_KEY, &v) ?
+		json_object_get_string(v) : NULL;
+}
+
+bool assign_may_fail_over(const struct ds_record *r)
+{
+	return !r->deleted && id128_is_nil(r->owner) && r->epoch > 0 && r->fenced.to == r->epoch &&
+	       failover_to(r);
+}
+
+void assign_hear_free(struct node *n, uint64_t free_bytes)
+{
+	if (!free_bytes)
+		return;
+	n->free_bytes = free_bytes;
+	n->promised_bytes = 0;
+}
+
+static int64_t room(const struct node *n)
+{
+	return (int64_t)n->free_bytes - (int64_t)n->promised_bytes;
+}
+
+/* After a restart of control a node that did not come back yet is not lost. */
+static bool is_lost(const struct decision *d, const struct node *n)
+{
+	return !n || (!n->session && (n->heard || d->now_ms >= d->a->reconnect_ms));
+}
+
+void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_record *next)
+{
+	struct node *best = NULL;
+
+	if (!assign_may_fail_over(next) || !assign_may_change_hands(d->a, next) ||
+		!is_lost(d, assign_find_node(d->a, next->primary)))
+		return;
+	for (struct node *n = d->a->first_node; n; n = n->list_next)
+		if (n->session && n->shared && !assign_has_to_clean_up(ds, n) &&
+			failover_to_names(failover_to(next), n->now.uuid) && (!best || room(n) > room(best)))
+			best = n;
+	if (!best)
+		return;
+	best->promised_bytes += next->size_bytes;
+	next->primary = best->now.uuid;
+	next->failed_over = true;
 }
 
 /* ---- fences ---- */
@@ -138,7 +193,7 @@ void assign_end_terms(struct decision *d)
 
 	if (d->now_ms < a->terms_at_ms)
 		return;
-	a->terms_at_ms = ever;
+	a->terms_at_ms = d->now_ms < a->reconnect_ms ? a->reconnect_ms : ever;
 	list_for_each(l, &a->all) {
 		struct ads *ds = LINK_ITEM(l, struct ads, all);
 		uint64_t end = assign_term_end(a, ds);
@@ -154,6 +209,26 @@ void assign_end_terms(struct decision *d)
 			"its terms ended: no renewal was heard for too long");
 		fence(d, ds, PROOF_TERM);
 	}
+	/* One whose node did not come back after a restart, or whose session ended just now. */
+	list_for_each(l, &a->anywhere)
+		assign_settle(d, LINK_ITEM(l, struct ads, anywhere));
+}
+
+void assign_void_claim(struct decision *d, struct ads *ds)
+{
+	const struct wire_status *s = &ds->status;
+	const struct node *n = ds->has_status ? assign_find_node(d->a, s->claimant) : NULL;
+	struct ds_record next;
+
+	if (!n || !n->given_up || n->session || !id128_equal(ds->status_node, ds->now.owner) ||
+		s->epoch != ds->now.epoch || s->claim_epoch >= s->epoch || fenced_covers(ds->now.fenced, s->claim_epoch))
+		return;
+	ds_record_copy(&ds->now, &next);
+	next.fenced = (struct fenced){ s->claim_epoch, s->claim_epoch };
+	next.proof = PROOF_OPERATOR;
+	decision_change_ds(d, ds, &next);
+	ds_record_done(&next);
+	assign_settle(d, ds);
 }
 
 int assign_on_fence(struct decision *d, const struct assign_event *ev)
@@ -164,8 +239,11 @@ int assign_on_fence(struct decision *d, const struct assign_event *ev)
 		return -ENOENT;
 	if (n->session)
 		return -EBUSY;
+	n->given_up = true;
 	list_for_each(l, &n->owned)
 		fence(d, LINK_ITEM(l, struct ads, owned), PROOF_OPERATOR);
+	list_for_each(l, &d->a->all)
+		assign_void_claim(d, LINK_ITEM(l, struct ads, all));
 	if (n->awaited) {
 		n->awaited = false;
 		if (--d->a->n_unheard == 0)

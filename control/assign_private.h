@@ -11,6 +11,7 @@
 
 #define CHALLENGE_MS 1000 /* a session that is asked must answer within this */
 #define RETRY_MS 1000	  /* after a failed commit */
+#define RECONNECT_MS 10000 /* control has started: all nodes that live are back within this */
 
 /* What the owner said last, as far as it asks for a change of the record. True for its epoch and
  * volume for ever, so a failed commit loses nothing: the fact is still there to be found. */
@@ -41,7 +42,7 @@ struct node;
 /* One dataset. */
 struct ads {
 	struct ads *hash_next;
-	struct link all, owned, wished, retry, undestroyed;
+	struct link all, owned, wished, retry, anywhere;
 	struct ds_record now, kept;
 	bool durable; /* kept is valid */
 	uint64_t txn; /* the last that changes it */
@@ -63,6 +64,7 @@ struct ads {
 		enum wish_kind wish;
 		struct id128 volume_id, primary;
 		enum format_state format_state;
+		struct fenced fenced;
 	} told; /* the owner, in its present session */
 	struct {
 		struct id128 node;
@@ -80,12 +82,14 @@ struct node {
 	uint64_t session;	   /* 0: none */
 	bool heard;		   /* said hello since assign_new() */
 	bool awaited;		   /* counted in n_unheard */
+	bool given_up;		   /* an operator said so, and it was not heard since */
 	uint64_t heard_ms, challenged_ms;
 	uint64_t answered_ms; /* when a renewal or a hello was last answered */
 	struct id128 boot;
 	char *address, *backend, *version;
 	enum fs_kind filesystem;
 	bool shared;
+	uint64_t free_bytes, promised_bytes; /* what was placed there since it told what is free */
 	size_t n_unknown;
 };
 
@@ -107,13 +111,15 @@ struct table {
 struct assign {
 	uint64_t incarnation, last_txn, n_changes;
 	struct table datasets, nodes;
-	struct link all, retry, undestroyed;
+	struct link all, retry;
+	struct link anywhere; /* that whichever node comes may be granted: to destroy, or to fail over */
 	struct node *first_node;
 	size_t n_unheard; /* nodes of the store that have not said hello since assign_new() */
 	struct pending *first_pending, **last_pending;
 	uint64_t retry_at_ms;
 	uint64_t started_ms;
-	uint64_t terms_at_ms; /* no term ends before */
+	uint64_t reconnect_ms; /* until then a node that did not come back is not lost */
+	uint64_t terms_at_ms;  /* no term ends before, and reconnect_ms has not passed */
 };
 
 /* One call of assign_decide(). */
@@ -191,6 +197,26 @@ void assign_acknowledge(struct decision *d, struct ads *ds, const struct wire_st
 
 /* The owner of a restored record may act by something that the record does not know. */
 void assign_doubt_failover(const struct assign *a, struct ds_record *next);
+
+/* It may go to another node than the one that was wished for: its last owner was fenced, nobody has it,
+ * and its metadata say where to. */
+bool assign_may_fail_over(const struct ds_record *r);
+
+/* A record from before the present incarnation, whose owner did not confirm it, may be wrong about
+ * who holds the volume: it changes hands only when every known node has said what it holds. */
+bool assign_may_change_hands(const struct assign *a, const struct ds_record *r);
+
+/* If so, and the node that was wished for is lost: to that with the most room. */
+void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_record *next);
+
+/* What was fenced has to be cleaned up there before it can be had anew. */
+bool assign_has_to_clean_up(const struct ads *ds, const struct node *n);
+
+/* What the node says of its backend. 0: nothing. */
+void assign_hear_free(struct node *n, uint64_t free_bytes);
+
+/* The owner says that a node still claims the volume. If that node was given up, its claim is void. */
+void assign_void_claim(struct decision *d, struct ads *ds);
 
 void assign_apply_fence(const struct assign *a, const struct fact *f, struct ds_record *next);
 int assign_on_fence(struct decision *d, const struct assign_event *ev);

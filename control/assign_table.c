@@ -144,13 +144,14 @@ static void relink(struct assign *a, struct ads *ds)
 
 	link_remove(&ds->owned);
 	link_remove(&ds->wished);
-	link_remove(&ds->undestroyed);
+	link_remove(&ds->anywhere);
 	if (!id128_is_nil(r->owner))
 		link_append(&assign_get_node(a, r->owner)->owned, &ds->owned);
 	if (!id128_is_nil(r->primary))
 		link_append(&assign_get_node(a, r->primary)->wished, &ds->wished);
-	if (r->deleted && !id128_is_nil(r->volume_id) && id128_is_nil(r->owner))
-		link_append(&a->undestroyed, &ds->undestroyed);
+	if (assign_may_fail_over(r) ||
+		(r->deleted && !id128_is_nil(r->volume_id) && id128_is_nil(r->owner)))
+		link_append(&a->anywhere, &ds->anywhere);
 }
 
 struct ads *assign_add(struct assign *a, const struct ds_record *r)
@@ -162,7 +163,7 @@ struct ads *assign_add(struct assign *a, const struct ds_record *r)
 	link_init(&ds->owned);
 	link_init(&ds->wished);
 	link_init(&ds->retry);
-	link_init(&ds->undestroyed);
+	link_init(&ds->anywhere);
 	table_add(&a->datasets, ds, ads_slot);
 	link_append(&a->all, &ds->all);
 	relink(a, ds);
@@ -181,7 +182,7 @@ void assign_drop(struct assign *a, struct ads *ds)
 	link_remove(&ds->owned);
 	link_remove(&ds->wished);
 	link_remove(&ds->retry);
-	link_remove(&ds->undestroyed);
+	link_remove(&ds->anywhere);
 	wire_status_done(&ds->status);
 	ds_record_done(&ds->now);
 	if (ds->durable)

@@ -13,11 +13,11 @@ int assign_new(uint64_t incarnation, uint64_t now_ms, struct assign **ret)
 	a->incarnation = incarnation;
 	a->retry_at_ms = UINT64_MAX;
 	a->started_ms = now_ms;
-	a->terms_at_ms = UINT64_MAX;
+	a->terms_at_ms = a->reconnect_ms = now_ms + RECONNECT_MS;
 	a->last_pending = &a->first_pending;
 	link_init(&a->all);
 	link_init(&a->retry);
-	link_init(&a->undestroyed);
+	link_init(&a->anywhere);
 	*ret = a;
 	return 0;
 }
@@ -113,6 +113,7 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 		name_node(a, r->primary, name, sizeof(name));
 		if (!r->deleted && (!primary || !primary->session))
 			snprintf(buf, size, "%s is not connected; it waits for it%s", name,
+				assign_may_fail_over(r) ? ", or for another that flocker:failover-to names" :
 				r->fenced.to && r->fenced.to == r->epoch ?
 				", and since its last owner is fenced it can be moved" : "");
 		else if (primary && primary->session && primary->session == ds->lingerer.session)
@@ -223,6 +224,7 @@ static void node_view_of(const struct node *n, uint64_t now_ms, struct assign_no
 		.session = n->session,
 		.silent_ms = n->heard ? now_ms - n->heard_ms : 0,
 		.heard = n->heard,
+		.free_bytes = n->free_bytes,
 		.n_unknown = n->n_unknown,
 	};
 }

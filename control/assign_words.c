@@ -151,6 +151,7 @@ void assign_on_report(struct decision *d, const struct assign_event *ev)
 	keep_status(d, ds, n, s);
 	learn_format(d, ds, s);
 	assign_acknowledge(d, ds, s);
+	assign_void_claim(d, ds);
 	note_fact(ds, fact_of(ev->report->kind), s);
 	assign_settle(d, ds);
 }
@@ -257,8 +258,10 @@ static void open_session(struct decision *d, struct node *n, const struct assign
 	n->session = ev->session;
 	n->heard_ms = n->answered_ms = d->now_ms;
 	n->challenged_ms = 0;
+	n->given_up = false;
 	n->boot = ev->hello->boot;
 	n->shared = ev->hello->shared;
+	assign_hear_free(n, ev->hello->free_bytes);
 	n->filesystem = ev->hello->filesystem;
 	n->n_unknown = 0;
 	replace_text(&n->address, ev->address);
@@ -296,7 +299,7 @@ void assign_on_hello(struct decision *d, const struct assign_event *ev)
 	}
 	settle_all_of(d, &n->owned, offsetof(struct ads, owned));
 	settle_all_of(d, &n->wished, offsetof(struct ads, wished));
-	settle_all_of(d, &d->a->undestroyed, offsetof(struct ads, undestroyed));
+	settle_all_of(d, &d->a->anywhere, offsetof(struct ads, anywhere));
 }
 
 void assign_on_gone(struct decision *d, const struct assign_event *ev)
@@ -309,7 +312,7 @@ void assign_on_gone(struct decision *d, const struct assign_event *ev)
 	list_for_each(l, &n->owned)
 		assign_tell_waiter(d, LINK_ITEM(l, struct ads, owned));
 	/* It may have been the one to destroy them, when it had cleaned up. */
-	settle_all_of(d, &d->a->undestroyed, offsetof(struct ads, undestroyed));
+	settle_all_of(d, &d->a->anywhere, offsetof(struct ads, anywhere));
 }
 
 int assign_on_replace(struct decision *d, const struct assign_event *ev)

@@ -145,7 +145,8 @@ static void tell_record(struct cluster *c, const struct ds_record *old, const st
 	if (!old)
 		tell_control(c, id, "created, wanted on node %s", ID128_STR(new->primary));
 	else if (!id128_equal(old->primary, new->primary))
-		tell_control(c, id, "wanted on node %s", ID128_STR(new->primary));
+		tell_control(c, id, "wanted on node %s%s", ID128_STR(new->primary),
+			new->failed_over ? ", chosen since the node that it was wanted on is lost" : "");
 	if (old && !failover_equal(old->failover, new->failover))
 		tell_control(c, id, "failover %s wanted", failover_kind_name(new->failover.kind));
 	if (new->deleted && !(old && old->deleted))
@@ -153,6 +154,9 @@ static void tell_record(struct cluster *c, const struct ds_record *old, const st
 	if (old && new->fenced.to > old->fenced.to)
 		tell_control(c, id, "node %s lost epoch %llu: %s", ID128_STR(old->owner),
 			(unsigned long long)old->epoch, proof_words(new));
+	else if (old && !fenced_equal(new->fenced, old->fenced))
+		tell_control(c, id, "the claim of epoch %llu is void: %s", (unsigned long long)new->fenced.to,
+			proof_words(new));
 	else if (old && !id128_is_nil(old->owner) &&
 		 (old->epoch != new->epoch || id128_is_nil(new->owner)))
 		tell_control(c, id, "node %s gave epoch %llu back", ID128_STR(old->owner),

@@ -25,15 +25,15 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 	return id128_equal(a->dataset_id, b->dataset_id) && a->metadata == b->metadata &&
 		a->extra == b->extra && a->maximum_size == b->maximum_size &&
 		a->size_bytes == b->size_bytes && a->created_at == b->created_at &&
-		id128_equal(a->primary, b->primary) && a->deleted == b->deleted &&
+		id128_equal(a->primary, b->primary) && a->failed_over == b->failed_over &&
+		a->deleted == b->deleted &&
 		STREQ(a->backend, b->backend) && id128_equal(a->volume_id, b->volume_id) &&
 		a->filesystem == b->filesystem && id128_equal(a->fs_uuid, b->fs_uuid) &&
 		a->format_state == b->format_state && id128_equal(a->owner, b->owner) &&
 		a->epoch == b->epoch && a->grant == b->grant && a->incarnation == b->incarnation &&
 		failover_equal(a->failover, b->failover) && a->failover_rev == b->failover_rev &&
 		failover_equal(a->in_force, b->in_force) && a->sure_from == b->sure_from &&
-		a->fenced.from == b->fenced.from && a->fenced.to == b->fenced.to &&
-		a->proof == b->proof;
+		fenced_equal(a->fenced, b->fenced) && a->proof == b->proof;
 }
 
 void node_record_done(struct node_record *r)
@@ -106,6 +106,7 @@ char *ds_record_to_json(const struct ds_record *r)
 	put_u64(&b, "size", r->size_bytes);
 	put(&b, "created_at", json_object_new_int64(r->created_at));
 	put_id(&b, "primary", r->primary);
+	put(&b, "failed_over", json_object_new_boolean(r->failed_over));
 	put(&b, "deleted", json_object_new_boolean(r->deleted));
 	put_text(&b, "backend", r->backend);
 	put_id(&b, "volume_id", r->volume_id);
@@ -197,6 +198,12 @@ static bool take_bool(struct reader *in, const char *key)
 	_cleanup_json_ struct json_object *v = need(in, key, json_type_boolean);
 
 	return v && json_object_get_boolean(v);
+}
+
+/* Of a key that records of earlier versions do not have. */
+static bool take_late_bool(struct reader *in, const char *key)
+{
+	return json_object_object_get_ex(in->o, key, NULL) && take_bool(in, key);
 }
 
 static void take_id(struct reader *in, const char *key, struct id128 *ret)
@@ -302,6 +309,7 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	d.size_bytes = take_u64(&in, "size");
 	d.created_at = take_time(&in, "created_at");
 	take_id(&in, "primary", &d.primary);
+	d.failed_over = take_late_bool(&in, "failed_over");
 	d.deleted = take_bool(&in, "deleted");
 	take_backend(&in, d.backend);
 	take_id(&in, "volume_id", &d.volume_id);

@@ -20,6 +20,7 @@ struct ds_record {
 	uint64_t size_bytes;	      /* of the volume: maximum_size or the default */
 	int64_t created_at;	      /* seconds since the epoch */
 	struct id128 primary;	      /* the wish: where it should be; never nil in v1 */
+	bool failed_over;	      /* control chose @primary, since the node that was wished for is lost */
 	bool deleted;		      /* the wish: gone. volume_id nil then means: done */
 	char backend[RECORD_BACKEND_MAX];
 	struct id128 volume_id;	      /* chosen before create; nil: none (only when deleted) */

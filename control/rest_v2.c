@@ -110,6 +110,7 @@ static void add_wish(const struct picture *p, const struct assign_view *v)
 	jsonout_time(p->o, "since", history_since(p->history, r->dataset_id));
 	jsonout_id(p->o, "owner", r->owner);
 	jsonout_id(p->o, "primary", r->primary);
+	jsonout_bool(p->o, "failed_over", r->failed_over);
 	jsonout_u64(p->o, "epoch", r->epoch);
 	add_failover(p->o, r);
 	jsonout_id(p->o, "volume_id", r->volume_id);
@@ -210,6 +211,7 @@ static int on_node(const struct assign_node_view *n, void *userdata)
 	jsonout_text(o, "version", n->version);
 	jsonout_id(o, "boot", n->boot);
 	add_size(o, "silent_s", n->silent_ms / 1000, n->heard);
+	add_size(o, "free", n->free_bytes, n->free_bytes > 0);
 	jsonout_u64(o, "unknown_volumes", n->n_unknown);
 	jsonout_close(o, '}');
 	return 0;

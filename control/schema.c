@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
+#include "failover_to.h"
 #include "jsonin.h"
 #include "schema.h"
 #include "text.h"
@@ -156,6 +157,15 @@ static void read_failover(struct json_object *map, struct failover *ret, struct 
 		ret->term_ms = (uint32_t)s * 1000;
 }
 
+static void check_failover_to(struct json_object *map, struct schema_errors *e)
+{
+	const char *text = metadata_text(map, FAILOVER_TO_KEY);
+
+	if (text && failover_to_check(text) < 0)
+		violation(e, "/metadata/%s: must be %s, or UUIDs of nodes separated by spaces", FAILOVER_TO_KEY,
+			FAILOVER_TO_ANY);
+}
+
 static void read_filesystem(struct json_object *map, enum fs_kind *ret, struct schema_errors *e)
 {
 	struct json_object *v;
@@ -178,6 +188,7 @@ static void read_metadata(struct json_object *v, struct dataset_create *d, struc
 	check_metadata(v, e);
 	read_filesystem(v, &d->filesystem, e);
 	read_failover(v, &d->failover, e);
+	check_failover_to(v, e);
 	d->metadata = json_object_get(v);
 }
 

@@ -98,8 +98,10 @@ int converge_accept(struct converge_wish *w, struct converge_seen *seen, const s
 	}
 	if (o->epoch == w->highest) {
 		r = check_same_epoch(w, o);
-		if (r < 0)
+		if (r < 0) {
+			w->fenced = o->fenced; /* a truth about others, whatever becomes of ours */
 			return r;
+		}
 	}
 
 	if (!id128_equal(w->volume_id, o->volume_id)) {

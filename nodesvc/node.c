@@ -81,8 +81,10 @@ static void step_done(void *arg)
 
 	if (j->start.guarded)
 		guard_step_end(n->guard, j->start.dataset_id);
-	if (j->looked)
+	if (j->looked) {
 		guard_device(n->guard, j->start.dataset_id, j->seen.attached ? j->devno : 0, j->diskseq);
+		uplink_tell_free(n->uplink, j->free_bytes);
+	}
 	*r->prev = r->next;
 	if (r->next)
 		r->next->prev = r->prev;
@@ -356,6 +358,7 @@ static void on_open(struct driver *driver, const struct driver_desc *backend, vo
 
 	n->env.driver = driver;
 	n->shared = backend->shared;
+	uplink_tell_free(n->uplink, backend->free_bytes);
 }
 
 static void on_found(const struct driver_volume *v, void *userdata)

@@ -135,6 +135,8 @@ static void fill_status(const struct entry *e, struct wire_status *s)
 		.releasing = ((e->wish.kind == WISH_RELEASE || e->wish.kind == WISH_DESTROY) &&
 			e->wish.given_back < e->wish.epoch) || converge_is_fenced(&e->wish, &e->seen),
 		.failover_rev = roster_is_leased(e) ? e->armed_rev : e->wish.failover_rev,
+		.claimant = e->seen.holder,
+		.claim_epoch = id128_is_nil(e->seen.holder) ? 0 : e->seen.claim_epoch,
 		.size_bytes = e->seen.size_bytes,
 		.used_bytes = e->extra.used_bytes,
 		.available_bytes = e->extra.available_bytes,
@@ -191,8 +193,10 @@ void roster_connected(struct roster *r, uint64_t now_ms)
 	for (size_t i = 0; i < r->n; i++) {
 		struct entry *e = r->entries[i];
 
-		if (e->wish.kind == WISH_WAIT)
+		if (e->wish.kind == WISH_WAIT) {
 			e->wish.kind = WISH_FORGET;
+			e->look_later = true;
+		}
 		e->ordered = false;
 		unsay(e);
 		e->due_ms = now_ms;
@@ -233,6 +237,7 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 	if (res < 0)
 		return res;
 	roster_take_terms(r, e, now_ms, before.epoch);
+	e->look_later |= e->wish.kind == WISH_FORGET;
 	e->fresh = true;
 	e->owner = order->owner;
 	e->primary = order->primary;
@@ -288,6 +293,9 @@ int roster_done(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint
 	size_bytes = e->seen.size_bytes;
 	converge_book(&e->wish, &e->seen, &e->last, e->running.step, error, why, observed, now_ms);
 	e->fresh |= e->seen.size_bytes != size_bytes;
+	/* What control has not answered to is said again: its answer may have been lost with a commit. */
+	if (e->wish.kind != WISH_HOLD && e->wish.kind != WISH_RELEASE && e->wish.kind != WISH_DESTROY)
+		unsay(e);
 	e->running.step = STEP_NONE;
 	e->stuck_said = false;
 	e->due_ms = now_ms;
@@ -355,7 +363,7 @@ static uint64_t status_hash(const struct entry *e)
 {
 	const char *texts[] = { e->why, e->extra.device, e->extra.mountpoint, e->extra.holders };
 	uint64_t words[] = { e->state, hold_epoch(e), e->seen.mounted, e->wish.kind,
-		e->seen.size_bytes, (uint64_t)e->last.error, e->wish.volume_id.lo,
+		e->seen.size_bytes, (uint64_t)e->last.error, e->wish.volume_id.lo, e->seen.holder.lo,
 		roster_is_leased(e) ? e->armed_rev : e->wish.failover_rev };
 	uint64_t h = UINT64_C(0xcbf29ce484222325);
 
@@ -373,10 +381,12 @@ static void report(struct roster *r, struct entry *e, enum report_kind kind, str
 	bool asked = e->said_kind == kind && e->said_epoch == e->wish.epoch &&
 		     id128_equal(e->said_volume, e->wish.volume_id);
 
-	if (!r->connected || !hold_epoch(e) || e->wish.kind == WISH_FORGET || is_gone(e))
+	if (!r->connected || !hold_epoch(e) || is_gone(e))
 		return;
-	/* Of what only waits here control hears nothing, unless something old stood in an order's way. */
-	if (e->wish.kind == WISH_WAIT && (!e->refused || e->wish.given_back >= e->wish.epoch))
+	/* Of what only waits here control hears nothing, unless something old stood in an order's way or
+	 * is claimed. */
+	if (e->wish.kind == WISH_WAIT && !converge_holds(&e->wish, &e->seen, STEP_NONE) &&
+		(!e->refused || e->wish.given_back >= e->wish.epoch))
 		return;
 	if (e->said && e->said_hash == hash && (kind == REPORT_STATUS || asked))
 		return;
@@ -416,6 +426,7 @@ static void start(struct roster *r, struct entry *e, enum ds_step step, uint64_t
 	struct roster_out *out)
 {
 	e->running = (struct converge_running){ step, now_ms };
+	e->look_later &= step != STEP_OBSERVE;
 	e->ticket = ++r->next_ticket;
 	e->step_epoch = e->wish.epoch;
 	e->step_volume = e->wish.volume_id;
@@ -440,8 +451,10 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 
 	if (is_gone(e) && e->running.step == STEP_NONE) {
 		plan = (struct converge_out){ .again_ms = CONVERGE_NEVER, .state = DS_RELEASED };
-		e->recheck_ms = CONVERGE_NEVER;
-		e->look = false;
+		if (!e->look_later) {
+			e->recheck_ms = CONVERGE_NEVER;
+			e->look = false;
+		}
 	} else {
 		converge_plan(&in, &plan);
 	}

@@ -17,6 +17,7 @@ struct entry {
 	bool stuck_said;
 	bool fresh;		  /* what is shown changed beside state and why */
 	bool look;		  /* something happened: what is known is doubtful */
+	bool look_later;	  /* forgotten, but a listing that lags may have hidden a claim: once more */
 	uint64_t due_ms;	  /* plan then; CONVERGE_NEVER */
 	uint64_t recheck_ms;
 	/* of a leased one */

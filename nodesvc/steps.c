@@ -341,11 +341,14 @@ static int look_at_mount(struct step_job *j, dev_t devno)
 static int look(struct step_job *j)
 {
 	struct driver_device dev = { 0 };
+	struct driver_desc backend;
 	int r;
 
 	r = look_at_volume(j);
 	if (r < 0)
 		return r;
+	if (j->env->ops->describe(j->env->driver, &backend) == 0)
+		j->free_bytes = backend.free_bytes;
 	if (j->seen.volume) {
 		r = j->env->ops->device(j->env->driver, j->start.wish.volume_id, &dev);
 		if (r < 0 && r != -ENODEV && r != -ENOENT)

@@ -26,6 +26,7 @@ struct step_job {
 	struct roster_extra extra;
 	dev_t devno; /* of the device, when seen.attached */
 	uint64_t diskseq;
+	uint64_t free_bytes; /* of the backend, when looked; 0: not known */
 };
 
 void steps_run(struct step_job *j);

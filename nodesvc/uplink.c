@@ -21,7 +21,7 @@ struct uplink {
 	unsigned int failures;
 	uint32_t heartbeat_ms;
 	struct timespec heard;
-	uint64_t incarnation, revision;
+	uint64_t incarnation, revision, free_bytes;
 };
 
 static void dial(struct uplink *u);
@@ -68,6 +68,7 @@ static void on_open(struct conn *c, void *userdata)
 
 	m.hello.incarnation = u->incarnation;
 	m.hello.version_seen = u->revision;
+	m.hello.free_bytes = u->free_bytes;
 	r = u->cbs->on_hello(&m.hello, u->userdata);
 	if (r == 0)
 		r = conn_send(c, &m);
@@ -235,14 +236,25 @@ void uplink_stop(struct uplink *u, const char *reason)
 
 void uplink_send(struct uplink *u, const struct wire_msg *m)
 {
+	struct wire_msg ping = { .type = WIRE_PING };
 	int r;
 
 	if (!u->conn)
 		return;
+	if (m->type == WIRE_PING) {
+		ping.ping = m->ping;
+		ping.ping.free_bytes = u->free_bytes;
+		m = &ping;
+	}
 	r = conn_send(u->conn, m);
 	if (r < 0 && r != -ENOTCONN)
 		drop(u, r == -ENOBUFS ? "control does not take what is sent" :
 					"a message could not be sent");
+}
+
+void uplink_tell_free(struct uplink *u, uint64_t free_bytes)
+{
+	u->free_bytes = free_bytes;
 }
 
 void uplink_seen(const struct uplink *u, uint64_t *ret_incarnation, uint64_t *ret_revision)

@@ -49,5 +49,8 @@ void uplink_stop(struct uplink *u, const char *reason);
 /* Sends one message of the session; its failure ends the session, and the next hello repairs it. */
 void uplink_send(struct uplink *u, const struct wire_msg *m);
 
+/* What control is told from now on of the room for volumes; 0: not known. */
+void uplink_tell_free(struct uplink *u, uint64_t free_bytes);
+
 /* The highest incarnation and revision seen. */
 void uplink_seen(const struct uplink *u, uint64_t *ret_incarnation, uint64_t *ret_revision);

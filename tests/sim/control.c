@@ -2,6 +2,7 @@
 /* The control server and its store, around the real assign; and the clients. */
 #include <inttypes.h>
 
+#include "failover_to.h"
 #include "sim.h"
 
 #define SILENCE_MS 30000
@@ -188,6 +189,12 @@ static void drop_queues(struct sim *s)
 	c->committing = false;
 }
 
+static void note_durable_wishes(struct sim *s)
+{
+	for (int i = 0; i < SIM_DATASETS; i++)
+		s->control.wished[i] = s->control.disk.have[i] ? s->control.disk.records[i].primary : ID128_NIL;
+}
+
 static void fail_commits(struct sim *s, uint64_t txn)
 {
 	struct sim_control *c = &s->control;
@@ -210,6 +217,7 @@ static void fail_commits(struct sim *s, uint64_t txn)
 			s->ops[i].generation = 0; /* answered with an error: it did not happen */
 	assign_failed(c->assign, control_now(s), txn);
 	c->durable_txn = MAX(c->durable_txn, txn - 1);
+	note_durable_wishes(s);
 }
 
 static void commit_done(struct sim *s, struct event *ev)
@@ -236,6 +244,37 @@ static void commit_done(struct sim *s, struct event *ev)
 }
 
 /* ---- deciding ---- */
+
+/* Control may change a wish by itself only to where the dataset may go, from a node that is away. */
+static void check_failover(struct sim *s, const struct ds_record *to, int d, int node)
+{
+	int from = sim_node_index(s, s->control.wished[d]);
+	struct json_object *names;
+
+	sim_log(s, "control: dataset %d fails over to node %d", d, node);
+	if (to->fenced.to == 0)
+		sim_fail(s, "dataset %d fails over and was never fenced", d);
+	if (!json_object_object_get_ex(to->metadata, FAILOVER_TO_KEY, &names) ||
+		!failover_to_names(json_object_get_string(names), to->primary))
+		sim_fail(s, "dataset %d fails over to node %d, which its metadata do not name", d, node);
+	for (size_t i = 0; i < ARRAY_SIZE(s->control.sessions); i++)
+		if (s->control.sessions[i].open && s->control.sessions[i].node == from)
+			sim_fail(s, "dataset %d fails over while node %d is connected", d, from);
+}
+
+static void note_wish(struct sim *s, uint64_t txn, const struct ds_record *to)
+{
+	int d = sim_dataset_index(s, to->dataset_id), node = sim_node_index(s, to->primary);
+
+	if (to->failed_over && !id128_equal(s->control.wished[d], to->primary)) {
+		check_failover(s, to, d, node);
+		if (s->n_ops == SIM_OPS)
+			abort();
+		s->ops[s->n_ops++] = (struct op){ .dataset = d, .kind = OP_MOVE, .primary = node,
+			.generation = s->control.generation, .txn = txn };
+	}
+	s->control.wished[d] = to->primary;
+}
 
 static int decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 {
@@ -268,10 +307,31 @@ static int decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 		c->last_commit = &q->next;
 		r.changes = NULL;
 		r.n_changes = 0;
+		flush_sends(s); /* sessions that ended with it have ended */
+		for (size_t i = 0; i < q->n_changes; i++)
+			if (!q->changes[i].is_node)
+				note_wish(s, q->txn, &q->changes[i].ds);
 	}
 	assign_result_done(&r);
 	pump(s);
 	return status;
+}
+
+/* A client's wish, which comes before whatever control makes of it. */
+static bool ask(struct sim *s, struct assign_event *ev, struct op op)
+{
+	int i = s->n_ops;
+
+	if (i >= SIM_OPS_OF_CLIENTS)
+		return false;
+	op.generation = s->control.generation;
+	s->ops[s->n_ops++] = op;
+	if (decide(s, ev, &s->ops[i].txn) != 0) {
+		s->n_ops = i;
+		return false;
+	}
+	s->ops[i].acked = s->ops[i].txn <= s->control.durable_txn;
+	return true;
 }
 
 static void pump(struct sim *s)
@@ -327,6 +387,7 @@ void control_start(struct sim *s)
 	for (int i = 0; i < SIM_NODES; i++)
 		if (c->disk.have_node[i])
 			assign_load_node(c->assign, &c->disk.nodes[i]);
+	note_durable_wishes(s);
 	sim_log(s, "control: starts");
 }
 
@@ -422,16 +483,14 @@ bool control_give_up(struct sim *s, int node)
 		const struct ds_record *r = &s->control.disk.records[i];
 		struct assign_event ev = { .type = ASSIGN_MOVE, .dataset_id = s->dataset_ids[i],
 			.primary = s->nodes[to].uuid };
-		struct op op = { .dataset = i, .kind = OP_MOVE, .primary = to,
-			.generation = s->control.generation };
+		struct op op = { .dataset = i, .kind = OP_MOVE, .primary = to };
 
 		if (!s->control.disk.have[i] || (r->deleted && !id128_equal(r->owner, s->nodes[node].uuid)) ||
 			(!id128_equal(r->owner, s->nodes[node].uuid) &&
-				!id128_equal(r->primary, s->nodes[node].uuid)))
+				!id128_equal(s->control.wished[i], s->nodes[node].uuid)))
 			continue;
 		done = false; /* a commit may fail: looked at again */
-		if (s->n_ops < SIM_OPS && decide(s, &ev, &op.txn) == 0)
-			s->ops[s->n_ops++] = op;
+		(void)ask(s, &ev, op);
 	}
 	return done;
 }
@@ -573,6 +632,21 @@ static struct failover any_failover(struct sim *s)
 	return f;
 }
 
+/* Some may go anywhere, some to one or two nodes, some wait for theirs. */
+static struct json_object *any_metadata(struct sim *s)
+{
+	struct json_object *map = json_object_new_object();
+	char list[2 * ID128_TEXT] = FAILOVER_TO_ANY;
+
+	if (!s->leases || sim_chance(s, 400))
+		return map;
+	if (sim_chance(s, 500))
+		snprintf(list, sizeof(list), "%s %s", ID128_STR(s->nodes[sim_below(s, (uint64_t)s->n_nodes)].uuid),
+			ID128_STR(s->nodes[0].uuid));
+	json_object_object_add(map, FAILOVER_TO_KEY, json_object_new_string(list));
+	return map;
+}
+
 void control_client(struct sim *s)
 {
 	struct sim_control *c = &s->control;
@@ -583,27 +657,25 @@ void control_client(struct sim *s)
 		.size_bytes = DATASET_MINIMUM_SIZE, .primary = s->nodes[node].uuid,
 		.failover = any_failover(s) };
 	struct assign_event ev = { .dataset_id = r.dataset_id, .primary = r.primary, .record = &r };
-	struct op op = { .dataset = dataset, .primary = node, .generation = c->generation };
+	struct op op = { .dataset = dataset, .primary = node };
 	static const enum assign_event_type types[] = { ASSIGN_CREATE, ASSIGN_MOVE, ASSIGN_DELETE,
 		ASSIGN_FAILOVER };
 	static const char *const words[] = { "create", "move", "delete", "change" };
-	uint64_t txn = 0;
+	bool taken;
 
-	if (!c->up || s->n_ops == SIM_OPS)
+	if (!c->up)
 		return;
 	op.kind = dice < 35 ? OP_CREATE : dice < 84 ? OP_MOVE : dice < 92 && s->leases ? OP_FAILOVER :
 		dice < 92 ? OP_MOVE : OP_DELETE;
 	ev.type = types[op.kind];
 	ev.failover = r.failover;
-	if (decide(s, &ev, &txn) != 0)
-		return;
-	sim_log(s, "client: %s dataset %d, node %d, failover %s %u ms (txn %" PRIu64 ")", words[op.kind],
-		dataset, node, failover_kind_name(r.failover.kind), r.failover.term_ms, txn);
-	if (op.kind == OP_FAILOVER)
-		return;
-	op.txn = txn;
-	op.acked = txn <= c->durable_txn;
-	s->ops[s->n_ops++] = op;
+	r.metadata = any_metadata(s);
+	sim_log(s, "client: %s dataset %d, node %d, failover %s %u ms", words[op.kind], dataset, node,
+		failover_kind_name(r.failover.kind), r.failover.term_ms);
+	taken = op.kind == OP_FAILOVER ? decide(s, &ev, NULL) == 0 : ask(s, &ev, op);
+	json_object_put(r.metadata);
+	if (!taken)
+		sim_log(s, "client: refused");
 }
 
 /* The durable record is what some request asked for, at or after the last that was acknowledged. */

@@ -300,7 +300,11 @@ static void dial(struct sim *s, int node)
 	m.hello.backend = strdup("loopback");
 	if (roster_hello(n->roster, &m.hello) < 0)
 		sim_fail(s, "a hello cannot name all that is held");
-	sim_log(s, "node %d: session %" PRIu64 ": hello names %zu", node, n->session, m.hello.n_holds);
+	sim_log(s, "node %d: session %" PRIu64 ": hello names %zu%s", node, n->session, m.hello.n_holds,
+		n->partial ? ", and not all" : "");
+	for (size_t i = 0; i < m.hello.n_holds; i++)
+		sim_log(s, "node %d: names dataset %d, epoch %" PRIu64, node,
+			sim_dataset_index(s, m.hello.holds[i].dataset_id), m.hello.holds[i].epoch);
 	node_send(s, node, &m);
 	heartbeat_later(s, node, n->session);
 }

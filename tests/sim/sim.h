@@ -14,7 +14,8 @@
 #define SIM_NODES 4
 #define SIM_DATASETS 6
 #define SIM_VOLUMES 64
-#define SIM_OPS 512
+#define SIM_OPS 768
+#define SIM_OPS_OF_CLIENTS 512 /* the others are control's own */
 #define SIM_EPOCHS 1024
 
 struct sim;
@@ -123,7 +124,7 @@ struct sim_session { /* control's side */
 	uint64_t id;
 	int node;
 	uint64_t sent_seq, got_seq, heard_at;
-	bool open, helloed;
+	bool open;
 };
 
 struct queued_send {
@@ -156,6 +157,7 @@ struct sim_control {
 	bool committing;
 	struct sim_store disk;	 /* survives */
 	struct sim_store backup; /* of a while ago */
+	struct id128 wished[SIM_DATASETS]; /* as decided last */
 	uint64_t incarnation;
 };
 

@@ -424,8 +424,6 @@ static bool waits_for_a_person(struct sim *s, const struct ds_record *r)
 
 	if (!s->restored)
 		return false;
-	if (v && v->claimed && v->claim_node == s->dead)
-		return true; /* under a grant that the backup does not know */
 	for (int i = 0; i < s->n_volumes; i++)
 		if (s->volumes[i].exists && s->volumes[i].claimed &&
 			id128_equal(s->volumes[i].dataset_id, r->dataset_id) && v != &s->volumes[i])

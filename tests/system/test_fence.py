@@ -41,6 +41,32 @@ def test_the_datasets_of_a_fenced_machine_go_where_they_are_wanted(cluster, fs):
     payload.check(there.data(moved))
 
 
+def test_a_dataset_that_may_go_elsewhere_does(cluster):
+    here, there = cluster
+    payload = Payload("any")
+    any_node = cluster.make(there, metadata={"flocker:failover-to": "any"})
+    one_node = cluster.make(there, metadata={"flocker:failover-to": there.uuid})
+    payload.write(there.data(any_node))
+    there.reboot()
+    fence(cluster, there)
+    cluster.wait_mounted(any_node, here)
+    payload.check(here.data(any_node))
+    shown = cluster.show(any_node)
+    assert shown["primary"] == here.uuid and shown["failed_over"]
+    assert any("chosen since the node that it was wanted on is lost" in s["what"] for s in shown["history"])
+    assert cluster.show(one_node)["primary"] == there.uuid
+    assert "another that flocker:failover-to names" in cluster.show(one_node)["why"]
+    there.start()
+    cluster.wait_mounted(one_node, there)
+    assert cluster.show(any_node)["owner"] == here.uuid
+
+
+def test_where_a_dataset_may_go_is_any_or_uuids(cluster):
+    here, _ = cluster
+    with pytest.raises(AssertionError, match="must be any, or UUIDs of nodes separated by spaces"):
+        cluster.create(here, metadata={"flocker:failover-to": "somewhere"})
+
+
 def test_a_node_that_was_fenced_and_lives_gives_up_without_a_write(cluster):
     """The operator was wrong: the machine is up, only its daemon was not. On one kernel the image is still
     locked then, so nobody else gets it before the device is gone."""

@@ -69,13 +69,14 @@ static void a_hello_names_what_is_held(void **state)
 	};
 	struct wire_msg m = { .type = WIRE_HELLO, .seq = 1,
 		.hello = { .version = (char *)(uintptr_t)"2", .host = dataset, .boot = volume,
-			.backend = (char *)(uintptr_t)"loopback", .filesystem = FS_BTRFS, .partial = true, .shared = true, .incarnation = 4,
+			.backend = (char *)(uintptr_t)"loopback", .filesystem = FS_BTRFS, .partial = true, .shared = true, .free_bytes = 123, .incarnation = 4,
 			.version_seen = 5, .holds = holds, .n_holds = 2 } };
 	struct wire_msg back = round_trip(&m);
 
 	assert_int_equal(back.hello.n_holds, 2);
 	assert_true(back.hello.shared);
 	assert_true(back.hello.partial);
+	assert_int_equal(back.hello.free_bytes, 123);
 	assert_int_equal(back.hello.filesystem, FS_BTRFS);
 	assert_int_equal(back.hello.incarnation, 4);
 	assert_int_equal(back.hello.version_seen, 5);
@@ -92,12 +93,15 @@ static void a_report_carries_its_failure(void **state)
 		.report = { .kind = REPORT_STATUS,
 			.status = { .dataset_id = dataset, .epoch = 1, .state = DS_FAILED,
 				.step = STEP_MOUNT, .error = EIO, .attempts = 3, .why = "bad disk",
+				.claimant = volume, .claim_epoch = 9,
 				.holders = (char *)(uintptr_t)"pid 1 (init): cwd /\n" } } };
 	struct wire_msg back = round_trip(&m);
 
 	assert_int_equal(back.report.status.step, STEP_MOUNT);
 	assert_int_equal(back.report.status.error, EIO);
 	assert_int_equal(back.report.status.attempts, 3);
+	assert_true(id128_equal(back.report.status.claimant, volume));
+	assert_int_equal(back.report.status.claim_epoch, 9);
 	assert_string_equal(back.report.status.holders, "pid 1 (init): cwd /\n");
 	wire_msg_done(&back);
 }
