@@ -430,6 +430,7 @@ static void start(struct roster *r, struct entry *e, enum ds_step step, uint64_t
 	e->ticket = ++r->next_ticket;
 	e->step_epoch = e->wish.epoch;
 	e->step_volume = e->wish.volume_id;
+	e->step_unleased = step != STEP_OBSERVE && !roster_is_leased(e);
 	e->look = false;
 	out->starts = roster_grow(out->starts, out->n_starts, sizeof(*out->starts));
 	out->starts[out->n_starts++] = (struct roster_start){

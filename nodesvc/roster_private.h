@@ -11,9 +11,10 @@ struct entry {
 	struct converge_seen seen;
 	struct converge_last last;
 	struct converge_running running;
-	uint64_t ticket;	  /* of the running step, as are the next two */
+	uint64_t ticket;	  /* of the running step, as are the next three */
 	uint64_t step_epoch;
 	struct id128 step_volume;
+	bool step_unleased;	  /* it writes, and nobody guards it */
 	bool stuck_said;
 	bool fresh;		  /* what is shown changed beside state and why */
 	bool look;		  /* something happened: what is known is doubtful */

@@ -121,6 +121,9 @@ void roster_arm(struct entry *e, struct roster_out *out)
 		return;
 	if ((until == e->arm_said_ms && (!until || e->until_rev == e->arm_said_rev)))
 		return;
+	/* The helper was not told of a step that began before the lease, and would not stop it. */
+	if (until && e->running.step != STEP_NONE && e->step_unleased)
+		return;
 	/* The helper keeps the later deadline, and control counts by that until ours has caught up. */
 	if (until && until < e->arm_said_ms)
 		return;

@@ -665,7 +665,7 @@ void control_client(struct sim *s)
 
 	if (!c->up)
 		return;
-	op.kind = dice < 35 ? OP_CREATE : dice < 84 ? OP_MOVE : dice < 92 && s->leases ? OP_FAILOVER :
+	op.kind = dice < 35 ? OP_CREATE : dice < 72 ? OP_MOVE : dice < 92 && s->leases ? OP_FAILOVER :
 		dice < 92 ? OP_MOVE : OP_DELETE;
 	ev.type = types[op.kind];
 	ev.failover = r.failover;

@@ -86,7 +86,7 @@ static struct job *new_job(struct sim *s)
 
 static uint64_t step_delay(struct sim *s)
 {
-	if (!s->calm && sim_chance(s, 30))
+	if (!s->calm && sim_chance(s, 60))
 		return 1 + sim_below(s, 20000); /* lags */
 	return 1 + sim_below(s, 30);
 }
@@ -432,14 +432,14 @@ void node_stop(struct sim *s, int node, bool suspend)
 	ev->generation = n->generation;
 }
 
-/* A step is under way that may still write. */
+/* A step is under way that the helper was told of. */
 static bool is_at_work(const struct sim *s, int node, struct id128 dataset_id)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(s->jobs); i++) {
 		const struct job *j = &s->jobs[i];
 
 		if (j->used && j->node == node && j->generation == s->nodes[node].generation &&
-			id128_equal(j->start.dataset_id, dataset_id) && j->start.step != STEP_OBSERVE)
+			id128_equal(j->start.dataset_id, dataset_id) && j->start.guarded)
 			return true;
 	}
 	return false;
