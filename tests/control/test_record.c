@@ -8,7 +8,10 @@ static struct ds_record sample(void)
 	struct ds_record r = { .maximum_size = UINT64_C(1) << 40, .size_bytes = UINT64_C(1) << 40,
 		.created_at = 1700000000, .deleted = true, .backend = "loopback",
 		.filesystem = FS_BTRFS, .format_state = FORMAT_STARTED, .epoch = UINT64_MAX,
-		.grant = GRANT_DESTROY, .incarnation = 3 };
+		.grant = GRANT_DESTROY, .incarnation = 3,
+		.failover = { FAILOVER_LEASE, 2000 }, .failover_rev = 4,
+		.in_force = { FAILOVER_LEASE, 6000 }, .sure_from = 5, .fenced = { 6, 7 },
+		.proof = PROOF_TERM };
 
 	r.dataset_id = id128_make_v4(1, 2);
 	r.primary = id128_make_v4(3, 4);
