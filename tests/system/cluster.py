@@ -262,6 +262,16 @@ class Node:
                 continue
         return found
 
+    def helpers(self):
+        """Process ids of its fence helpers."""
+        return [pid for pid, words in self.cluster.processes()
+                if words.split(" ")[0].endswith("/flocker-fence") and f"{self.dir}/" in words]
+
+    def helper(self):
+        found = self.helpers()
+        assert len(found) == 1, found
+        return found[0]
+
     def devices(self):
         """Loop devices on volumes that it claims."""
         volumes = self.cluster.images / "volumes"
@@ -438,7 +448,7 @@ exec {real} "$@"
         self.control.start()
         for node in self:
             node.start()
-        self.watcher = Watcher(self)
+        self.watch()
         self.wait_live()
         return self
 
@@ -498,6 +508,9 @@ exec {real} "$@"
         return dataset
 
     # ---- the end ----
+
+    def watch(self):
+        self.watcher = Watcher(self)
 
     def stop_watching(self):
         if self.watcher:

@@ -20,18 +20,6 @@ def make(cluster, node, fs="ext4"):
     return dataset
 
 
-def helpers_of(node):
-    return [pid for pid, words in node.cluster.processes()
-            if words.split()[0].endswith("/flocker-fence") and f"{node.dir}/" in words]
-
-
-def helper_of(node):
-    """Its fence helper's pid."""
-    found = helpers_of(node)
-    assert len(found) == 1, found
-    return found[0]
-
-
 def acknowledged(writer):
     """Lines that an fsync said are written, when the dataset was taken from under the writer."""
     wait_until("the writer is stopped", lambda: writer.error is not None)
@@ -112,13 +100,13 @@ def test_an_owner_without_control_stops_itself_and_recovers(cluster, fs):
 def test_a_restarted_daemon_goes_on_within_the_term(cluster):
     here, there = cluster
     dataset = make(cluster, there)
-    helper = helper_of(there)
+    helper = there.helper()
     writer = Writer(there.data(dataset, "log"))
     for _ in range(3):
         there.kill()
         there.start()
         cluster.wait_live(there)
-        assert helper_of(there) == helper
+        assert there.helper() == helper
     end = time.monotonic() + 2 * TERM_S
     wait_until("the terms of its past have ended", lambda: time.monotonic() > end)
     writer.end()
@@ -130,10 +118,10 @@ def test_a_lost_helper_is_replaced(cluster, fault):
     here, there = cluster
     dataset = make(cluster, there)
     writer = Writer(there.data(dataset, "log"))
-    first = helper_of(there)
+    first = there.helper()
     os.kill(first, fault)
     there.wait_log("the fence helper is gone")
-    wait_until("another guards", lambda: set(helpers_of(there)) - {first})
+    wait_until("another guards", lambda: set(there.helpers()) - {first})
     second = cluster.make(there, metadata=LEASE)
     end = time.monotonic() + 2 * TERM_S
     wait_until("the terms of its past have ended", lambda: time.monotonic() > end)
@@ -146,3 +134,28 @@ def test_a_term_that_is_no_number_is_refused(cluster):
     for key, value in (("flocker:term", "soon"), ("flocker:term", "0"), ("flocker:failover", "maybe")):
         with pytest.raises(AssertionError, match=f"400.*{key}"):
             cluster.create(here, metadata={key: value})
+
+
+def test_a_node_that_had_no_lease_for_long_takes_one(cluster):
+    """Its last renewal is older than a term by then."""
+    here, there = cluster
+    dataset = make(cluster, there)
+    cluster.move(dataset, here)
+    cluster.wait_mounted(dataset, here)
+    end = time.monotonic() + 2 * TERM_S
+    wait_until("a term has passed without", lambda: time.monotonic() > end)
+    cluster.move(dataset, there)
+    assert cluster.wait_mounted(dataset, there)["epoch"] == 3
+
+
+def test_leases_outlive_a_restart_of_control(cluster):
+    here, there = cluster
+    dataset = make(cluster, there)
+    writer = Writer(there.data(dataset, "log"))
+    cluster.control.restart()
+    cluster.wait_live()
+    end = time.monotonic() + 2 * TERM_S
+    wait_until("the terms of its past have ended", lambda: time.monotonic() > end)
+    writer.end()
+    shown = cluster.show(dataset)
+    assert shown["epoch"] == 1 and shown["term_ms"] == TERM_S * 1000

@@ -229,6 +229,23 @@ static void nothing_is_attached_before_its_term_is_armed(void **state)
 	roster_free(r);
 }
 
+/* Nothing was leased here for long, so nothing was renewed. */
+static void a_term_does_not_begin_with_an_answer_of_old(void **state)
+{
+	struct roster *r = leased();
+	struct asked a;
+
+	roster_renewed(r, 1100, 1000);
+	(void)run_at(r, 1100);
+	take_leased(r, 1000 + TERM_MS, 6);
+	a = run_at(r, 1000 + TERM_MS);
+	assert_int_equal(a.arm.until_ms, UINT64_MAX);
+	assert_int_equal(a.stamp_ms, 1000 + TERM_MS);
+	roster_renewed(r, 1010 + TERM_MS, a.stamp_ms);
+	assert_int_equal(run_at(r, 1010 + TERM_MS).arm.until_ms, 1000 + 2 * TERM_MS);
+	roster_free(r);
+}
+
 static void a_term_is_renewed_six_times_while_it_lasts(void **state)
 {
 	struct roster *r = leased();
@@ -283,6 +300,7 @@ int main(void)
 		cmocka_unit_test(an_order_for_another_volume_waits_for_the_step_at_work),
 		cmocka_unit_test(an_order_that_repeats_the_last_one_is_not_answered),
 		cmocka_unit_test(nothing_is_attached_before_its_term_is_armed),
+		cmocka_unit_test(a_term_does_not_begin_with_an_answer_of_old),
 		cmocka_unit_test(a_term_is_renewed_six_times_while_it_lasts),
 		cmocka_unit_test(an_answer_of_another_session_renews_nothing),
 		cmocka_unit_test(a_term_that_is_over_is_given_back),
