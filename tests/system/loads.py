@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes life hard for a cluster: storage that hangs on demand, and writers that never pause."""
+"""What makes life hard for a cluster: storage that hangs on demand or is full, and writers that never
+pause."""
 import hashlib
 import os
+import pathlib
 import subprocess
 import threading
 
-from cluster import LIMIT_S, build, wait_until
+from cluster import LIMIT_S, MIB, build, wait_until
 
 
 class HangingDisk:
@@ -47,6 +49,49 @@ class HangingDisk:
         self.process.stdin.close()
         self.process.wait(LIMIT_S)
         self.process.stdout.close()
+
+
+class SmallDisk:
+    """An ext4 of its own at @point, on a loop device; it can be filled and emptied."""
+
+    def __init__(self, point, size):
+        self.point = pathlib.Path(point)
+        self.image = self.point.with_suffix(".disk")
+        self.image.touch()
+        os.truncate(self.image, size)
+        self.point.mkdir()
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", str(self.image)],
+                       check=True)
+        self.mount()
+
+    def mount(self):
+        subprocess.run(["mount", "-o", "loop", str(self.image), str(self.point)], check=True)
+
+    def unmount(self):
+        subprocess.run(["umount", str(self.point)], check=True)
+
+    @property
+    def ballast(self):
+        return self.point / "ballast"
+
+    def fill(self):
+        """To the last block."""
+        with open(self.ballast, "ab", buffering=0) as f:
+            for size in (MIB, 4096):
+                try:
+                    while f.write(b"\1" * size):
+                        pass
+                except OSError:
+                    continue
+        os.sync()
+
+    def empty(self):
+        self.ballast.unlink()
+
+    def end(self):
+        if os.path.ismount(self.point):
+            self.unmount()
+        self.image.unlink()
 
 
 class Writer:

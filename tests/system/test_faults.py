@@ -5,57 +5,14 @@ import os
 import pathlib
 import shutil
 import socket
-import subprocess
 
 import pytest
 
 import isolate
 from cluster import MIB, SIZES, Payload, wait_until
+from loads import SmallDisk
 
 LOOKED_AT_S = 100  # what only looking can change is looked at every minute or so
-
-
-class SmallDisk:
-    """An ext4 of its own at @point, on a loop device; it can be filled and emptied."""
-
-    def __init__(self, point, size):
-        self.point = pathlib.Path(point)
-        self.image = self.point.with_suffix(".disk")
-        self.image.touch()
-        os.truncate(self.image, size)
-        self.point.mkdir()
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", str(self.image)],
-                       check=True)
-        self.mount()
-
-    def mount(self):
-        subprocess.run(["mount", "-o", "loop", str(self.image), str(self.point)], check=True)
-
-    def unmount(self):
-        subprocess.run(["umount", str(self.point)], check=True)
-
-    @property
-    def ballast(self):
-        return self.point / "ballast"
-
-    def fill(self):
-        """To the last block."""
-        with open(self.ballast, "ab", buffering=0) as f:
-            for size in (MIB, 4096):
-                try:
-                    while f.write(b"\1" * size):
-                        pass
-                except OSError:
-                    continue
-        os.sync()
-
-    def empty(self):
-        self.ballast.unlink()
-
-    def end(self):
-        if os.path.ismount(self.point):
-            self.unmount()
-        self.image.unlink()
 
 
 @pytest.fixture
