@@ -22,6 +22,7 @@ def wait_s(seconds):
 
 class Fault:
     loses = stops = False
+    may_lose = False  # whether it does is up to the moment
     of_control = False
 
     def __init__(self, soak, random, node=None):
@@ -111,7 +112,7 @@ class LinkCutFromControl(LinkCut):
 
 
 class LinkLossy(LinkCut):
-    kind, loses = "link loses packets", False
+    kind, loses, may_lose = "link loses packets", False, True
 
     def strike(self):
         self.soak.links.lose(self.node, int(20 + 50 * self.share))

@@ -168,10 +168,11 @@ class Writers:
             container.stop()
         return not any(c.running for c in self.containers.values())
 
-    def wait_written(self, dataset, node, since_ns, limit=clusters.LIMIT_S):
-        """Until a record that was begun later is acknowledged there."""
-        clusters.wait_until(f"{dataset} is written on {node.name}", lambda: self.problems or any(
-            a.name == node.name and a.begin > since_ns for a in self.acks(dataset)[-3:]), limit)
+    def wait_written(self, dataset, nodes, since_ns):
+        """Until a record that was begun later is acknowledged on one of them."""
+        names = [node.name for node in nodes]
+        clusters.wait_until(f"{dataset} is written on {' or '.join(names)}", lambda: self.problems or any(
+            a.name in names and a.begin > since_ns for a in self.acks(dataset)[-3:]))
 
     def end(self):
         self.ended.set()
