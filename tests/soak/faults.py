@@ -120,6 +120,11 @@ class LinkLossy(LinkCut):
     def hold(self):
         wait_s(2 * self.soak.term_s)
 
+    def heal(self):
+        """TCP has grown slow as well: what it does not deliver in time now is lost by it."""
+        super().heal()
+        wait_s(1.2 * self.soak.term_s)
+
 
 class LinkSlow(LinkLossy):
     kind = "link slow"

@@ -11,13 +11,14 @@ import os
 import random
 import re
 import statistics
+import time
 
 import faults
 import kernel
 import links
 import records
 import writers
-from cluster import wait_until
+from cluster import LIMIT_S
 
 TERM_S = 2
 GOAL_S = 1.1 * TERM_S + 2
@@ -207,20 +208,29 @@ class Soak:
                 problems.append(f"the daemon of {name} ended by itself with {process.returncode}")
         return problems
 
-    def settle(self):
-        """Until everything is as wished, and nothing else is there."""
-        self.cluster.wait_live()
-        for dataset in self.datasets:
-            seen = self.cluster.wait(dataset, "as wished", lambda d: d["state"] == "mounted"
-                                     and d["owner"] == d["primary"] and d["node_live"])
+    def unsettled(self):
+        """What is not as wished yet, or is there beside it."""
+        for seen in self.cluster.datasets():
+            dataset = seen["dataset_id"]
             if dataset in self.roaming:
                 self.primaries[dataset] = seen["primary"]
-            assert seen["primary"] == self.primaries[dataset], f"{dataset} is not where it was wished: {seen}"
+            if (seen["state"], seen["owner"], seen["primary"], seen["node_live"]) != \
+                    ("mounted", self.primaries[dataset], self.primaries[dataset], True):
+                return f"{dataset}: {seen}"
         for node in self.cluster:
             wanted = {f"{node.root}/{d}" for d, n in self.owners().items() if n is node}
-            wait_until(f"{node.name} has {wanted} mounted", lambda: {m.point for m in node.mounts()} == wanted)
-            wait_until(f"{node.name} has one helper", lambda: len(node.helpers()) == 1)
-        wait_until("each volume has one device", lambda: len(self.cluster.devices()) == len(self.datasets))
+            found = {m.point for m in node.mounts()}
+            if found != wanted or len(node.helpers()) != 1:
+                return f"{node.name} has mounted {found} and not {wanted}, helpers {node.helpers()}"
+        devices = self.cluster.devices()
+        return len(devices) != len(self.datasets) and f"devices of volumes: {devices}"
+
+    def settle(self):
+        end = time.monotonic() + LIMIT_S
+        self.cluster.wait_live()
+        while what := self.unsettled():
+            assert time.monotonic() < end, f"not as wished after {LIMIT_S} s: {what}"
+            time.sleep(0.02)
 
     def wait_writers(self):
         """Until every dataset is written where it is wanted."""
