@@ -280,6 +280,8 @@ class Soak:
         for dataset in self.leased:
             acks = self.writers.acks(dataset)
             last = records.sessions(acks)[-1]
+            if dataset == plan.under_way and dataset not in (*plan.moves, *plan.roaming):
+                continue  # it stops by its move, whatever else happens
             if last[0] > since:
                 stopped.append((last[0] - since) / 1e9)
             else:
