@@ -75,9 +75,10 @@ class Plan:
             dataset = self.random.choice(soak.leased)
             return {dataset: self.random.choice([n for n in soak.cluster if n is not owners[dataset]])}
         homeless = {d: self.random.choice(left) for d in soak.leased if owners[d] in lost}
-        self.roaming = [d for d in homeless if d in soak.roaming]
+        # Control chooses for what a lost node had, not for what it was about to get.
+        self.roaming = [d for d in homeless if d in soak.roaming and d != self.under_way]
         self.living = [n for n in soak.cluster if n not in lost]
-        return {d: node for d, node in homeless.items() if d not in soak.roaming}
+        return {d: node for d, node in homeless.items() if d not in self.roaming}
 
     def __str__(self):
         text = " and ".join(map(str, self.faults))
