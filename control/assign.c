@@ -70,7 +70,7 @@ void decision_order(struct decision *d, const struct node *n, const struct ads *
 			.filesystem = r->filesystem,
 			.fs_uuid = r->fs_uuid,
 			.format_state = r->format_state,
-			.failover = r->failover,
+			.failover = assign_ordered_failover(r),
 			.failover_rev = r->failover_rev,
 			.fenced = assign_fenced(d->a, ds),
 			.owner = r->owner,
@@ -305,6 +305,7 @@ void assign_settle(struct decision *d, struct ads *ds)
 	adopt(d->a, ds, &next);
 	apply_fact(d, ds, &next);
 	assign_fail_over(d, ds, &next);
+	assign_end_extension(d, ds, &next);
 	grant(d, ds, &next);
 	if (!id128_equal(next.owner, ds->now.owner) || next.epoch != ds->now.epoch) {
 		ds->releasing = false;
@@ -333,6 +334,7 @@ static int on_create(struct decision *d, const struct assign_event *ev)
 	r.format_state = FORMAT_NEVER;
 	r.owner = ID128_NIL;
 	r.failed_over = false;
+	r.extended_ms = 0;
 	r.epoch = 0;
 	r.grant = GRANT_HOLD;
 	r.incarnation = d->a->incarnation;
@@ -445,6 +447,9 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 		break;
 	case ASSIGN_FENCE:
 		ret->status = assign_on_fence(&d, ev);
+		break;
+	case ASSIGN_EXTEND:
+		assign_on_extend(&d, ev);
 		break;
 	case ASSIGN_TICK:
 		on_tick(&d);

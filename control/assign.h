@@ -34,6 +34,7 @@ enum assign_event_type {
 	ASSIGN_REPLACE, /* .node: an operator says that another machine may use this identity */
 	ASSIGN_FENCE,	/* .node: an operator says that nothing there writes any more */
 	ASSIGN_FAILOVER, /* .dataset_id, .failover */
+	ASSIGN_EXTEND,	/* .extension_ms: control is about to be stopped; nothing else is decided but reports */
 	ASSIGN_TICK,	/* the time assign_next_wake() asked for has come */
 	ASSIGN_EVENT_MAX,
 };
@@ -47,7 +48,7 @@ struct assign_event {
 	const struct wire_hello *hello;
 	const struct wire_report *report;
 	struct failover failover;
-	uint64_t stamp_ms;
+	uint64_t stamp_ms, extension_ms;
 	uint64_t free_bytes;		   /* 0: not told */
 	const char *address;		   /* of the node as clients shall see it */
 	uint64_t revision;		   /* of the store, as nodes are told it */
@@ -116,6 +117,12 @@ void assign_failed(struct assign *a, uint64_t now_ms, uint64_t txn);
 
 /* When ASSIGN_TICK is wanted, in ms of @now_ms's clock; UINT64_MAX: not at all. */
 uint64_t assign_next_wake(const struct assign *a);
+
+/*
+ * After ASSIGN_EXTEND: how many datasets there are whose connected owner has not yet said that it acts
+ * by the longer term.
+ */
+size_t assign_n_extending(const struct assign *a);
 
 /* ---- what others may know; pointers are borrowed until the next event ---- */
 

@@ -20,7 +20,16 @@ static const uint64_t ever = UINT64_MAX;
 
 void assign_govern(const struct assign *a, struct ds_record *next)
 {
+	next->extended_ms = 0;
 	next->in_force = next->failover;
+}
+
+struct failover assign_ordered_failover(const struct ds_record *r)
+{
+	struct failover f = r->failover;
+
+	f.term_ms = MAX(f.term_ms, (uint32_t)r->extended_ms);
+	return f;
 }
 
 /* Until the owner says that it acts by the new one it may act by any that it was told since. */
@@ -29,7 +38,7 @@ static void may_be_told(struct ds_record *r)
 	if (r->failover.kind == FAILOVER_MANUAL)
 		r->in_force.kind = FAILOVER_MANUAL;
 	else
-		r->in_force.term_ms = MAX(r->in_force.term_ms, r->failover.term_ms);
+		r->in_force.term_ms = MAX(r->in_force.term_ms, assign_ordered_failover(r).term_ms);
 }
 
 static uint64_t next_rev(const struct assign *a, uint64_t last)
@@ -42,6 +51,7 @@ void assign_wish_failover(const struct assign *a, struct ds_record *next, struct
 	if (failover_equal(next->failover, wish))
 		return;
 	next->failover = wish;
+	next->extended_ms = 0;
 	next->failover_rev = next_rev(a, next->failover_rev);
 	may_be_told(next);
 }
@@ -57,12 +67,60 @@ void assign_acknowledge(struct decision *d, struct ads *ds, const struct wire_st
 	struct ds_record next;
 
 	if (s->failover_rev != ds->now.failover_rev ||
-		failover_equal(ds->now.in_force, ds->now.failover))
+		failover_equal(ds->now.in_force, assign_ordered_failover(&ds->now)))
 		return;
 	ds_record_copy(&ds->now, &next);
-	next.in_force = next.failover;
+	next.in_force = assign_ordered_failover(&next);
 	decision_change_ds(d, ds, &next);
 	ds_record_done(&next);
+}
+
+/* ---- a planned stop of control ---- */
+
+void assign_on_extend(struct decision *d, const struct assign_event *ev)
+{
+	struct ds_record next;
+
+	d->a->stopping = true;
+	list_for_each(l, &d->a->all) {
+		struct ads *ds = LINK_ITEM(l, struct ads, all);
+		const struct node *n = assign_find_node(d->a, ds->now.owner);
+
+		if (!n || !n->session || ds->now.failover.kind != FAILOVER_LEASE ||
+			ds->now.failover.term_ms >= ev->extension_ms)
+			continue;
+		ds_record_copy(&ds->now, &next);
+		next.extended_ms = ev->extension_ms;
+		next.failover_rev = next_rev(d->a, next.failover_rev);
+		may_be_told(&next);
+		decision_change_ds(d, ds, &next);
+		ds_record_done(&next);
+		assign_settle(d, ds);
+	}
+}
+
+void assign_end_extension(const struct decision *d, const struct ads *ds, struct ds_record *next)
+{
+	const struct node *n = assign_find_node(d->a, next->owner);
+
+	if (!next->extended_ms || d->a->stopping || !n || !n->session)
+		return;
+	next->extended_ms = 0;
+	next->failover_rev = next_rev(d->a, next->failover_rev);
+}
+
+size_t assign_n_extending(const struct assign *a)
+{
+	size_t count = 0;
+
+	list_for_each(l, &a->all) {
+		const struct ads *ds = LINK_ITEM(l, struct ads, all);
+		const struct node *n = assign_find_node(a, ds->now.owner);
+
+		count += n && n->session && ds->now.extended_ms && ds->now.in_force.kind == FAILOVER_LEASE &&
+			ds->status.failover_rev != ds->now.failover_rev;
+	}
+	return count;
 }
 
 /* ---- terms ---- */

@@ -118,6 +118,7 @@ struct assign {
 	struct pending *first_pending, **last_pending;
 	uint64_t retry_at_ms;
 	uint64_t started_ms;
+	bool stopping; /* terms were extended over a planned stop */
 	uint64_t reconnect_ms; /* until then a node that did not come back is not lost */
 	uint64_t terms_at_ms;  /* no term ends before, and reconnect_ms has not passed */
 };
@@ -185,6 +186,14 @@ void assign_tell_waiter(struct decision *d, struct ads *ds);
 
 /* Which claims are void, also when the commit that says so has to be tried again. */
 struct fenced assign_fenced(const struct assign *a, const struct ads *ds);
+
+/* What the owner is told to act by. */
+struct failover assign_ordered_failover(const struct ds_record *r);
+
+/* Control is back and its owner as well: a longer term than what is wished ends. */
+void assign_end_extension(const struct decision *d, const struct ads *ds, struct ds_record *next);
+
+void assign_on_extend(struct decision *d, const struct assign_event *ev);
 
 /* A new grant is governed by what is wished. */
 void assign_govern(const struct assign *a, struct ds_record *next);

@@ -4,7 +4,8 @@
  *
  *   options -> sockets -> drop root -> certificates -> store -> cluster -> doors open -> loop
  *
- * SIGTERM closes the doors, lets commits and their answers finish, and ends with 0.
+ * SIGTERM closes the door to users, extends the terms of leased datasets and waits for their nodes to say
+ * so, closes the other door, lets commits and their answers finish, and ends with 0.
  */
 #include <signal.h>
 #include <sys/resource.h>
@@ -20,6 +21,7 @@
 #include "tls.h"
 
 #define STOP_LIMIT_S 10
+#define EXTEND_LIMIT_S 3 /* a node that has not answered by then keeps its term */
 
 struct control {
 	struct options options;
@@ -31,7 +33,7 @@ struct control {
 	struct rest *rest;
 	SSL_CTX *user_ctx, *node_ctx;
 	int rest_fd, agents_fd;
-	uint64_t incarnation, watchdog_us, stop_at_ms;
+	uint64_t incarnation, watchdog_us, stop_at_ms, extend_until_ms;
 	bool idle; /* at the last look */
 };
 
@@ -41,7 +43,17 @@ static void on_stopping(evutil_socket_t fd, short what, void *userdata)
 {
 	struct timeval tv = { .tv_usec = 50000 };
 	struct control *c = userdata;
-	bool idle = cluster_idle(c->cluster) && rest_idle(c->rest) && agents_idle(c->agents);
+	bool idle;
+
+	if (c->extend_until_ms) {
+		if (assign_n_extending(cluster_assign(c->cluster)) > 0 && cluster_now_ms() < c->extend_until_ms) {
+			(void)event_add(c->stopping, &tv);
+			return;
+		}
+		c->extend_until_ms = 0;
+		agents_stop(c->agents);
+	}
+	idle = cluster_idle(c->cluster) && rest_idle(c->rest) && agents_idle(c->agents);
 
 	/* Idle twice in a row: what was just answered has left for the sockets in between. */
 	if ((idle && c->idle) || cluster_now_ms() >= c->stop_at_ms) {
@@ -50,6 +62,15 @@ static void on_stopping(evutil_socket_t fd, short what, void *userdata)
 	}
 	c->idle = idle;
 	(void)event_add(c->stopping, &tv);
+}
+
+/* Our absence is not to stop anybody. */
+static void extend_terms(struct control *c)
+{
+	struct assign_event ev = { .type = ASSIGN_EXTEND, .extension_ms = c->options.stop_extension_ms };
+
+	cluster_decide(c->cluster, &ev, NULL, NULL);
+	c->extend_until_ms = cluster_now_ms() + EXTEND_LIMIT_S * 1000;
 }
 
 static void on_signal(evutil_socket_t sig, short what, void *userdata)
@@ -62,7 +83,7 @@ static void on_signal(evutil_socket_t sig, short what, void *userdata)
 	(void)sd_notify(0, "STOPPING=1");
 	c->stop_at_ms = cluster_now_ms() + STOP_LIMIT_S * 1000;
 	rest_stop(c->rest);
-	agents_stop(c->agents);
+	extend_terms(c);
 	on_stopping(-1, 0, c);
 }
 

@@ -17,6 +17,7 @@ enum {
 	OPT_NEW_INCARNATION,
 	OPT_FAILOVER,
 	OPT_TERM,
+	OPT_STOP_EXTENSION,
 	OPT_HELP,
 	OPT_VERSION,
 };
@@ -31,6 +32,7 @@ static const struct option longs[] = {
 	{ "new-incarnation", no_argument, NULL, OPT_NEW_INCARNATION },
 	{ "failover", required_argument, NULL, OPT_FAILOVER },
 	{ "term", required_argument, NULL, OPT_TERM },
+	{ "stop-extension", required_argument, NULL, OPT_STOP_EXTENSION },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ 0 },
@@ -54,6 +56,9 @@ static const char help[] =
 	"      --failover POLICY   manual or lease, of new datasets that choose none\n"
 	"                          (manual); see docs/failover.md first\n"
 	"      --term SECONDS      of leases that choose none (6)\n"
+	"      --stop-extension SECONDS\n"
+	"                          how long leased datasets go on when this service is\n"
+	"                          stopped as planned (300); 0: for their term\n"
 	"      --help              show this text\n"
 	"      --version           show the version\n"
 	"\n"
@@ -100,6 +105,16 @@ static int take_term(const char *text, struct failover *ret)
 	return 1;
 }
 
+static int take_extension(const char *text, uint32_t *ret_ms)
+{
+	uint64_t s;
+
+	if (text_number(text, 0, SCHEMA_TERM_MAX_S, &s) < 0)
+		return wrong("--stop-extension '%s' is no number of seconds from 0 to %d", text, SCHEMA_TERM_MAX_S);
+	*ret_ms = (uint32_t)s * 1000;
+	return 1;
+}
+
 static int take(int opt, struct options *o)
 {
 	switch (opt) {
@@ -130,6 +145,8 @@ static int take(int opt, struct options *o)
 		return take_failover(optarg, &o->failover);
 	case OPT_TERM:
 		return take_term(optarg, &o->failover);
+	case OPT_STOP_EXTENSION:
+		return take_extension(optarg, &o->stop_extension_ms);
 	case OPT_HELP:
 		fputs(help, stdout);
 		return 0;
@@ -142,7 +159,7 @@ static int take(int opt, struct options *o)
 int options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .data_path = "/var/lib/flocker", .certificates = "/etc/flocker",
-		.user = "flocker", .log_level = LOG_INFO, .failover = { FAILOVER_MANUAL, 6000 } };
+		.user = "flocker", .log_level = LOG_INFO, .failover = { FAILOVER_MANUAL, 6000 }, .stop_extension_ms = 300000 };
 	int opt, r;
 
 	(void)endpoint_parse("tcp:4523", &o.rest);

@@ -12,6 +12,7 @@ struct options {
 	int log_level;
 	bool new_incarnation;
 	struct failover failover; /* of datasets that do not choose one */
+	uint32_t stop_extension_ms; /* what terms become before a planned stop; 0: they stay */
 };
 
 /**

@@ -31,7 +31,8 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 		a->filesystem == b->filesystem && id128_equal(a->fs_uuid, b->fs_uuid) &&
 		a->format_state == b->format_state && id128_equal(a->owner, b->owner) &&
 		a->epoch == b->epoch && a->grant == b->grant && a->incarnation == b->incarnation &&
-		failover_equal(a->failover, b->failover) && a->failover_rev == b->failover_rev &&
+		failover_equal(a->failover, b->failover) && a->extended_ms == b->extended_ms &&
+		a->failover_rev == b->failover_rev &&
 		failover_equal(a->in_force, b->in_force) && a->sure_from == b->sure_from &&
 		fenced_equal(a->fenced, b->fenced) && a->proof == b->proof;
 }
@@ -118,6 +119,7 @@ char *ds_record_to_json(const struct ds_record *r)
 	put_text(&b, "grant", grant_kind_name(r->grant));
 	put_text(&b, "failover", failover_kind_name(r->failover.kind));
 	put_u64(&b, "term_ms", r->failover.term_ms);
+	put_u64(&b, "extended_ms", r->extended_ms);
 	put_u64(&b, "failover_rev", r->failover_rev);
 	put_text(&b, "in_force", failover_kind_name(r->in_force.kind));
 	put_u64(&b, "in_force_term_ms", r->in_force.term_ms);
@@ -323,6 +325,7 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	d.grant = (enum grant_kind)take_word(&in, "grant", grant_kind_parse);
 	d.incarnation = take_u64(&in, "incarnation");
 	d.failover = take_failover(&in, "failover", "term_ms");
+	d.extended_ms = take_late_u64(&in, "extended_ms");
 	d.failover_rev = take_late_u64(&in, "failover_rev");
 	d.in_force = take_failover(&in, "in_force", "in_force_term_ms");
 	d.sure_from = take_late_u64(&in, "sure_from");

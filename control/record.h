@@ -31,6 +31,7 @@ struct ds_record {
 	uint64_t epoch;		      /* of the last grant; grows by one with each */
 	enum grant_kind grant;	      /* what the owner may do; meaningless without owner */
 	struct failover failover;     /* the wish: what governs a grant once its owner has said so */
+	uint64_t extended_ms;	      /* a longer term that was granted over a planned stop of control; 0: none */
 	uint64_t failover_rev;	      /* grows with each change of it; what the owner says back */
 	struct failover in_force;     /* of the present epoch: a lease only when the owner can act by nothing
 				       * else, and then with the longest term that it can know of */

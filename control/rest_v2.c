@@ -90,6 +90,7 @@ static void add_failover(struct jsonout *o, const struct ds_record *r)
 
 	jsonout_text(o, "failover", failover_kind_name(r->failover.kind));
 	add_size(o, "term_ms", r->failover.term_ms, leased);
+	add_size(o, "term_in_force_ms", r->in_force.term_ms, r->in_force.kind == FAILOVER_LEASE);
 	jsonout_bool(o, "failover_in_force", r->in_force.kind == r->failover.kind);
 	add_size(o, "fenced_epoch", r->fenced.to, r->fenced.to > 0);
 	jsonout_text(o, "fence_proof", r->fenced.to ? proof_kind_name(r->proof) : NULL);

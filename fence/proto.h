@@ -42,7 +42,7 @@
 enum fence_kind {
 	/*
 	 * Guard this dataset from now on: dataset_id, deadline_ns, fs. One that is armed already
-	 * keeps its device, and the later of the two deadlines.
+	 * keeps its device; its deadline is the new one, also when that is earlier.
 	 * -ESTALE: has fired, or the deadline is over; -ENOSPC: FENCE_DATASETS_MAX are armed
 	 */
 	FENCE_ARM = 1,

@@ -72,7 +72,7 @@ int fence_arm(struct fence_table *t, struct id128 id, uint64_t deadline_ns, enum
 		t->n_guarded++;
 	}
 	e->fs = fs;
-	e->deadline_ns = MAX(e->deadline_ns, deadline_ns);
+	e->deadline_ns = deadline_ns;
 	return 0;
 }
 

@@ -125,8 +125,8 @@ void roster_arm(struct entry *e, struct roster_out *out)
 	/* The helper was not told of a step that began before the lease, and would not stop it. */
 	if (until && e->running.step != STEP_NONE && e->step_unleased)
 		return;
-	/* The helper keeps the later deadline, and control counts by that until ours has caught up. */
-	if (until && until < e->arm_said_ms)
+	/* Only another failover ends a term earlier: control counts by the longer one until it is armed. */
+	if (until && until < e->arm_said_ms && e->until_rev == e->arm_said_rev)
 		return;
 	out->arms = roster_grow(out->arms, out->n_arms, sizeof(*out->arms));
 	out->arms[out->n_arms++] = (struct roster_arm){ e->id, until, e->until_rev,

@@ -90,14 +90,15 @@ static void a_deadline_that_is_over_is_not_armed(void **state)
 	assert_int_equal(t.n_guarded, 0);
 }
 
-static void arming_again_keeps_the_device_and_the_later_deadline(void **state)
+static void arming_again_keeps_the_device_and_takes_the_new_deadline(void **state)
 {
 	arm(ID, 100);
 	assert_int_equal(fence_set_device(&t, ID, 7, 8), 0);
-	arm(ID, 50);
+	arm(ID, 150);
 	assert_int_equal(fence_find(&t, ID)->devno, 7);
-	assert_int_equal(fire(99), 0);
-	assert_int_equal(fire(100), 1);
+	assert_int_equal(fire(149), 0);
+	arm(ID, 149);
+	assert_int_equal(fire(149), 1);
 	assert_int_equal(fence_set_device(&t, ID, 7, 8), -ESTALE);
 	assert_int_equal(fence_set_device(&t, OTHER, 7, 8), -ENOENT);
 }
@@ -260,7 +261,7 @@ int main(void)
 		T(a_dataset_fires_at_its_deadline_and_is_fenced_once_stopped),
 		T(arming_again_never_shortens_and_revives_nobody),
 		T(a_deadline_that_is_over_is_not_armed),
-		T(arming_again_keeps_the_device_and_the_later_deadline),
+		T(arming_again_keeps_the_device_and_takes_the_new_deadline),
 		T(no_step_begins_once_the_time_is_over),
 		T(only_who_has_a_step_of_a_fired_dataset_dies_and_not_at_once),
 		T(a_step_that_ends_in_time_saves_its_daemon),

@@ -389,6 +389,8 @@ void control_start(struct sim *s)
 			assign_load_node(c->assign, &c->disk.nodes[i]);
 	note_durable_wishes(s);
 	sim_log(s, "control: starts");
+	if (s->calm && s->dead >= 0) /* what the operator said is not kept */
+		sim_after(s, 1000, EV_OPERATOR)->node = s->dead;
 }
 
 void control_done(struct sim *s)
@@ -461,6 +463,19 @@ void control_restore(struct sim *s)
 	s->restored = true;
 	for (int i = 0; i < s->n_ops; i++) /* what the backup does not know was promised in vain */
 		s->ops[i] = (struct op){ .dataset = -1 };
+}
+
+void control_stop(struct sim *s)
+{
+	struct assign_event ev = { .type = ASSIGN_EXTEND, .extension_ms = 10000 + sim_below(s, 40000) };
+	uint64_t end = sim_below(s, 3000);
+
+	if (!s->control.up)
+		return;
+	sim_log(s, "control: is about to be stopped");
+	decide(s, &ev, NULL);
+	sim_after(s, end, EV_CONTROL_KILL);
+	sim_after(s, end + sim_below(s, 20000), EV_CONTROL_START);
 }
 
 /* An operator says that a machine that is off is fenced. Returns what control says to that. */

@@ -165,9 +165,11 @@ static void make_trouble(struct sim *s)
 	} else if (dice < 580) {
 		node_kill(s, node, true);
 		sim_after(s, 1000 + sim_below(s, 20000), EV_NODE_START)->node = node;
-	} else if (dice < 620) {
+	} else if (dice < 610) {
 		control_kill(s);
 		sim_after(s, sim_below(s, 10000), EV_CONTROL_START);
+	} else if (dice < 620) {
+		control_stop(s);
 	} else if (dice < 660) {
 		uint64_t which = sim_below(s, 3);
 

@@ -228,6 +228,7 @@ void node_fence(struct sim *s, struct event *ev);
 /* control */
 void control_start(struct sim *s);
 void control_kill(struct sim *s);
+void control_stop(struct sim *s); /* as planned: terms are extended first */
 void control_event(struct sim *s, struct event *ev);
 void control_client(struct sim *s);
 void control_backup(struct sim *s);

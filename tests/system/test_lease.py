@@ -97,6 +97,24 @@ def test_an_owner_without_control_stops_itself_and_recovers(cluster, fs):
     assert cluster.show(manual)["epoch"] == 1
 
 
+def test_a_planned_stop_of_control_stops_nobody(cluster):
+    here, there = cluster
+    dataset = make(cluster, there)
+    writer = Writer(there.data(dataset, "log"))
+    cluster.control.stop()
+    end = time.monotonic() + 3 * TERM_S
+    wait_until("some terms have passed", lambda: time.monotonic() > end)
+    cluster.control.start()
+    cluster.wait(dataset, "its own term again", lambda d: d["term_in_force_ms"] == TERM_S * 1000)
+    assert writer.error is None and cluster.show(dataset)["epoch"] == 1
+    there.kill()
+    cluster.move(dataset, here)
+    lines = acknowledged(writer)
+    cluster.wait_mounted(dataset, here)
+    check_lines(here.data(dataset, "log"), lines)
+    come_back(cluster, there, dataset)
+
+
 def test_a_restarted_daemon_goes_on_within_the_term(cluster):
     here, there = cluster
     dataset = make(cluster, there)

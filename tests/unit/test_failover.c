@@ -168,6 +168,40 @@ static void a_failover_is_in_force_when_the_owner_says_so(void **state)
 	assert_int_equal(record()->in_force.kind, FAILOVER_MANUAL);
 }
 
+static void a_planned_stop_extends_terms_until_all_are_back(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+	struct wire_report r = { .status = { .dataset_id = dataset, .epoch = 1 } };
+	struct assign_event said = { .type = ASSIGN_REPORT, .node = node_a, .session = sa, .report = &r };
+	struct wire_status held = { .dataset_id = dataset, .epoch = 1 };
+	struct ds_record kept;
+
+	create_leased(node_a);
+	held.volume_id = r.status.volume_id = record()->volume_id;
+	decide((struct assign_event){ .type = ASSIGN_EXTEND, .extension_ms = TERM_MS / 2 });
+	assert_int_equal(res.n_changes, 0);
+	decide((struct assign_event){ .type = ASSIGN_EXTEND, .extension_ms = 10 * TERM_MS });
+	assert_int_equal(sent(node_a)->failover.term_ms, 10 * TERM_MS);
+	assert_int_equal(record()->failover.term_ms, TERM_MS);
+	assert_int_equal(record()->in_force.term_ms, 10 * TERM_MS); /* it may act by that from now on */
+	assert_int_equal(assign_n_extending(a), 1);
+	r.status.failover_rev = held.failover_rev = sent(node_a)->failover_rev;
+	decide(said);
+	assert_int_equal(assign_n_extending(a), 0);
+
+	ds_record_copy(record(), &kept);
+	a = assign_free(a);
+	assert_int_equal(assign_new(1, now_ms, &a), 0);
+	assign_load_dataset(a, &kept);
+	ds_record_done(&kept);
+	said.session = hello(node_a, &held, 1);
+	assert_int_equal(sent(node_a)->failover.term_ms, TERM_MS);
+	assert_int_equal(record()->in_force.term_ms, 10 * TERM_MS); /* until it says otherwise */
+	r.status.failover_rev = sent(node_a)->failover_rev;
+	decide(said);
+	assert_int_equal(record()->in_force.term_ms, TERM_MS);
+}
+
 /* ---- where to ---- */
 
 static int create_that_goes(const char *to)
@@ -322,6 +356,7 @@ int main(void)
 		TEST(a_term_that_is_not_renewed_ends_after_more_than_itself),
 		TEST(a_restarted_control_waits_for_terms_it_never_answered),
 		TEST(a_failover_is_in_force_when_the_owner_says_so),
+		TEST(a_planned_stop_extends_terms_until_all_are_back),
 		TEST(what_may_go_anywhere_goes_where_there_is_the_most_room),
 		TEST(what_may_go_to_some_waits_for_them),
 		TEST(a_restarted_control_waits_for_its_nodes),
