@@ -9,6 +9,7 @@
 
 #include "ctl.h"
 #include "say.h"
+#include "text.h"
 #include "types.h"
 
 #define DEFAULT_PORT 4523
@@ -25,8 +26,9 @@ enum {
 	FOR_VERSION = 1 << 6,
 	FOR_REPLACE = 1 << 7,
 	FOR_FENCE = 1 << 8,
-	FOR_ALL = (1 << 9) - 1,
-	FOR_MAIN = 1 << 9, /* before the command */
+	FOR_FAILOVER = 1 << 9,
+	FOR_ALL = (1 << 10) - 1,
+	FOR_MAIN = 1 << 10, /* before the command */
 };
 
 /* What getopt_long() returns for an option without a letter. */
@@ -44,6 +46,8 @@ enum {
 	OPT_DELETED, /* -d of list; -d of others names a dataset */
 	OPT_DATASET,
 	OPT_ACCEPT_RISK,
+	OPT_POLICY,
+	OPT_TERM,
 };
 
 struct option_row {
@@ -68,6 +72,8 @@ static const struct option_row option_rows[] = {
 	{ "destination", 't', required_argument, 't', FOR_MOVE, "NODE", "where: beginning of a UUID, or an address" },
 	{ "wait", 0, optional_argument, OPT_WAIT, FOR_CREATE | FOR_MOVE | FOR_DESTROY, "SECONDS", "show the steps until done, at most so long (120)" },
 	{ "accept-risk", 0, no_argument, OPT_ACCEPT_RISK, FOR_FENCE, NULL, "you know that the machine writes no more" },
+	{ "policy", 0, required_argument, OPT_POLICY, FOR_FAILOVER, "POLICY", "manual or lease" },
+	{ "term", 0, required_argument, OPT_TERM, FOR_FAILOVER, "SECONDS", "of a lease; else as it was" },
 	{ "json", 0, no_argument, OPT_JSON, FOR_ALL | FOR_MAIN, NULL, "print JSON" },
 	{ "control-service", 0, required_argument, OPT_CONTROL_SERVICE, FOR_ALL | FOR_MAIN, "HOST", "$FLOCKER_CONTROL_SERVICE" },
 	{ "control-port", 0, required_argument, OPT_CONTROL_PORT, FOR_ALL | FOR_MAIN, "PORT", "$FLOCKER_CONTROL_PORT, or 4523" },
@@ -90,6 +96,7 @@ static const struct command {
 	{ "create", NULL, FOR_CREATE, NULL, ctl_run_create, "a new dataset on a node" },
 	{ "move", NULL, FOR_MOVE, NULL, ctl_run_move, "a dataset to another node" },
 	{ "destroy", NULL, FOR_DESTROY, NULL, ctl_run_destroy, "a dataset with all its data" },
+	{ "failover", NULL, FOR_FAILOVER, "DATASET", ctl_run_failover, "who takes a dataset from a lost node" },
 	{ "node replace", NULL, FOR_REPLACE, "NODE", ctl_run_replace, "let another machine take a node's identity" },
 	{ "node fence", NULL, FOR_FENCE, "NODE", ctl_run_fence, "take the datasets of a lost node from it" },
 	{ "version", NULL, FOR_VERSION, NULL, ctl_run_version, "versions of this program and of the control service" },
@@ -199,6 +206,21 @@ static int set_filesystem(struct ctl_args *a, const char *text)
 	return CTL_OK;
 }
 
+static int set_policy(struct ctl_args *a, const char *text)
+{
+	if (failover_kind_parse(text) < 0)
+		return say_error(CTL_USAGE, "--policy is manual or lease, not '%s'", text);
+	a->policy = text;
+	return CTL_OK;
+}
+
+static int set_term(struct ctl_args *a, const char *text)
+{
+	if (text_number(text, 1, UINT32_MAX, &a->term_s) < 0)
+		return say_error(CTL_USAGE, "--term takes a number of seconds, not '%s'", text);
+	return CTL_OK;
+}
+
 static int set_option(struct ctl_args *a, int value, const char *text)
 {
 	switch (value) {
@@ -233,6 +255,10 @@ static int set_option(struct ctl_args *a, int value, const char *text)
 	case OPT_ACCEPT_RISK:
 		a->accept_risk = true;
 		break;
+	case OPT_POLICY:
+		return set_policy(a, text);
+	case OPT_TERM:
+		return set_term(a, text);
 	case OPT_JSON:
 		a->json = true;
 		break;
@@ -352,7 +378,8 @@ static int check_args(const struct command *cmd, struct ctl_args *a)
 		{ FOR_CREATE, a->node, "--node" },
 		{ FOR_MOVE | FOR_DESTROY, a->dataset, "--dataset" },
 		{ FOR_MOVE, a->destination, "--destination" },
-		{ FOR_SHOW | FOR_REPLACE | FOR_FENCE, a->argument, cmd->argument },
+		{ FOR_FAILOVER, a->policy, "--policy" },
+		{ FOR_SHOW | FOR_REPLACE | FOR_FENCE | FOR_FAILOVER, a->argument, cmd->argument },
 	};
 	int r;
 

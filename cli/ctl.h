@@ -30,6 +30,8 @@ struct ctl_args {
 	const char *host, *certs_path, *user;
 	uint16_t port;
 	bool json, long_form, deleted, accept_risk;
+	const char *policy;
+	uint64_t term_s; /* 0: not given */
 	const char *node, *dataset, *destination, *name, *filesystem;
 	uint64_t size;			/* in bytes; 0: not given */
 	struct json_object *metadata;	/* NULL: not given */
@@ -50,6 +52,7 @@ int ctl_run_show(struct ctl *c);
 int ctl_run_create(struct ctl *c);
 int ctl_run_move(struct ctl *c);
 int ctl_run_destroy(struct ctl *c);
+int ctl_run_failover(struct ctl *c);
 int ctl_run_replace(struct ctl *c);
 int ctl_run_fence(struct ctl *c);
 int ctl_run_version(struct ctl *c);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* flockerctl create, move, destroy and node replace: the commands that wish for something. */
+/* flockerctl create, move, destroy, failover and what is done to nodes: the commands that wish for something. */
 #include "ctl.h"
 #include "say.h"
 
@@ -152,6 +152,32 @@ int ctl_run_destroy(struct ctl *c)
 		fflush(stdout);
 	}
 	return finish(c, &w, answer);
+}
+
+int ctl_run_failover(struct ctl *c)
+{
+	_cleanup_json_ struct json_object *dataset = NULL, *body = json_object_new_object(), *answer = NULL;
+	const char *id;
+	char path[96];
+	int r;
+
+	if (!body || add(body, "failover", json_object_new_string(c->args->policy)) < 0 ||
+		(c->args->term_s && add(body, "term", json_object_new_uint64(c->args->term_s)) < 0))
+		return ctl_no_memory();
+	r = ctl_find_dataset(c, c->args->argument, false, &dataset);
+	if (r != CTL_OK)
+		return r;
+	id = ctl_text(dataset, "dataset_id");
+	snprintf(path, sizeof(path), "/v2/datasets/%.36s/failover", id);
+	r = ctl_call(c, "POST", path, body, json_type_object, &answer);
+	if (r != CTL_OK)
+		return say_unknown_fate(c, r, id);
+	if (c->args->json)
+		ctl_print_json(answer);
+	else
+		printf("Dataset %.36s is to fail over by %s; it does once its owner says so.\n", id,
+			c->args->policy);
+	return CTL_OK;
 }
 
 /* @done: what to say of it, after its UUID. Takes over @body. */

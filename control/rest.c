@@ -248,6 +248,16 @@ static bool route_matches(const char *route, const char *path, const char **ret_
 	}
 }
 
+void rest_reply_schema(struct rest_request *q, int r, struct schema_errors *e)
+{
+	if (r == -EINVAL)
+		rest_reply_errors(q, HTTP_BADREQUEST,
+			"The provided JSON doesn't match the required schema.", e->list, e->n);
+	else
+		rest_reply_error(q, HTTP_INTERNAL, "out of memory");
+	schema_errors_done(e);
+}
+
 static const struct {
 	enum evhttp_cmd_type method;
 	const char *name;

@@ -7,6 +7,7 @@
 #include "jsonin.h"
 #include "jsonout.h"
 #include "rest.h"
+#include "schema.h"
 
 struct rest_request {
 	struct rest *rest;
@@ -45,6 +46,9 @@ void rest_reply(struct rest_request *q, int status, struct jsonout *o);
 void rest_reply_error(struct rest_request *q, int status, const char *fmt, ...) _printf_(3, 4);
 void rest_reply_errors(struct rest_request *q, int status, const char *description,
 	char *const *errors, size_t n);
+
+/* What a reader of a body said: -EINVAL with @e, or -ENOMEM. Ends @e. */
+void rest_reply_schema(struct rest_request *q, int r, struct schema_errors *e);
 
 /**
  * rest_write() - decide on @ev and answer when it is durable

@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include "rest_private.h"
-#include "schema.h"
 
 static void add_version(struct rest_request *q)
 {
@@ -60,16 +59,6 @@ static void answer_configured(struct rest_request *q, struct id128 id, struct js
 		jsonout_null(o, NULL);
 }
 
-static void reply_schema(struct rest_request *q, int r, struct schema_errors *e)
-{
-	if (r == -EINVAL)
-		rest_reply_errors(q, HTTP_BADREQUEST,
-			"The provided JSON doesn't match the required schema.", e->list, e->n);
-	else
-		rest_reply_error(q, HTTP_INTERNAL, "out of memory");
-	schema_errors_done(e);
-}
-
 static const struct rest_outcome create_outcomes[] = {
 	{ -EEXIST, 409, "The provided dataset_id is already in use." },
 	{ 0 },
@@ -87,7 +76,7 @@ static void create_dataset(struct rest_request *q)
 	if (r == 0 && id128_is_nil(d.dataset_id))
 		r = id128_random(&d.dataset_id);
 	if (r < 0) {
-		reply_schema(q, r, &errors);
+		rest_reply_schema(q, r, &errors);
 		return;
 	}
 	record = (struct ds_record){ .dataset_id = d.dataset_id,
@@ -130,7 +119,7 @@ static void update_dataset(struct rest_request *q)
 
 	r = schema_dataset_update(q->body, &ev.primary, &errors);
 	if (r < 0) {
-		reply_schema(q, r, &errors);
+		rest_reply_schema(q, r, &errors);
 	} else if (path_dataset(q, &v) < 0) {
 		rest_reply_error(q, HTTP_NOTFOUND, "Dataset not found.");
 	} else if (v.record->deleted) {

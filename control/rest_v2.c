@@ -179,23 +179,66 @@ static void list_datasets(struct rest_request *q)
 	rest_reply(q, HTTP_OK, &o);
 }
 
-static void get_dataset(struct rest_request *q)
+static int find_dataset(struct rest_request *q, struct assign_view *ret)
 {
-	struct jsonout o = { 0 };
-	struct picture p = picture_of(q, &o);
-	struct assign_view v;
 	struct id128 id;
+	int r = id128_parse(q->param, &id);
 
-	if (id128_parse(q->param, &id) < 0 || assign_dataset(p.assign, p.now_ms, id, &v) < 0) {
+	if (r == 0)
+		r = assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), id, ret);
+	if (r < 0)
 		rest_reply_error(q, HTTP_NOTFOUND, "Dataset not found.");
+	return r;
+}
+
+static void answer_dataset(struct rest_request *q, struct id128 id, struct jsonout *o)
+{
+	struct picture p = picture_of(q, o);
+	struct assign_view v;
+
+	if (assign_dataset(p.assign, p.now_ms, id, &v) < 0) {
+		jsonout_null(o, NULL); /* cannot be: records are never dropped */
 		return;
 	}
-	jsonout_open(&o, NULL, '{');
+	jsonout_open(o, NULL, '{');
 	add_wish(&p, &v);
 	add_truth(&p, &v);
 	add_history(&p, id);
-	jsonout_close(&o, '}');
+	jsonout_close(o, '}');
+}
+
+static void get_dataset(struct rest_request *q)
+{
+	struct jsonout o = { 0 };
+	struct assign_view v;
+
+	if (find_dataset(q, &v) < 0)
+		return;
+	answer_dataset(q, v.record->dataset_id, &o);
 	rest_reply(q, HTTP_OK, &o);
+}
+
+static void change_failover(struct rest_request *q)
+{
+	static const struct rest_outcome outcomes[] = {
+		{ -ENOENT, HTTP_NOTFOUND, "Dataset not found." },
+		{ -EOWNERDEAD, HTTP_BADMETHOD, "The dataset has been deleted." },
+		{ 0 },
+	};
+	struct assign_event ev = { .type = ASSIGN_FAILOVER };
+	struct schema_errors errors = { 0 };
+	struct assign_view v;
+	int r;
+
+	if (find_dataset(q, &v) < 0)
+		return;
+	ev.dataset_id = v.record->dataset_id;
+	ev.failover = v.record->failover;
+	r = schema_failover(q->body, &ev.failover, &errors);
+	if (r < 0)
+		rest_reply_schema(q, r, &errors);
+	else
+		rest_write(q, &ev, ev.dataset_id, HTTP_OK, outcomes, answer_dataset);
 }
 
 /* ---- nodes ---- */
@@ -287,6 +330,7 @@ static void fence_node(struct rest_request *q)
 const struct rest_route rest_v2_routes[] = {
 	{ EVHTTP_REQ_GET,  "/v2/datasets",        list_datasets },
 	{ EVHTTP_REQ_GET,  "/v2/datasets/*",      get_dataset },
+	{ EVHTTP_REQ_POST, "/v2/datasets/*/failover", change_failover, REST_READS_BODY },
 	{ EVHTTP_REQ_GET,  "/v2/nodes",           list_nodes },
 	{ EVHTTP_REQ_POST, "/v2/nodes/*/replace", replace_node },
 	{ EVHTTP_REQ_POST, "/v2/nodes/*/fence",   fence_node, REST_READS_BODY },

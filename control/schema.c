@@ -242,6 +242,49 @@ int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, str
 	return 0;
 }
 
+static void read_kind(struct json_object *v, struct failover *ret, struct schema_errors *e)
+{
+	int kind = json_object_is_type(v, json_type_string) ? failover_kind_parse(json_object_get_string(v)) : -1;
+
+	if (kind < 0)
+		violation(e, "/failover: must be manual or lease");
+	else
+		ret->kind = (enum failover_kind)kind;
+}
+
+static void read_term(struct json_object *v, struct failover *ret, struct schema_errors *e)
+{
+	int64_t s = json_object_is_type(v, json_type_int) ? json_object_get_int64(v) : 0;
+
+	if (s < SCHEMA_TERM_MIN_S || s > SCHEMA_TERM_MAX_S)
+		violation(e, "/term: must be a number of seconds from %d to %d", SCHEMA_TERM_MIN_S,
+			SCHEMA_TERM_MAX_S);
+	else
+		ret->term_ms = (uint32_t)s * 1000;
+}
+
+int schema_failover(struct json_object *body, struct failover *ret, struct schema_errors *e)
+{
+	struct failover f = *ret;
+
+	if (!is_object(body, "", e))
+		return -EINVAL;
+	json_object_object_foreach(body, key, value) {
+		if (STREQ(key, "failover"))
+			read_kind(value, &f, e);
+		else if (STREQ(key, "term"))
+			read_term(value, &f, e);
+		else
+			unknown_key(key, e);
+	}
+	if (!json_object_object_get_ex(body, "failover", NULL))
+		violation(e, "/failover: is required: manual or lease");
+	if (e->n > 0)
+		return -EINVAL;
+	*ret = f;
+	return 0;
+}
+
 int schema_dataset_update(struct json_object *body, struct id128 *ret_primary,
 	struct schema_errors *e)
 {

@@ -48,6 +48,12 @@ void dataset_create_done(struct dataset_create *d);
 int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, struct failover failover,
 	struct dataset_create *ret, struct schema_errors *errors);
 
+/**
+ * schema_failover() - the body of POST datasets/<id>/failover: {"failover": "lease", "term": 6}
+ * @ret: holds what it is now, which stands for what is not given; changed on success only
+ */
+int schema_failover(struct json_object *body, struct failover *ret, struct schema_errors *errors);
+
 /* The body of POST configuration/datasets/<id>; @ret_primary is nil when not given. As above. */
 int schema_dataset_update(struct json_object *body, struct id128 *ret_primary,
 	struct schema_errors *errors);

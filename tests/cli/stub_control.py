@@ -20,7 +20,7 @@ class State:
         self.lock = threading.Lock()
         self.nodes = []
         self.datasets = {}
-        self.replaced, self.fenced = [], []
+        self.replaced, self.fenced, self.failovers = [], [], []
         self.requests = []
         self.clock = 1790000000
 
@@ -135,6 +135,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, state.nodes)
         elif self.path == "/v2/datasets":
             self.answer(200, list(state.datasets.values()))
+        elif parts[:2] == ["v2", "datasets"] and parts[3:] == ["failover"]:
+            state.failovers.append((parts[2], body))
+            self.answer(200, state.datasets[parts[2]])
         elif parts[:2] == ["v2", "datasets"] and self.command == "GET":
             self.get_dataset(state, parts[2])
         elif parts[:2] == ["v2", "nodes"] and parts[3] == "replace":

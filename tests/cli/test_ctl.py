@@ -230,8 +230,19 @@ class ChangeTest(Case):
         self.ctl("node", "fence", "bbbb", "--accept-risk")
         self.assertEqual(self.state.fenced, [(self.gone, {"accept_risk": True})])
 
+    def test_failover(self):
+        self.state.add_dataset(self.here, {"name": "db"}, dataset_id="11111111-0000-4000-8000-000000000001")
+        self.assertIn("is to fail over by lease", self.ctl("failover", "db", "--policy=lease", "--term=9"))
+        self.ctl("failover", "1111", "--policy", "manual")
+        self.assertEqual([body for _, body in self.state.failovers],
+                         [{"failover": "lease", "term": 9}, {"failover": "manual"}])
+
     def test_wrong_command_lines(self):
         for args, words in (
+                (["failover", "db"], "failover needs --policy"),
+                (["failover", "--policy=lease"], "failover needs DATASET"),
+                (["failover", "db", "--policy=maybe"], "manual or lease, not 'maybe'"),
+                (["failover", "db", "--policy=lease", "--term=6s"], "number of seconds, not '6s'"),
                 (["create"], "create needs --node"),
                 (["move", "-d", "x"], "move needs --destination"),
                 (["destroy"], "destroy needs --dataset"),

@@ -147,6 +147,38 @@ def test_a_lost_helper_is_replaced(cluster, fault):
     assert cluster.show(dataset)["epoch"] == 1 and cluster.show(second)["epoch"] == 1
 
 
+def test_a_dataset_is_leased_later_and_no_more(cluster):
+    here, there = cluster
+    dataset = cluster.make(there)
+    path = f"/v2/datasets/{dataset}/failover"
+    assert cluster.call("POST", path, {"failover": "lease", "term": TERM_S})["failover"] == "lease"
+    cluster.wait(dataset, "leased", lambda d: d["term_in_force_ms"] == TERM_S * 1000)
+    cluster.call("POST", path, {"failover": "manual"})
+    cluster.wait(dataset, "manual", lambda d: d["failover_in_force"] and d["term_in_force_ms"] is None)
+    cluster.control.pause()
+    writer, end = Writer(there.data(dataset, "log")), time.monotonic() + 2 * TERM_S
+    wait_until("its old term is over", lambda: time.monotonic() > end)
+    cluster.control.resume()
+    writer.end()
+    cluster.call("POST", path, {"failover": "lease"})
+    cluster.wait(dataset, "leased as before", lambda d: d["term_in_force_ms"] == TERM_S * 1000)
+    there.kill()
+    cluster.move(dataset, here)
+    cluster.wait_mounted(dataset, here)
+    come_back(cluster, there, dataset)
+
+
+@pytest.mark.parametrize("body, wrong", [
+    ({}, "/failover: is required"), ({"failover": "soon"}, "/failover: must be manual or lease"),
+    ({"failover": "lease", "term": 1}, "/term: must be a number of seconds from 2 to 86400"),
+    ({"failover": "lease", "term": "6"}, "/term: must be"), ({"failover": "lease", "to": 1}, "/to: is not allowed"),
+    ([], "must be an object")])
+def test_a_wrong_failover_is_refused(cluster, body, wrong):
+    dataset = cluster.create(next(iter(cluster)))
+    with pytest.raises(AssertionError, match=f"400.*{wrong}"):
+        cluster.call("POST", f"/v2/datasets/{dataset}/failover", body)
+
+
 def test_a_term_that_is_no_number_is_refused(cluster):
     here, _ = cluster
     for key, value in (("flocker:term", "soon"), ("flocker:term", "0"), ("flocker:failover", "maybe")):
