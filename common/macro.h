@@ -21,8 +21,16 @@
 #define _nonnull_ __attribute__((nonnull))
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+/* Each argument is evaluated once. */
+#define MIN(a, b) CHOOSE_((a), <, (b), __COUNTER__)
+#define MAX(a, b) CHOOSE_((a), >, (b), __COUNTER__)
+#define CHOOSE_(a, op, b, n) CHOOSE_AS_(a, op, b, n)
+#define CHOOSE_AS_(a, op, b, n)                                                                    \
+	({                                                                                         \
+		__auto_type a_##n = (a);                                                           \
+		__auto_type b_##n = (b);                                                           \
+		a_##n op b_##n ? a_##n : b_##n;                                                    \
+	})
 #define STREQ(a, b) (strcmp((a), (b)) == 0)
 
 #define KIB (UINT64_C(1) << 10)
