@@ -73,6 +73,9 @@ int ctl_find_node(struct ctl *c, const char *text, struct json_object **ret);
 /* The dataset of GET /v2/datasets that @text means: a prefix of its id, or its name. Counted. */
 int ctl_find_dataset(struct ctl *c, const char *text, bool with_deleted, struct json_object **ret);
 
+/* Says on standard error why nodes are refused, each reason once. @nodes: NULL, or of GET /v2/nodes. */
+void ctl_warn_refused(struct json_object *nodes);
+
 /* Prints @o for machines, with a newline. */
 void ctl_print_json(struct json_object *o);
 

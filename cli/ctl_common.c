@@ -50,6 +50,42 @@ const char *ctl_dataset_name(struct json_object *dataset)
 	return ctl_text(ctl_member(dataset, "metadata", json_type_object), "name");
 }
 
+static bool same_reason(struct json_object *node, const char *reason)
+{
+	const char *other = ctl_text(node, "refused");
+
+	return other && STREQ(other, reason);
+}
+
+static void warn_refused(struct json_object *nodes, size_t first, const char *reason)
+{
+	size_t count = 0, length = json_object_array_length(nodes);
+	const char *uuid = ctl_text(json_object_array_get_idx(nodes, first), "uuid");
+
+	for (size_t i = 0; i < first; i++)
+		if (same_reason(json_object_array_get_idx(nodes, i), reason))
+			return; /* said */
+	for (size_t i = first; i < length; i++)
+		count += same_reason(json_object_array_get_idx(nodes, i), reason);
+	fprintf(stderr, "Warning: node %.8s ", uuid && say_is_clean(uuid) ? uuid : "?");
+	if (count > 1)
+		fprintf(stderr, "and %zu more are refused: ", count - 1);
+	else
+		fputs("is refused: ", stderr);
+	say_text(stderr, reason);
+	fputc('\n', stderr);
+}
+
+void ctl_warn_refused(struct json_object *nodes)
+{
+	for (size_t i = 0; nodes && i < json_object_array_length(nodes); i++) {
+		const char *reason = ctl_text(json_object_array_get_idx(nodes, i), "refused");
+
+		if (reason)
+			warn_refused(nodes, i, reason);
+	}
+}
+
 void ctl_print_json(struct json_object *o)
 {
 	const char *text = json_object_to_json_string_ext(o,

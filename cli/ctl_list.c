@@ -52,9 +52,10 @@ static int add_node(const struct ctl *c, struct table *t, struct json_object *no
 		snprintf(silent, sizeof(silent), "gone for %" PRId64 " s", silent_s);
 	return table_add(t,
 		(const char *[]){ id, host ? host : "?",
-			live		    ? "live"
-				: silent[0] ? silent
-					    : "gone",
+			live			      ? "live"
+				: ctl_text(node, "refused") ? "refused"
+				: silent[0]		      ? silent
+							      : "gone",
 			ctl_text(node, "backend"), ctl_text(node, "version") });
 }
 
@@ -77,6 +78,7 @@ int ctl_run_nodes(struct ctl *c)
 	if (!t)
 		return ctl_no_memory();
 	table_print(t, stdout);
+	ctl_warn_refused(nodes);
 	return CTL_OK;
 }
 
@@ -224,6 +226,7 @@ static int print_datasets(struct ctl *c, struct json_object *datasets)
 		if (add_dataset(c, t, json_object_array_get_idx(datasets, i), map) < 0)
 			return ctl_no_memory();
 	table_print(t, stdout);
+	ctl_warn_refused(nodes);
 	return CTL_OK;
 }
 

@@ -272,5 +272,6 @@ int ctl_run_show(struct ctl *c)
 		ctl_print_json(d);
 	else
 		print_dataset(c, d, nodes);
+	ctl_warn_refused(nodes);
 	return CTL_OK;
 }

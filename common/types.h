@@ -149,6 +149,12 @@ enum report_kind {
 	REPORT_KIND_MAX,
 };
 
+/* How far control's state was seen: which incarnation, which line of its store, which revision. */
+struct control_mark {
+	uint64_t incarnation, revision;
+	struct id128 line; /* nil: not known */
+};
+
 /* The word for each value, as in the log, the status tree, the API and on the wire. */
 const char *fs_kind_name(enum fs_kind v);
 const char *format_state_name(enum format_state v);

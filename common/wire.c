@@ -193,6 +193,7 @@ static void hello_to_json(struct builder *b, const struct wire_hello *h)
 	put_u64(b, "free", h->free_bytes);
 	put_u64(b, "incarnation", h->incarnation);
 	put_u64(b, "revision", h->version_seen);
+	put_id(b, "line", h->line);
 	for (size_t i = 0; holds && i < h->n_holds; i++) {
 		struct builder item = { .o = json_object_new_object() };
 
@@ -246,6 +247,7 @@ static void msg_to_json(struct builder *b, const struct wire_msg *m)
 		put_text(b, "version", m->welcome.version);
 		put_u64(b, "incarnation", m->welcome.incarnation);
 		put_u64(b, "revision", m->welcome.revision);
+		put_id(b, "line", m->welcome.line);
 		put_u64(b, "heartbeat_ms", m->welcome.heartbeat_ms);
 		break;
 	case WIRE_ASSIGN:
@@ -459,6 +461,7 @@ static void read_hello(struct reader *r, struct wire_hello *h)
 	h->free_bytes = read_u64(r, "free");
 	h->incarnation = read_u64(r, "incarnation");
 	h->version_seen = read_u64(r, "revision");
+	read_id(r, "line", &h->line);
 
 	holds = get(r, "holds", json_type_array, "holds is not a list");
 	n = holds ? json_object_array_length(holds) : 0;
@@ -553,6 +556,7 @@ static void read_msg(struct reader *r, struct wire_msg *m)
 		read_text(r, "version", 256, &m->welcome.version);
 		m->welcome.incarnation = read_u64(r, "incarnation");
 		m->welcome.revision = read_u64(r, "revision");
+		read_id(r, "line", &m->welcome.line);
 		m->welcome.heartbeat_ms = (uint32_t)MIN(read_u64(r, "heartbeat_ms"),
 			UINT64_C(3600000));
 		break;

@@ -63,13 +63,20 @@ struct wire_hello {
 	bool shared;		/* its volumes can be attached by other nodes that have it */
 	uint64_t free_bytes;	/* for volumes, as last seen; 0: not known */
 	uint64_t incarnation, version_seen; /* highest of control that this node has seen */
+	struct id128 line;	/* of the store that version_seen was in; nil: not known */
 	struct wire_status *holds;
 	size_t n_holds;
 };
 
+/* Why a control server that knows less than a node is not obeyed, in the words of both. */
+#define WIRE_STORE_IS_OLD                                                                          \
+	"the store of the control server is older than what nodes have seen (an old copy was put back, or " \
+	"a part of it is lost): stop it, and see flocker-control recover"
+
 struct wire_welcome {
 	char *version;
 	uint64_t incarnation, revision;
+	struct id128 line;     /* of the store that the revisions of this session are in */
 	uint32_t heartbeat_ms; /* send something at least this often */
 };
 

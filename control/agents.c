@@ -156,7 +156,7 @@ static void agent_write(struct agent *g, struct assign_send *s)
 	int r;
 
 	if (s->msg.type == WIRE_WELCOME)
-		s->msg.welcome.revision = cluster_revision(g->agents->cluster);
+		cluster_stamp(g->agents->cluster, &s->msg.welcome);
 	else if (s->msg.type == WIRE_ASSIGN)
 		s->msg.assign.revision = cluster_revision(g->agents->cluster);
 	else if (s->msg.type == WIRE_BYE)
@@ -274,7 +274,7 @@ static void take_hello(struct agent *g, const struct wire_hello *h)
 	struct agents *a = g->agents;
 	struct assign_event ev = { .type = ASSIGN_HELLO, .node = g->node, .session = g->session,
 		.hello = h, .address = h->address ?: conn_peer_host(g->conn),
-		.revision = cluster_revision(a->cluster) };
+		.revision = cluster_revision_in(a->cluster, h->line) };
 	struct assign_node_view v;
 
 	g->greeted = true;

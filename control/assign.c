@@ -60,7 +60,11 @@ void decision_order(struct decision *d, const struct node *n, const struct ads *
 	enum wish_kind wish, uint64_t epoch, struct id128 volume_id, const char *why)
 {
 	const struct ds_record *r = &ds->now;
-	struct wire_msg m = { .type = WIRE_ASSIGN,
+	struct wire_msg m;
+
+	if (d->a->outdated)
+		return;
+	m = (struct wire_msg){ .type = WIRE_ASSIGN,
 		.assign = {
 			.dataset_id = r->dataset_id,
 			.wish = wish,
@@ -301,6 +305,8 @@ void assign_settle(struct decision *d, struct ads *ds)
 {
 	struct ds_record next;
 
+	if (d->a->outdated)
+		return;
 	ds_record_copy(&ds->now, &next);
 	adopt(d->a, ds, &next);
 	apply_fact(d, ds, &next);
@@ -405,6 +411,22 @@ static void on_tick(struct decision *d)
 	}
 }
 
+/* What a client or an operator asks for. */
+static bool is_wish(enum assign_event_type type)
+{
+	switch (type) {
+	case ASSIGN_CREATE:
+	case ASSIGN_MOVE:
+	case ASSIGN_DELETE:
+	case ASSIGN_FAILOVER:
+	case ASSIGN_REPLACE:
+	case ASSIGN_FENCE:
+		return true;
+	default:
+		return false;
+	}
+}
+
 void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event *ev,
 	struct assign_result *ret)
 {
@@ -412,6 +434,10 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 	struct node *n;
 
 	*ret = (struct assign_result){ 0 };
+	if (a->outdated && is_wish(ev->type)) {
+		ret->status = -ESTALE;
+		return;
+	}
 	switch (ev->type) {
 	case ASSIGN_CREATE:
 		ret->status = on_create(&d, ev);

@@ -51,7 +51,7 @@ struct assign_event {
 	uint64_t stamp_ms, extension_ms;
 	uint64_t free_bytes;		   /* 0: not told */
 	const char *address;		   /* of the node as clients shall see it */
-	uint64_t revision;		   /* of the store, as nodes are told it */
+	uint64_t revision;		   /* the highest that the node can have seen of this store */
 };
 
 /* A change to be made durable. Several of one result are one transaction. */
@@ -73,7 +73,7 @@ struct assign_result {
 	/*
 	 * Of CREATE: 0, -EEXIST (id in use). Of MOVE: 0, -ENOENT, -EOWNERDEAD (deleted). Of DELETE:
 	 * 0, -ENOENT. Of REPLACE and FENCE: 0, -ENOENT, -EBUSY (the machine that has it answers). Of
-	 * FAILOVER as of MOVE. Else 0.
+	 * FAILOVER as of MOVE. Of all these -ESTALE when assign_outdated(). Else 0.
 	 */
 	int status;
 	/* The answer waits until this transaction is durable; 0: it waits for nothing. With changes
@@ -153,12 +153,19 @@ struct assign_node_view {
 	bool heard;	       /* ever, since control started */
 	uint64_t free_bytes;   /* for volumes, as it said last; 0: not known */
 	size_t n_unknown;      /* volumes it holds that control has no record of */
+	const char *refused;   /* why its last hello was refused; NULL when it was not */
 };
 
 int assign_node(const struct assign *a, uint64_t now_ms, struct id128 uuid,
 	struct assign_node_view *ret);
 int assign_nodes(const struct assign *a, uint64_t now_ms,
 	int (*fn)(const struct assign_node_view *v, void *userdata), void *userdata);
+
+/*
+ * A node has seen a newer state than this: an old copy of the store was put back. From then on nothing is
+ * decided, no order leaves and no hello is taken, until control starts on another state.
+ */
+bool assign_outdated(const struct assign *a);
 
 /* Counts of everything decided since assign_new(); equal numbers mean an unchanged configuration. */
 uint64_t assign_changes(const struct assign *a);

@@ -252,6 +252,10 @@ void assign_end_terms(struct decision *d)
 	if (d->now_ms < a->terms_at_ms)
 		return;
 	a->terms_at_ms = d->now_ms < a->reconnect_ms ? a->reconnect_ms : ever;
+	if (a->outdated) {
+		a->terms_at_ms = ever;
+		return;
+	}
 	list_for_each(l, &a->all) {
 		struct ads *ds = LINK_ITEM(l, struct ads, all);
 		uint64_t end = assign_term_end(a, ds);

@@ -91,6 +91,7 @@ struct node {
 	bool shared;
 	uint64_t free_bytes, promised_bytes; /* what was placed there since it told what is free */
 	size_t n_unknown;
+	const char *refused; /* why its last hello was; NULL */
 };
 
 /* A change on its way to the disk. */
@@ -110,6 +111,7 @@ struct table {
 
 struct assign {
 	uint64_t incarnation, last_txn, n_changes;
+	bool outdated; /* a node has seen more: nothing is decided on this state */
 	struct table datasets, nodes;
 	struct link all, retry;
 	struct link anywhere; /* that whichever node comes may be granted: to destroy, or to fail over */

@@ -86,6 +86,11 @@ uint64_t assign_next_wake(const struct assign *a)
 	return MIN(a->retry_at_ms, a->terms_at_ms);
 }
 
+bool assign_outdated(const struct assign *a)
+{
+	return a->outdated;
+}
+
 uint64_t assign_changes(const struct assign *a)
 {
 	return a->n_changes;
@@ -154,6 +159,10 @@ char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char 
 
 	if (!ds || !ds->durable) {
 		snprintf(buf, size, "no such dataset");
+		return buf;
+	}
+	if (a->outdated) {
+		snprintf(buf, size, "%s", WIRE_STORE_IS_OLD);
 		return buf;
 	}
 	if (at_rest(ds)) {
@@ -226,6 +235,7 @@ static void node_view_of(const struct node *n, uint64_t now_ms, struct assign_no
 		.heard = n->heard,
 		.free_bytes = n->free_bytes,
 		.n_unknown = n->n_unknown,
+		.refused = n->session ? NULL : n->refused,
 	};
 }
 
@@ -247,7 +257,7 @@ int assign_nodes(const struct assign *a, uint64_t now_ms,
 		struct assign_node_view v;
 		int r;
 
-		if (!n->heard && !n->durable)
+		if (!n->heard && !n->durable && !n->refused)
 			continue; /* only ever named as a primary */
 		node_view_of(n, now_ms, &v);
 		r = fn(&v, userdata);

@@ -133,6 +133,8 @@ void assign_on_report(struct decision *d, const struct assign_event *ev)
 	if (!n || n->session != ev->session)
 		return;
 	n->heard_ms = d->now_ms;
+	if (d->a->outdated)
+		return;
 	settle = hear_cleaned_up(ds, n, ev);
 	if (ds && s->epoch && assign_is_older(d->a, &ds->now, s))
 		hear_hold(d, n, s); /* its hello was taken back with a failed commit */
@@ -215,8 +217,9 @@ static const char *why_refused(struct decision *d, struct node *n, const struct 
 
 	if (h->incarnation > d->a->incarnation ||
 		(h->incarnation == d->a->incarnation && h->version_seen > ev->revision))
-		return "this control server's state is older than what the node has seen: a restored store "
-		       "is put to use with flocker-control --new-incarnation";
+		d->a->outdated = true;
+	if (d->a->outdated)
+		return WIRE_STORE_IS_OLD;
 	if (n->session && !(same_host && id128_equal(n->boot, h->boot))) {
 		bool silent = n->challenged_ms && n->heard_ms < n->challenged_ms &&
 			      d->now_ms - n->challenged_ms >= CHALLENGE_MS;
@@ -279,6 +282,7 @@ void assign_on_hello(struct decision *d, const struct assign_event *ev)
 	const char *reason = why_refused(d, n, ev);
 	bool awaited = n->awaited;
 
+	n->refused = reason;
 	if (reason) {
 		refuse(d, n, ev->session, reason);
 		return;

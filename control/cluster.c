@@ -7,8 +7,6 @@
 #include "log.h"
 
 #define KEY_MAX 64
-#define KEY_DATASET "dataset/"
-#define KEY_NODE "node/"
 
 /* Somebody who waits for the outcome of a transaction. */
 struct waiter {
@@ -71,6 +69,17 @@ const struct history *cluster_history(const struct cluster *c)
 uint64_t cluster_revision(const struct cluster *c)
 {
 	return store_revision(c->store);
+}
+
+void cluster_stamp(const struct cluster *c, struct wire_welcome *welcome)
+{
+	welcome->revision = store_revision(c->store);
+	welcome->line = store_line(c->store);
+}
+
+uint64_t cluster_revision_in(const struct cluster *c, struct id128 line)
+{
+	return store_line_end(c->store, line);
 }
 
 bool cluster_idle(const struct cluster *c)
@@ -299,10 +308,10 @@ static void add_record(struct store_batch *b, const struct assign_change *change
 	char key[KEY_MAX];
 
 	if (change->is_node) {
-		snprintf(key, sizeof(key), KEY_NODE "%s", ID128_STR(change->node.uuid));
+		snprintf(key, sizeof(key), RECORD_KEY_NODE "%s", ID128_STR(change->node.uuid));
 		text = node_record_to_json(&change->node);
 	} else {
-		snprintf(key, sizeof(key), KEY_DATASET "%s", ID128_STR(change->ds.dataset_id));
+		snprintf(key, sizeof(key), RECORD_KEY_DATASET "%s", ID128_STR(change->ds.dataset_id));
 		text = ds_record_to_json(&change->ds);
 	}
 	if (!text || store_batch_put(b, key, text) < 0)
@@ -407,13 +416,13 @@ static int on_record(const char *key, const char *value, void *userdata)
 	struct node_record node;
 	int r = -EBADMSG;
 
-	if (strncmp(key, KEY_DATASET, strlen(KEY_DATASET)) == 0) {
+	if (strncmp(key, RECORD_KEY_DATASET, strlen(RECORD_KEY_DATASET)) == 0) {
 		r = ds_record_from_json(value, &ds);
 		if (r == 0) {
 			assign_load_dataset(l->cluster->assign, &ds);
 			ds_record_done(&ds);
 		}
-	} else if (strncmp(key, KEY_NODE, strlen(KEY_NODE)) == 0) {
+	} else if (strncmp(key, RECORD_KEY_NODE, strlen(RECORD_KEY_NODE)) == 0) {
 		r = node_record_from_json(value, &node);
 		if (r == 0) {
 			assign_load_node(l->cluster->assign, &node);
@@ -422,7 +431,7 @@ static int on_record(const char *key, const char *value, void *userdata)
 	}
 	if (r == -EBADMSG &&
 		asprintf(&l->error, "the store's record '%s' cannot be read: it is damaged or of a "
-			"newer version; restore a backup and start once with --new-incarnation",
+			"newer version; restore a backup with flocker-control recover --from FILE",
 			key) < 0)
 		l->error = NULL;
 	return r == -EBADMSG ? -EUCLEAN : r;

@@ -66,6 +66,10 @@ char *cluster_tag(const struct cluster *c, bool newest, char buf[CLUSTER_TAG_SIZ
 
 /* Of the store: what nodes are told, so that they recognise an older state. */
 uint64_t cluster_revision(const struct cluster *c);
+void cluster_stamp(const struct cluster *c, struct wire_welcome *welcome);
+
+/* The highest that a node can have seen in this line of the store; 0: the line is not known here. */
+uint64_t cluster_revision_in(const struct cluster *c, struct id128 line);
 
 /* No commit is under way. */
 bool cluster_idle(const struct cluster *c);

@@ -4,6 +4,8 @@
  *
  *   options -> sockets -> drop root -> certificates -> store -> cluster -> doors open -> loop
  *
+ * With a command (command.h) it does that beside the server instead.
+ *
  * SIGTERM closes the door to users, extends the terms of leased datasets and waits for their nodes to say
  * so, closes the other door, lets commits and their answers finish, and ends with 0.
  */
@@ -14,10 +16,11 @@
 #include <systemd/sd-daemon.h>
 
 #include "agents.h"
+#include "command.h"
 #include "log.h"
 #include "options.h"
-#include "privileges.h"
 #include "rest.h"
+#include "runas.h"
 #include "tls.h"
 
 #define STOP_LIMIT_S 10
@@ -140,37 +143,6 @@ static int open_port(const char *option, const struct endpoint *e, int *ret_fd)
 	return 0;
 }
 
-static int become_user(struct control *c)
-{
-	_cleanup_free_ char *error = NULL;
-	struct account account = { 0 };
-	bool drop = geteuid() == 0 && !STREQ(c->options.user, "root");
-	int r;
-
-	if ((drop || c->options.user_given) && account_find(c->options.user, &account) < 0) {
-		log_error(0,
-			"there is no user '%s': make it (systemd-sysusers does), or name another "
-			"with --user",
-			c->options.user);
-		return -ENOENT;
-	}
-	if (geteuid() != 0 && c->options.user_given && account.uid != geteuid()) {
-		account_done(&account);
-		log_error(0, "cannot become user '%s': start as root, or as that user",
-			c->options.user);
-		return -EPERM;
-	}
-	r = privileges_data_path(c->options.data_path, drop ? &account : NULL, &error);
-	if (r < 0)
-		log_error(0, "%s", error ?: strerror(-r));
-	else if (drop && (r = privileges_drop(&account)) < 0)
-		log_error(r, "cannot become user '%s'", c->options.user);
-	else if (geteuid() == 0)
-		log_warning(0, "running as root, as asked; --user flocker would be safer");
-	account_done(&account);
-	return r;
-}
-
 static int load_certificates(struct control *c)
 {
 	_cleanup_free_ char *ca = NULL, *cert = NULL, *key = NULL, *error = NULL;
@@ -193,29 +165,16 @@ static int load_certificates(struct control *c)
 	return 0;
 }
 
-/* A backup may be older than the last incarnation, so the new number comes from the clock. */
+/* It begins with 1; `flocker-control recover` makes the others. */
 static int settle_incarnation(struct control *c)
 {
-	uint64_t old = 0;
-	int r;
+	int r = store_meta_get(c->store, STORE_META_INCARNATION, &c->incarnation);
 
-	r = store_meta_get(c->store, STORE_META_INCARNATION, &old);
-	if (r < 0 && r != -ENOENT)
-		return log_error(r, "cannot read the store");
-	c->incarnation = old ?: 1;
-	if (c->options.new_incarnation)
-		c->incarnation = MAX(old + 1, (uint64_t)time(NULL));
-	if (c->incarnation == old)
-		return 0;
-	r = store_meta_set(c->store, STORE_META_INCARNATION, c->incarnation);
-	if (r < 0)
-		return log_error(r, "cannot write the store");
-	if (c->options.new_incarnation)
-		log_notice("new incarnation %llu: no dataset changes its owner until its nodes "
-			   "have said "
-			   "what they hold; start without --new-incarnation next time",
-			(unsigned long long)c->incarnation);
-	return 0;
+	if (r == -ENOENT) {
+		c->incarnation = 1;
+		r = store_meta_set(c->store, STORE_META_INCARNATION, c->incarnation);
+	}
+	return r < 0 ? log_error(r, "the store's incarnation cannot be read or written") : 0;
 }
 
 static int open_store(struct control *c)
@@ -278,7 +237,7 @@ static int start(struct control *c)
 	(void)signal(SIGPIPE, SIG_IGN);
 	if ((r = open_port("port", &c->options.rest, &c->rest_fd)) < 0 ||
 		(r = open_port("agent-port", &c->options.agents, &c->agents_fd)) < 0 ||
-		(r = become_user(c)) < 0 || (r = load_certificates(c)) < 0)
+		(r = runas(&c->options)) < 0 || (r = load_certificates(c)) < 0)
 		return r;
 	c->base = event_base_new();
 	if (!c->base)
@@ -302,6 +261,8 @@ int main(int argc, char **argv)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	log_open("flocker-control");
 	log_set_level(c.options.log_level);
+	if (c.options.command != COMMAND_SERVE)
+		return command_run(&c.options) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	r = start(&c);
 	if (r == 0)
 		(void)event_base_dispatch(c.base);

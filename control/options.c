@@ -14,10 +14,12 @@ enum {
 	OPT_CERTIFICATES,
 	OPT_USER,
 	OPT_LOG_LEVEL,
-	OPT_NEW_INCARNATION,
 	OPT_FAILOVER,
 	OPT_TERM,
 	OPT_STOP_EXTENSION,
+	OPT_FORCE,
+	OPT_FROM,
+	OPT_APPLY,
 	OPT_HELP,
 	OPT_VERSION,
 };
@@ -29,10 +31,12 @@ static const struct option longs[] = {
 	{ "certificates-directory", required_argument, NULL, OPT_CERTIFICATES },
 	{ "user", required_argument, NULL, OPT_USER },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
-	{ "new-incarnation", no_argument, NULL, OPT_NEW_INCARNATION },
 	{ "failover", required_argument, NULL, OPT_FAILOVER },
 	{ "term", required_argument, NULL, OPT_TERM },
 	{ "stop-extension", required_argument, NULL, OPT_STOP_EXTENSION },
+	{ "force", no_argument, NULL, OPT_FORCE },
+	{ "from", required_argument, NULL, OPT_FROM },
+	{ "apply", no_argument, NULL, OPT_APPLY },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ 0 },
@@ -40,7 +44,12 @@ static const struct option longs[] = {
 
 static const char help[] =
 	"Usage: flocker-control [OPTION]...\n"
-	"Decides where datasets are, remembers it, and tells the nodes.\n"
+	"       flocker-control backup FILE [--force] [--data-path DIR]\n"
+	"       flocker-control recover [--from FILE] [--apply] [--data-path DIR]\n"
+	"                               [--user NAME]\n"
+	"Decides where datasets are, remembers it, and tells the nodes. As `backup` it\n"
+	"copies the store, also while a server runs. As `recover` it makes the nodes\n"
+	"accept a store that is older than what they have seen.\n"
 	"\n"
 	"      --data-path DIR     where the store is (/var/lib/flocker)\n"
 	"      --port ENDPOINT     for users, HTTPS (tcp:4523)\n"
@@ -51,14 +60,16 @@ static const char help[] =
 	"                          control-service.key (/etc/flocker)\n"
 	"      --user NAME         to run as when started by root (flocker)\n"
 	"      --log-level LEVEL   error, warning, notice, info or debug (info)\n"
-	"      --new-incarnation   once, after the store was restored from a backup: the\n"
-	"                          nodes then accept a state older than they have seen\n"
 	"      --failover POLICY   manual or lease, of new datasets that choose none\n"
 	"                          (manual); see docs/failover.md first\n"
 	"      --term SECONDS      of leases that choose none (6)\n"
 	"      --stop-extension SECONDS\n"
 	"                          how long leased datasets go on when this service is\n"
 	"                          stopped as planned (300); 0: for their term\n"
+	"      --force             of backup: replace FILE\n"
+	"      --from FILE         of recover: put this backup in the place of the store,\n"
+	"                          which is kept aside\n"
+	"      --apply             of recover: do it; else it only looks and tells\n"
 	"      --help              show this text\n"
 	"      --version           show the version\n"
 	"\n"
@@ -115,6 +126,54 @@ static int take_extension(const char *text, uint32_t *ret_ms)
 	return 1;
 }
 
+/* What goes with what: an option that would be ignored is a mistake. */
+static bool goes_with(int opt, enum command command)
+{
+	switch (opt) {
+	case OPT_DATA_PATH:
+		return true;
+	case OPT_USER:
+	case OPT_LOG_LEVEL:
+		return command != COMMAND_BACKUP;
+	case OPT_FORCE:
+		return command == COMMAND_BACKUP;
+	case OPT_FROM:
+	case OPT_APPLY:
+		return command == COMMAND_RECOVER;
+	default:
+		return command == COMMAND_SERVE;
+	}
+}
+
+static int check_options(uint64_t given, enum command command)
+{
+	static const char *const names[] = { [COMMAND_SERVE] = "the server", [COMMAND_BACKUP] = "backup",
+		[COMMAND_RECOVER] = "recover" };
+
+	for (const struct option *l = longs; l->name; l++)
+		if (given & UINT64_C(1) << (l->val - OPT_DATA_PATH) && !goes_with(l->val, command))
+			return wrong("--%s is no option of %s", l->name, names[command]);
+	return 0;
+}
+
+static int take_words(char **words, int n, struct options *o)
+{
+	if (n == 0)
+		return 0;
+	if (STREQ(words[0], "backup")) {
+		o->command = COMMAND_BACKUP;
+		if (n < 2)
+			return wrong("backup needs the name of a file");
+		o->file = words[1];
+		words++, n--;
+	} else if (STREQ(words[0], "recover")) {
+		o->command = COMMAND_RECOVER;
+	} else {
+		return wrong("'%s' is one argument too many", words[0]);
+	}
+	return n > 1 ? wrong("'%s' is one argument too many", words[1]) : 0;
+}
+
 static int take(int opt, struct options *o)
 {
 	switch (opt) {
@@ -138,15 +197,21 @@ static int take(int opt, struct options *o)
 				     "or debug",
 				optarg);
 		return 1;
-	case OPT_NEW_INCARNATION:
-		o->new_incarnation = true;
-		return 1;
 	case OPT_FAILOVER:
 		return take_failover(optarg, &o->failover);
 	case OPT_TERM:
 		return take_term(optarg, &o->failover);
 	case OPT_STOP_EXTENSION:
 		return take_extension(optarg, &o->stop_extension_ms);
+	case OPT_FORCE:
+		o->force = true;
+		return 1;
+	case OPT_FROM:
+		o->from = optarg;
+		return 1;
+	case OPT_APPLY:
+		o->apply = true;
+		return 1;
 	case OPT_HELP:
 		fputs(help, stdout);
 		return 0;
@@ -159,7 +224,9 @@ static int take(int opt, struct options *o)
 int options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .data_path = "/var/lib/flocker", .certificates = "/etc/flocker",
-		.user = "flocker", .log_level = LOG_INFO, .failover = { FAILOVER_MANUAL, 6000 }, .stop_extension_ms = 300000 };
+		.user = "flocker", .log_level = LOG_INFO, .failover = { FAILOVER_MANUAL, 6000 },
+		.stop_extension_ms = 300000 };
+	uint64_t given = 0;
 	int opt, r;
 
 	(void)endpoint_parse("tcp:4523", &o.rest);
@@ -173,9 +240,10 @@ int options_parse(int argc, char **argv, struct options *ret)
 		r = take(opt, &o);
 		if (r <= 0)
 			return r;
+		given |= UINT64_C(1) << (opt - OPT_DATA_PATH);
 	}
-	if (optind < argc)
-		return wrong("'%s' is one argument too many", argv[optind]);
+	if ((r = take_words(argv + optind, argc - optind, &o)) < 0 || (r = check_options(given, o.command)) < 0)
+		return r;
 	*ret = o;
 	return 1;
 }

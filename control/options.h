@@ -5,12 +5,17 @@
 #include "endpoint.h"
 #include "types.h"
 
+enum command { COMMAND_SERVE, COMMAND_BACKUP, COMMAND_RECOVER };
+
 struct options {
+	enum command command;
+	const char *file; /* of backup */
+	const char *from; /* of recover, or NULL */
+	bool force, apply;
 	const char *data_path, *certificates, *user;
 	bool user_given;
 	struct endpoint rest, agents;
 	int log_level;
-	bool new_incarnation;
 	struct failover failover; /* of datasets that do not choose one */
 	uint32_t stop_extension_ms; /* what terms become before a planned stop; 0: they stay */
 };

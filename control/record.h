@@ -12,6 +12,10 @@
 
 #define RECORD_BACKEND_MAX 32
 
+/* Keys in the store: these and the id. */
+#define RECORD_KEY_DATASET "dataset/"
+#define RECORD_KEY_NODE "node/"
+
 struct ds_record {
 	struct id128 dataset_id;
 	struct json_object *metadata; /* of strings, never NULL in a valid record; counted */

@@ -187,6 +187,10 @@ static void on_decided(int status, int err, void *userdata)
 		rest_reply(w.q, w.status, &o);
 		return;
 	}
+	if (status == -ESTALE) {
+		rest_reply_error(w.q, HTTP_SERVUNAVAIL, "Nothing was changed: %s.", WIRE_STORE_IS_OLD);
+		return;
+	}
 	while (w.outcomes->err && w.outcomes->err != status)
 		w.outcomes++;
 	if (w.outcomes->err)

@@ -257,6 +257,7 @@ static int on_node(const struct assign_node_view *n, void *userdata)
 	add_size(o, "silent_s", n->silent_ms / 1000, n->heard);
 	add_size(o, "free", n->free_bytes, n->free_bytes > 0);
 	jsonout_u64(o, "unknown_volumes", n->n_unknown);
+	jsonout_text(o, "refused", n->refused);
 	jsonout_close(o, '}');
 	return 0;
 }

@@ -14,7 +14,7 @@
 
 #include <event2/event.h>
 
-#include "macro.h"
+#include "id128.h"
 
 struct store;
 struct store_batch;
@@ -28,7 +28,8 @@ struct store_batch;
  * @ret_error: set on failure: allocated, one line that says what is wrong and what to do
  *
  * Returns: 0; -EBUSY when another process has it; -ENOSPC, -EROFS, -EACCES; -EBADMSG for what is no
- * store of ours or of a newer version; -EUCLEAN when damaged; -EIO; -ENOMEM.
+ * store of ours or of a newer version; -EUCLEAN when damaged, or missing where there was one: an empty
+ * one is made only where there never was any; -EIO; -ENOMEM.
  */
 int store_open(struct event_base *base, const char *directory, struct store **ret,
 	char **ret_error);
@@ -49,6 +50,16 @@ int store_meta_set(struct store *s, const char *name, uint64_t value);
 /* Of the last batch that was told durable, or that store_open() found. */
 uint64_t store_revision(const struct store *s);
 
+/*
+ * The revisions that one opening of the store makes are a line. An old copy that is put back and goes
+ * on reaches revisions that were seen before, but never in the same line.
+ */
+struct id128 store_line(const struct store *s); /* the present one; durable */
+
+/* The last revision of a line that this store has; 0 for a line that it does not know. Nil stands for
+ * all: who knows of no lines. */
+uint64_t store_line_end(const struct store *s, struct id128 line);
+
 struct store_batch *store_batch_new(void);
 struct store_batch *store_batch_free(struct store_batch *b);
 
@@ -59,7 +70,7 @@ int store_batch_delete(struct store_batch *b, const char *key);
 /**
  * store_commit() - make a batch durable
  * @b: taken over in every case
- * @done: called once from the loop: 0, or -ENOSPC, -EROFS, -EUCLEAN, -EIO. The store works again as
+ * @done: called once from the loop: 0, or -ENOSPC, -EROFS, -EUCLEAN, -EBUSY, -EIO. The store works again as
  *   soon as what was wrong is mended.
  */
 void store_commit(struct store *s, struct store_batch *b, void (*done)(int r, void *userdata),

@@ -5,24 +5,18 @@
  *   loop:   store_commit() -> waiting            told <- results
  *   thread:                   waiting -> transaction -> results
  *
- * The write-ahead log is synced at each commit. The file is locked for as long as it is open, so
- * the log needs no shared memory and a second control finds out at once.
+ * The write-ahead log is synced at each commit. Who has the data path holds a lock on the directory;
+ * the file itself can be read beside us, for backups.
  */
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
-#include <sqlite3.h>
+#include "store_private.h"
 
-#include "store.h"
-
-#define STORE_FILE "control.sqlite"
-#define STORE_APPLICATION 0x464c4b52 /* "FLKR" */
-#define STORE_VERSION 1
-#define META_REVISION "revision"
+#define BUSY_MS 5000 /* a reader that starts or ends may need the file for a moment */
 
 struct change {
 	struct change *next;
@@ -42,12 +36,20 @@ struct queue {
 	struct store_batch *first, **last;
 };
 
+/* The revisions from one opening of the store to the next. */
+struct line {
+	struct id128 id;
+	uint64_t from;
+};
+
 struct store {
 	sqlite3 *db; /* the thread's while it runs */
 	sqlite3_stmt *begin, *commit, *rollback, *put, *del, *meta;
 	char *path;
 	struct event *event;
-	int eventfd;
+	int eventfd, lock_fd;
+	struct line *lines; /* oldest first; the last is ours */
+	size_t n_lines;
 	uint64_t revision; /* told */
 	size_t untold;	   /* batches given and not yet told; the loop's */
 	uint64_t written;  /* revision in the file; the thread's */
@@ -135,46 +137,7 @@ static struct store_batch *queue_take_all(struct queue *q)
 	return first;
 }
 
-/* ---- SQLite's dialect ---- */
-
-static int db_errno(sqlite3 *db, int rc)
-{
-	int saved = db ? sqlite3_system_errno(db) : 0;
-
-	switch (rc & 0xff) {
-	case SQLITE_OK:
-	case SQLITE_DONE:
-	case SQLITE_ROW:
-		return 0;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_READONLY:
-		return -EROFS;
-	case SQLITE_PERM:
-		return -EACCES;
-	case SQLITE_NOTADB:
-		return -EBADMSG;
-	case SQLITE_CORRUPT:
-		return -EUCLEAN;
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_CANTOPEN:
-	case SQLITE_IOERR:
-		return saved == ENOSPC || saved == EDQUOT || saved == EROFS || saved == EACCES
-			       ? -saved
-			       : -EIO;
-	default:
-		return -EIO;
-	}
-}
-
-static int db_exec(sqlite3 *db, const char *sql)
-{
-	return db_errno(db, sqlite3_exec(db, sql, NULL, NULL, NULL));
-}
+/* ---- the thread ---- */
 
 /* Runs a statement that returns no rows and makes it ready for the next time. */
 static int stmt_run(sqlite3_stmt *stmt)
@@ -185,21 +148,6 @@ static int stmt_run(sqlite3_stmt *stmt)
 	(void)sqlite3_reset(stmt);
 	return r;
 }
-
-static int db_number(sqlite3 *db, const char *sql, int64_t *ret)
-{
-	sqlite3_stmt *stmt = NULL;
-	int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
-
-	if (rc == SQLITE_OK)
-		rc = sqlite3_step(stmt);
-	if (rc == SQLITE_ROW)
-		*ret = sqlite3_column_int64(stmt, 0);
-	sqlite3_finalize(stmt);
-	return db_errno(db, rc);
-}
-
-/* ---- the thread ---- */
 
 static int write_meta(struct store *s, const char *name, uint64_t value)
 {
@@ -240,7 +188,7 @@ static int write_transaction(struct store *s, struct store_batch *group)
 		r = write_batch(s, b, revision);
 	}
 	if (r == 0)
-		r = write_meta(s, META_REVISION, revision);
+		r = write_meta(s, STORE_REVISION, revision);
 	if (r == 0)
 		r = stmt_run(s->commit);
 	if (r < 0) {
@@ -336,57 +284,7 @@ uint64_t store_revision(const struct store *s)
 	return s->revision;
 }
 
-/* ---- opening ---- */
-
-static int _printf_(3, 4) fail(char **ret_error, int err, const char *fmt, ...)
-{
-	va_list ap;
-	char *text;
-	int n;
-
-	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	if (n < 0)
-		return -ENOMEM;
-	*ret_error = text;
-	return err;
-}
-
-static int explain(const struct store *s, int r, char **ret_error)
-{
-	switch (r) {
-	case -EBUSY:
-		return fail(ret_error, r,
-			"%s is in use: another flocker-control runs on this data path; "
-			"stop it, or give this one its own --data-path",
-			s->path);
-	case -EBADMSG:
-		return fail(ret_error, r,
-			"%s is not a database of flocker-control: move it away, or "
-			"restore it from a backup",
-			s->path);
-	case -EUCLEAN:
-		return fail(ret_error, r,
-			"%s is damaged: restore it from a backup and start once with "
-			"--new-incarnation",
-			s->path);
-	case -ENOSPC:
-		return fail(
-			ret_error, r, "%s cannot be written, the disk is full: make room", s->path);
-	case -EROFS:
-		return fail(ret_error, r, "%s cannot be written: it or its filesystem is read-only",
-			s->path);
-	case -EACCES:
-		return fail(ret_error, r,
-			"%s cannot be opened: give it and its directory to the user "
-			"that flocker-control runs as",
-			s->path);
-	default:
-		return fail(ret_error, r, "%s cannot be opened: %s", s->path,
-			s->db ? sqlite3_errmsg(s->db) : strerror(-r));
-	}
-}
+/* ---- the file ---- */
 
 /* Made by us, so that its mode is right from the first moment. */
 static int make_file(const char *path)
@@ -396,35 +294,6 @@ static int make_file(const char *path)
 	if (fd < 0)
 		return errno == EISDIR || errno == ELOOP ? -EBADMSG : -errno;
 	return fchmod(fd, 0600) < 0 && errno != EPERM ? -errno : 0;
-}
-
-static int sync_directory(const char *directory)
-{
-	_cleanup_close_ int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
-static int check_identity(struct store *s, bool *ret_new, char **ret_error)
-{
-	int64_t application = 0, version = 0, tables = 0;
-	int r;
-
-	if ((r = db_number(s->db, "PRAGMA application_id", &application)) < 0 ||
-		(r = db_number(s->db, "PRAGMA user_version", &version)) < 0 ||
-		(r = db_number(s->db, "SELECT count(*) FROM sqlite_schema", &tables)) < 0)
-		return explain(s, r, ret_error);
-	*ret_new = application == 0 && version == 0 && tables == 0;
-	if (*ret_new)
-		return 0;
-	if (application != STORE_APPLICATION)
-		return explain(s, -EBADMSG, ret_error);
-	if (version > STORE_VERSION)
-		return fail(ret_error, -EBADMSG,
-			"%s was written by a newer flocker-control (format %lld, "
-			"this one knows %d): start the newer one",
-			s->path, (long long)version, STORE_VERSION);
-	return 0;
 }
 
 static int create_tables(struct store *s)
@@ -470,36 +339,140 @@ static int prepare_statements(struct store *s)
 	return 0;
 }
 
+/* ---- lines ---- */
+
+static int add_line(struct store *s, struct id128 id, uint64_t from)
+{
+	struct line *lines = reallocarray(s->lines, s->n_lines + 1, sizeof(*lines));
+
+	if (!lines)
+		return -ENOMEM;
+	s->lines = lines;
+	s->lines[s->n_lines++] = (struct line){ id, from };
+	return 0;
+}
+
+static int load_lines(struct store *s)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = sqlite3_prepare_v2(s->db, "SELECT substr(name, 15), value FROM meta "
+		"WHERE name >= 'line ' AND name < 'line~' ORDER BY name", -1, &stmt, NULL);
+	int r = 0;
+
+	while (rc == SQLITE_OK && r == 0) {
+		struct id128 id;
+
+		rc = sqlite3_step(stmt);
+		if (rc != SQLITE_ROW)
+			break;
+		r = id128_parse((const char *)sqlite3_column_text(stmt, 0) ?: "", &id);
+		if (r == 0)
+			r = add_line(s, id, (uint64_t)sqlite3_column_int64(stmt, 1));
+		rc = SQLITE_OK;
+	}
+	r = r ?: db_errno(s->db, rc);
+	sqlite3_finalize(stmt);
+	return r;
+}
+
+/* Durable before anybody is told a revision of it. */
+static int begin_line(struct store *s)
+{
+	struct id128 id;
+	char name[64];
+	int r;
+
+	r = load_lines(s);
+	if (r == 0)
+		r = id128_random(&id);
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof(name), "line %08zx %s", s->n_lines, ID128_STR(id));
+	r = db_meta_set(s->db, name, s->written + 1);
+	return r < 0 ? r : add_line(s, id, s->written + 1);
+}
+
+struct id128 store_line(const struct store *s)
+{
+	return s->lines[s->n_lines - 1].id;
+}
+
+uint64_t store_line_end(const struct store *s, struct id128 line)
+{
+	if (id128_is_nil(line))
+		return s->revision;
+	for (size_t i = s->n_lines; i-- > 0;)
+		if (id128_equal(s->lines[i].id, line))
+			return i + 1 < s->n_lines ? s->lines[i + 1].from - 1 : s->revision;
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static int open_file(struct store *s, const char *directory, char **ret_error)
+{
+	int r;
+
+	r = store_check_there(directory, ret_error);
+	if (r < 0)
+		return r;
+	r = make_file(s->path);
+	if (r < 0)
+		return store_explain(s->path, NULL, r, ret_error);
+	r = db_errno(NULL, sqlite3_open_v2(s->path, &s->db,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL));
+	if (r < 0)
+		return store_explain(s->path, NULL, r, ret_error);
+	(void)sqlite3_busy_timeout(s->db, BUSY_MS);
+	return 0;
+}
+
+/* Nothing is written before it is known to be ours and whole. */
+static int believe(struct store *s, const char *directory, bool *ret_new, char **ret_error)
+{
+	int r;
+
+	r = store_check_identity(s->db, s->path, ret_new, ret_error);
+	if (r < 0)
+		return r;
+	if (!*ret_new)
+		return store_check_whole(s->db, s->path, ret_error);
+	return store_is_marked(directory) ? store_explain(s->path, s->db, -EUCLEAN, ret_error) : 0;
+}
+
 static int open_database(struct store *s, const char *directory, char **ret_error)
 {
 	bool is_new = false;
 	int r;
 
-	r = make_file(s->path);
-	if (r < 0)
-		return explain(s, r, ret_error);
-	r = db_errno(NULL, sqlite3_open_v2(s->path, &s->db,
-				   SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL));
-	if (r < 0)
-		return explain(s, r, ret_error);
-	/* The lock is taken by the first write and kept; in this mode WAL needs no shared memory.
-	 */
-	if ((r = db_exec(s->db, "PRAGMA locking_mode=EXCLUSIVE")) < 0 ||
-		(r = db_exec(s->db, "PRAGMA journal_mode=WAL")) < 0 ||
-		(r = db_exec(s->db, "PRAGMA synchronous=FULL")) < 0 ||
-		(r = db_exec(s->db, "BEGIN EXCLUSIVE; COMMIT")) < 0)
-		return explain(s, r, ret_error);
-	r = check_identity(s, &is_new, ret_error);
+	r = open_file(s, directory, ret_error);
+	if (r == 0)
+		r = believe(s, directory, &is_new, ret_error);
 	if (r < 0)
 		return r;
-	if ((is_new && (r = create_tables(s)) < 0) || (r = prepare_statements(s)) < 0 ||
-		(r = sync_directory(directory)) < 0)
-		return explain(s, r, ret_error);
-	r = store_meta_get(s, META_REVISION, &s->written);
-	if (r < 0 && r != -ENOENT)
-		return explain(s, r, ret_error);
+	if ((r = db_exec(s->db, "PRAGMA journal_mode=WAL")) < 0 ||
+		(r = db_exec(s->db, "PRAGMA synchronous=FULL")) < 0 ||
+		(is_new && (r = create_tables(s)) < 0) || (r = prepare_statements(s)) < 0 ||
+		(r = store_sync_directory(directory)) < 0 || (r = store_mark(directory)) < 0)
+		return store_explain(s->path, s->db, r, ret_error);
+	r = db_meta_get(s->db, STORE_REVISION, &s->written);
+	if (r == 0 || r == -ENOENT)
+		r = begin_line(s);
+	if (r < 0)
+		return store_explain(s->path, s->db, r, ret_error);
 	s->revision = s->written;
 	return 0;
+}
+
+static int lock(struct store *s, const char *directory, char **ret_error)
+{
+	int r = store_lock(directory, &s->lock_fd);
+
+	if (r == -EBUSY)
+		return store_fail(ret_error, r,
+			"%s is in use: another flocker-control runs on this data path; "
+			"stop it, or give this one its own --data-path", directory);
+	return r < 0 ? store_explain(s->path, NULL, r, ret_error) : 0;
 }
 
 static int start_thread(struct store *s)
@@ -535,10 +508,12 @@ struct store *store_close(struct store *s)
 	if (s->event)
 		event_free(s->event);
 	close_keep_errno(s->eventfd);
+	free(s->lines);
 	for (size_t i = 0; i < 6; i++)
 		sqlite3_finalize((sqlite3_stmt *[]){
 			s->begin, s->commit, s->rollback, s->put, s->del, s->meta }[i]);
 	sqlite3_close(s->db);
+	close_keep_errno(s->lock_fd); /* not before: the log goes into the file at the end */
 	pthread_cond_destroy(&s->wake);
 	pthread_mutex_destroy(&s->lock);
 	free(s->path);
@@ -555,18 +530,21 @@ int store_open(struct event_base *base, const char *directory, struct store **re
 
 	if (!s)
 		return -ENOMEM;
+	s->lock_fd = -EBADF;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wake, NULL);
 	queue_init(&s->waiting);
 	queue_init(&s->results);
 	s->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->eventfd < 0)
-		return fail(ret_error, -errno, "cannot make an eventfd: %s", strerror(errno));
+		return store_fail(ret_error, -errno, "cannot make an eventfd: %s", strerror(errno));
 	if (asprintf(&s->path, "%s/%s", directory, STORE_FILE) < 0) {
 		s->path = NULL;
 		return -ENOMEM;
 	}
-	r = open_database(s, directory, ret_error);
+	r = lock(s, directory, ret_error);
+	if (r == 0)
+		r = open_database(s, directory, ret_error);
 	if (r < 0)
 		return r;
 	s->event = event_new(base, s->eventfd, EV_READ | EV_PERSIST, on_results, s);
@@ -574,7 +552,7 @@ int store_open(struct event_base *base, const char *directory, struct store **re
 		return -ENOMEM;
 	r = start_thread(s);
 	if (r < 0)
-		return fail(ret_error, r, "cannot start the store's thread: %s", strerror(-r));
+		return store_fail(ret_error, r, "cannot start the store's thread: %s", strerror(-r));
 	*ret = TAKE_PTR(s);
 	return 0;
 }
@@ -583,18 +561,7 @@ int store_open(struct event_base *base, const char *directory, struct store **re
 
 int store_meta_get(struct store *s, const char *name, uint64_t *ret)
 {
-	sqlite3_stmt *stmt = NULL;
-	int rc = sqlite3_prepare_v2(
-		s->db, "SELECT value FROM meta WHERE name = ?1", -1, &stmt, NULL);
-
-	if (rc == SQLITE_OK) {
-		sqlite3_bind_text(stmt, 1, name, -1, SQLITE_STATIC);
-		rc = sqlite3_step(stmt);
-	}
-	if (rc == SQLITE_ROW)
-		*ret = (uint64_t)sqlite3_column_int64(stmt, 0);
-	sqlite3_finalize(stmt);
-	return rc == SQLITE_DONE ? -ENOENT : db_errno(s->db, rc);
+	return db_meta_get(s->db, name, ret);
 }
 
 int store_meta_set(struct store *s, const char *name, uint64_t value)

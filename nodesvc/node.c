@@ -343,11 +343,11 @@ static void on_renewed(uint64_t stamp_ms, void *userdata)
 	node_plan_soon(n);
 }
 
-static void on_seen(void *userdata, uint64_t *ret_incarnation, uint64_t *ret_revision)
+static void on_seen(void *userdata, struct control_mark *ret)
 {
 	const struct node *n = userdata;
 
-	uplink_seen(n->uplink, ret_incarnation, ret_revision);
+	*ret = uplink_seen(n->uplink);
 }
 
 /* ---- adoption: what is claimed here, before a word is said to control ---- */
@@ -528,8 +528,7 @@ static int make_uplink(struct node *n, SSL_CTX *ctx)
 		.port = n->c->control_port,
 		.address = n->c->address,
 		.ctx = ctx,
-		.incarnation = n->state.incarnation,
-		.revision = n->state.revision,
+		.seen = n->state.seen,
 	};
 
 	return uplink_new(n->base, &c, &cbs, n, &n->uplink);

@@ -82,16 +82,18 @@ failed:
 
 static int read_control(struct nodestate *s, char *why, size_t size)
 {
-	char path[4096], text[TEXT_MAX];
-	int r;
+	char path[4096], text[TEXT_MAX], line[ID128_TEXT];
+	int n, r;
 
 	snprintf(path, sizeof(path), "%s/control", s->directory);
 	r = text_read_line(AT_FDCWD, path, text, sizeof(text));
 	if (r == -ENOENT)
 		return 0;
-	if (r == 0 && sscanf(text, "%" SCNu64 " %" SCNu64, &s->incarnation, &s->revision) == 2)
+	n = r == 0 ? sscanf(text, "%" SCNu64 " %" SCNu64 " %36s", &s->seen.incarnation, &s->seen.revision,
+		line) : 0;
+	if (n == 2 || (n == 3 && id128_parse(line, &s->seen.line) == 0))
 		return 0;
-	snprintf(why, size, "%s does not hold two numbers; remove it to trust control's present state",
+	snprintf(why, size, "%s does not hold two numbers and an id; remove it to trust control's present state",
 		path);
 	return r < 0 ? r : -EBADMSG;
 }
@@ -148,10 +150,11 @@ void nodestate_done(struct nodestate *s)
 	*s = (struct nodestate){ .lock_fd = -EBADF };
 }
 
-int nodestate_save(const char *directory, uint64_t incarnation, uint64_t revision)
+int nodestate_save(const char *directory, const struct control_mark *seen)
 {
 	char text[TEXT_MAX];
 
-	snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 "\n", incarnation, revision);
+	snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %s\n", seen->incarnation, seen->revision,
+		id128_is_nil(seen->line) ? "" : ID128_STR(seen->line));
 	return write_text(directory, "control", text);
 }

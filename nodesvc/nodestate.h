@@ -3,20 +3,20 @@
  * nodestate.h - the few facts a node keeps across restarts, in its state directory:
  *
  *   host	the nonce that tells this machine from another with the same certificate
- *   control	the highest incarnation and revision of control's state that was seen
+ *   control	the highest incarnation and revision of control's state that was seen, and its line
  *   lock	held as long as the daemon lives: one daemon a directory
  *
  * Nothing about datasets: those are discovered.
  */
 #pragma once
 
-#include "id128.h"
+#include "types.h"
 
 struct nodestate {
 	char *directory;
 	int lock_fd;
 	struct id128 host, boot;
-	uint64_t incarnation, revision; /* as on disk */
+	struct control_mark seen; /* as on disk */
 };
 
 /**
@@ -28,5 +28,5 @@ struct nodestate {
 int nodestate_open(const char *directory, struct nodestate *ret, char *why, size_t size);
 void nodestate_done(struct nodestate *s);
 
-/* Makes the pair durable. For a worker: it waits for the disk. @directory as opened. */
-int nodestate_save(const char *directory, uint64_t incarnation, uint64_t revision);
+/* Makes it durable. For a worker: it waits for the disk. @directory as opened. */
+int nodestate_save(const char *directory, const struct control_mark *seen);

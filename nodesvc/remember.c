@@ -15,7 +15,7 @@ struct remember {
 struct save {
 	struct remember *remember;
 	char *directory;
-	uint64_t incarnation, revision;
+	struct control_mark seen;
 	int error;
 };
 
@@ -28,7 +28,7 @@ static void save_on_worker(void *arg)
 {
 	struct save *s = arg;
 
-	s->error = nodestate_save(s->directory, s->incarnation, s->revision);
+	s->error = nodestate_save(s->directory, &s->seen);
 }
 
 static void save_free(struct save *s)
@@ -47,10 +47,15 @@ static void save_done(void *arg)
 		(void)log_warning(s->error, "cannot write %s/control; trying again", s->directory);
 		wake_after(m, PACE_S);
 	} else {
-		m->c.state->incarnation = s->incarnation;
-		m->c.state->revision = s->revision;
+		m->c.state->seen = s->seen;
 	}
 	save_free(s);
+}
+
+static bool same_mark(const struct control_mark *a, const struct control_mark *b)
+{
+	return a->incarnation == b->incarnation && a->revision == b->revision &&
+	       id128_equal(a->line, b->line);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *userdata)
@@ -68,9 +73,9 @@ static void on_timer(evutil_socket_t fd, short what, void *userdata)
 		return;
 	s->remember = m;
 	s->directory = strdup(state->directory);
-	m->c.seen(m->c.userdata, &s->incarnation, &s->revision);
+	m->c.seen(m->c.userdata, &s->seen);
 	m->saving = s->directory &&
-		    (s->incarnation != state->incarnation || s->revision != state->revision) &&
+		    !same_mark(&s->seen, &state->seen) &&
 		    worker_submit(m->c.pool, save_on_worker, save_done, s) == 0;
 	if (!m->saving)
 		save_free(s);

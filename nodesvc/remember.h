@@ -14,7 +14,7 @@ struct remember_config {
 	struct worker_pool *pool; /* borrowed, as all here, until remember_free() */
 	int priority;		  /* of its timer in the loop */
 	struct nodestate *state;  /* told what is on disk */
-	void (*seen)(void *userdata, uint64_t *ret_incarnation, uint64_t *ret_revision);
+	void (*seen)(void *userdata, struct control_mark *ret);
 	void *userdata;
 };
 

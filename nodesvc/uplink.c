@@ -21,7 +21,8 @@ struct uplink {
 	unsigned int failures;
 	uint32_t heartbeat_ms;
 	struct timespec heard;
-	uint64_t incarnation, revision, free_bytes;
+	struct control_mark seen;
+	uint64_t free_bytes;
 };
 
 static void dial(struct uplink *u);
@@ -66,8 +67,9 @@ static void on_open(struct conn *c, void *userdata)
 	struct wire_msg m = { .type = WIRE_HELLO };
 	int r;
 
-	m.hello.incarnation = u->incarnation;
-	m.hello.version_seen = u->revision;
+	m.hello.incarnation = u->seen.incarnation;
+	m.hello.version_seen = u->seen.revision;
+	m.hello.line = u->seen.line;
 	m.hello.free_bytes = u->free_bytes;
 	r = u->cbs->on_hello(&m.hello, u->userdata);
 	if (r == 0)
@@ -83,14 +85,12 @@ static void on_welcome(struct uplink *u, const struct wire_welcome *w)
 {
 	struct timeval tv;
 
-	if (w->incarnation < u->incarnation ||
-		(w->incarnation == u->incarnation && w->revision < u->revision)) {
-		drop(u, "control's state is older than what this node has seen: a restored store is put "
-			"to use with flocker-control --new-incarnation");
+	if (w->incarnation < u->seen.incarnation ||
+		(w->incarnation == u->seen.incarnation && w->revision < u->seen.revision)) {
+		drop(u, WIRE_STORE_IS_OLD);
 		return;
 	}
-	u->incarnation = w->incarnation;
-	u->revision = w->revision;
+	u->seen = (struct control_mark){ w->incarnation, w->revision, w->line };
 	u->heartbeat_ms = w->heartbeat_ms ? w->heartbeat_ms : HEARTBEAT_DEFAULT_MS;
 	u->up = true;
 	u->failures = 0;
@@ -109,7 +109,7 @@ static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
 		on_welcome(u, &m->welcome);
 		break;
 	case WIRE_ASSIGN:
-		u->revision = MAX(u->revision, m->assign.revision);
+		u->seen.revision = MAX(u->seen.revision, m->assign.revision);
 		if (u->up)
 			u->cbs->on_order(&m->assign, u->userdata);
 		break;
@@ -181,7 +181,7 @@ int uplink_new(struct event_base *base, const struct uplink_config *c,
 	if (!u)
 		return -ENOMEM;
 	*u = (struct uplink){ .c = *c, .cbs = cbs, .userdata = userdata, .base = base,
-		.incarnation = c->incarnation, .revision = c->revision };
+		.seen = c->seen };
 	u->retry = evtimer_new(base, on_retry, u);
 	u->heartbeat = evtimer_new(base, on_heartbeat, u);
 	if (!u->retry || !u->heartbeat) {
@@ -257,8 +257,7 @@ void uplink_tell_free(struct uplink *u, uint64_t free_bytes)
 	u->free_bytes = free_bytes;
 }
 
-void uplink_seen(const struct uplink *u, uint64_t *ret_incarnation, uint64_t *ret_revision)
+struct control_mark uplink_seen(const struct uplink *u)
 {
-	*ret_incarnation = u->incarnation;
-	*ret_revision = u->revision;
+	return u->seen;
 }

@@ -19,13 +19,13 @@ struct uplink_config {
 	uint16_t port;
 	const char *address;  /* to dial from, or NULL */
 	SSL_CTX *ctx;
-	uint64_t incarnation, revision; /* the highest of control seen before */
+	struct control_mark seen; /* the highest of control seen before */
 };
 
 struct uplink_callbacks {
 	/* Fills what hello says of this node and what it holds; negative errno: say nothing. */
 	int (*on_hello)(struct wire_hello *hello, void *userdata);
-	/* Welcomed. @incarnation and @revision are new highs to be remembered. */
+	/* Welcomed: what uplink_seen() tells is to be remembered. */
 	void (*on_up)(void *userdata);
 	void (*on_down)(const char *why, void *userdata); /* after on_up, or when an attempt failed */
 	void (*on_order)(const struct wire_assign *order, void *userdata);
@@ -52,5 +52,5 @@ void uplink_send(struct uplink *u, const struct wire_msg *m);
 /* What control is told from now on of the room for volumes; 0: not known. */
 void uplink_tell_free(struct uplink *u, uint64_t free_bytes);
 
-/* The highest incarnation and revision seen. */
-void uplink_seen(const struct uplink *u, uint64_t *ret_incarnation, uint64_t *ret_revision);
+/* The highest of control seen. */
+struct control_mark uplink_seen(const struct uplink *u);

@@ -28,7 +28,8 @@ class State:
         node = node or str(uuid.uuid4())
         self.nodes.append({"uuid": node, "host": host, "live": live, "backend": "loopback",
                            "version": "2.0.0", "boot": str(uuid.uuid4()),
-                           "silent_s": 0 if live else 99, "unknown_volumes": 0})
+                           "silent_s": 0 if live else 99, "unknown_volumes": 0,
+                           "refused": None})
         return node
 
     def add_dataset(self, primary, metadata=None, size=None, dataset_id=None, state="waiting"):

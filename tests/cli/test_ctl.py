@@ -82,6 +82,20 @@ class ReadTest(Case):
         self.assertEqual(self.ctl("status", "-l").splitlines()[1].split()[0], self.here)
         self.assertEqual(json.loads(self.ctl("list-nodes", "--json")), self.state.nodes)
 
+    def test_refused_nodes_are_explained_once(self):
+        web = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        self.ctl("status")
+        self.assertEqual(self.stderr, "")
+        for node in self.state.nodes:
+            node.update(live=False, refused="the store is old, see flocker-control recover")
+        for words in (["status"], ["list"], ["show", web["dataset_id"]]):
+            out = self.ctl(*words)
+            self.assertEqual(self.stderr, f"Warning: node {self.state.nodes[0]['uuid'][:8]} and "
+                             f"{len(self.state.nodes) - 1} more are refused: the store is old, see "
+                             "flocker-control recover\n")
+            if words == ["status"]:
+                self.assertEqual(self.rows(out)[1][2], "refused")
+
     def test_list(self):
         web = self.state.add_dataset(self.here, {"name": "web"}, 10 << 30, state="mounted")
         self.state.add_dataset(self.there, state="waiting")

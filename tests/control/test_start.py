@@ -22,7 +22,7 @@ def test_help_and_version():
     status, out, err = call("--help")
     assert status == 0 and out.startswith("Usage: flocker-control") and not err
     for option in ("--data-path", "--port", "--agent-port", "--certificates-directory", "--user",
-                   "--log-level", "--new-incarnation"):
+                   "--log-level", "--from", "--apply", "--force", "backup FILE", "recover"):
         assert option in out
     assert max(map(len, out.splitlines())) <= 80
     status, out, err = call("--version")
@@ -37,6 +37,12 @@ def test_help_and_version():
     (["--agent-port", "tcp:4524:interface=nowhere"], "--agent-port"),
     (["--log-level", "loud"], "error, warning, notice, info or debug"),
     (["more"], "'more' is one argument too many"),
+    (["backup"], "backup needs the name of a file"),
+    (["backup", "a", "b"], "'b' is one argument too many"),
+    (["backup", "a", "--apply"], "--apply is no option of backup"),
+    (["recover", "a"], "'a' is one argument too many"),
+    (["recover", "--port", "tcp:1"], "--port is no option of recover"),
+    (["--from", "a"], "--from is no option of the server"),
     (["-x"], "-x is not an option"),
 ])
 def test_wrong_usage_is_one_line_and_a_hint(args, words):

@@ -142,23 +142,138 @@ def test_keys_of_a_later_version_are_kept(control):
     assert '"tomorrow":{"x":[1]}' in text and N2 in text
 
 
-def test_a_new_incarnation_is_higher_and_told_to_nodes(control):
+def command(control, *words, status=0):
+    """flocker-control backup or recover; what it says."""
+    extra = ["--user", "root"] if os.geteuid() == 0 and words[0] == "recover" else []
+    done = subprocess.run([os.environ["FLOCKER_CONTROL"], *map(str, words), "--data-path",
+                           str(control.data), *extra], capture_output=True, text=True,
+                          timeout=rig.LIMIT_S)
+    assert done.returncode == status, done
+    return done.stderr.splitlines()[-1] if status else done.stdout
+
+
+def end(control):
     control.hang_up()
     assert control.stop() == 0
-    control.start("--new-incarnation")
-    assert "start without --new-incarnation next time" in control.log
+
+
+def test_recover_begins_an_incarnation_that_nodes_are_told(control):
+    dataset = control.create(N1)
+    assert "stop it first" in command(control, "recover", "--apply", status=1)
+    end(control)
+    said = command(control, "recover")
+    assert "1 dataset and 0 deleted" in said and "incarnation 1," in said and "--apply" in said
+    control.start()
+    assert rig.Node(control).join()["incarnation"] == 1
+    end(control)
+    assert "begins with the next start" in command(control, "recover", "--apply")
+    control.start()
     first = rig.Node(control).join()["incarnation"]
     assert first > 1
-    control.hang_up()
-    assert control.stop() == 0
+    end(control)
     control.start()
     assert rig.Node(control).join()["incarnation"] == first
+    assert dataset in configured(control)
 
 
-def test_a_node_that_saw_a_newer_state_is_not_served(control):
+@pytest.mark.parametrize("seen", [{"incarnation": 7}, {"incarnation": 1, "revision": 99},
+                                  {"incarnation": 1, "revision": 1, "line": N1}])
+def test_a_node_that_saw_a_newer_state_stops_all_decisions(control, seen):
+    dataset = control.create(N1)
+    early = rig.Node(control, N1)
+    early.join()
     node = rig.Node(control)
-    node.hello(incarnation=7)
-    assert "--new-incarnation" in node.take("bye")["reason"]
+    node.hello(**seen)
+    assert "flocker-control recover" in node.take("bye")["reason"]
+    answer = control.post(DATASETS, {"primary": N1})
+    assert answer.status == 503 and "flocker-control recover" in answer.json["description"]
+    assert control.delete(f"{DATASETS}/{dataset}").status == 503
+    assert configured(control).keys() == {dataset}
+    assert "flocker-control recover" in control.get(f"/v2/datasets/{dataset}").json["why"]
+    shown = {n["uuid"]: n for n in control.get("/v2/nodes").json}
+    assert "flocker-control recover" in shown[node.id]["refused"]
+    assert shown[N1]["live"] and shown[N1]["refused"] is None
+    early.send("ping", stamp=5)  # its terms are renewed as long as its session lasts
+    early.take("pong")
+    late = rig.Node(control)
+    late.hello()
+    assert late.take("bye")["refused"]
+
+
+def test_a_backup_beside_the_server_restores_elsewhere(control, authority, tmp_path):
+    kept, enough, stop = set(), threading.Event(), threading.Event()
+
+    def client():
+        while not stop.is_set():
+            kept.add(control.create(N1))
+            if len(kept) >= 100:
+                enough.set()
+        control.hang_up()
+
+    threads = [threading.Thread(target=client) for _ in range(64)]
+    for t in threads:
+        t.start()
+    try:
+        assert enough.wait(rig.LIMIT_S)
+        before = set(kept)
+        copy = tmp_path / "backup"
+        said = command(control, "backup", copy)
+        after = len(kept)
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert f"{copy}: " in said and "incarnation 1, version " in said
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert "--force" in command(control, "backup", copy, status=1)
+    assert len(kept) >= after
+
+    second = rig.Control(authority, tmp_path, name="two")
+    second.data = tmp_path / "fresh"
+    assert "would take the place" in command(second, "recover", "--from", copy)
+    assert not second.data.exists()
+    command(second, "recover", "--from", copy, "--apply")
+    second.start()
+    assert before <= configured(second).keys() <= kept
+    assert rig.Node(second).join()["incarnation"] > 1
+    second.end()
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda p: p.unlink(), "is missing, and there was a store"),
+    (lambda p: p.write_bytes(b""), "is empty, and there was a store"),
+    (lambda p: os.truncate(p, 100), "is damaged"),
+    (lambda p: os.truncate(p, p.stat().st_size - 4096), "is damaged"),
+    (spoil_text, "is not a database of flocker-control"),
+])
+def test_a_damaged_store_names_the_way_out(control, tmp_path, spoil, words):
+    dataset = control.create(N1)
+    copy = tmp_path / "backup"
+    command(control, "backup", copy)
+    later = control.create(N1)
+    end(control)
+    spoil(control.data / STORE)
+    line = control.fails()
+    assert words in line and f"flocker-control recover --data-path {control.data} --from FILE" in line
+    assert "ERROR" in command(control, "recover", "--apply", status=1)
+    assert "ERROR" in command(control, "backup", tmp_path / "other", status=1)
+    command(control, "recover", "--from", copy, "--apply")
+    control.start()
+    assert dataset in configured(control) and later not in configured(control)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda p: None, "No such file"),
+    (lambda p: p.write_bytes(b""), "holds nothing"),
+    (lambda p: p.write_text("this is no database\n" * 400), "is not a database of flocker-control"),
+])
+def test_what_is_no_backup_takes_no_place(control, tmp_path, make, words):
+    dataset = control.create(N1)
+    end(control)
+    make(tmp_path / "backup")
+    assert words in command(control, "recover", "--from", tmp_path / "backup", "--apply", status=1)
+    control.start()
+    assert dataset in configured(control)
 
 
 @pytest.fixture
@@ -241,6 +356,6 @@ def test_a_copy_of_the_store_starts(control, authority, tmp_path):
     second = rig.Control(authority, tmp_path, name="two")
     second.data = tmp_path / "copy"
     shutil.copytree(control.data, second.data)
-    second.start("--new-incarnation")
+    second.start()
     assert dataset in configured(second)
     second.end()

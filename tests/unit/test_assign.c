@@ -207,23 +207,51 @@ static void a_restored_control_gives_nothing_away_before_all_have_spoken(void **
 	assert_int_equal(sent(node_a)->wish, WISH_RELEASE); /* the wish is still node_b */
 }
 
-static void a_node_that_saw_a_newer_state_is_not_believed_to_have_released(void **state)
+static void a_node_that_saw_a_newer_state_ends_all_decisions(void **state)
 {
 	struct wire_hello h = { .host = node_a, .boot = node_a, .incarnation = 1, .version_seen = 8 };
 	struct assign_event ev = { .type = ASSIGN_HELLO, .node = node_a, .hello = &h, .address = "x",
 		.revision = 7 };
+	struct assign_node_view v;
+	uint64_t sb = hello(node_b, NULL, 0);
 
 	create(node_a);
 	decide((struct assign_event){ .type = ASSIGN_GONE, .node = node_a,
 		.session = hello(node_a, NULL, 0) });
+	assert_false(assign_outdated(a));
 	ev.session = ++session;
 	decide(ev);
 	assert_true(res.sends[0].msg.bye.refused);
+	assert_true(assign_outdated(a));
+	assert_int_equal(assign_node(a, now_ms, node_a, &v), 0);
+	assert_non_null(strstr(v.refused, "flocker-control recover"));
+
+	/* It is not believed to have released, and nothing else is decided on this state. */
 	assert_int_equal(record()->epoch, 1);
-	ev.revision = 8;
-	ev.session = ++session;
-	decide(ev);
-	assert_int_equal(record()->epoch, 2);
+	assert_int_equal(move(node_b), -ESTALE);
+	assert_int_equal(fence(node_a), -ESTALE);
+	report(node_b, sb, REPORT_RELEASED, 1);
+	assert_int_equal(res.n_changes + res.n_sends, 0);
+	hello(node_b, NULL, 0);
+	assert_int_equal(res.n_changes, 0);
+	assert_true(res.sends[0].msg.bye.refused);
+	now_ms += 100000;
+	decide((struct assign_event){ .type = ASSIGN_TICK });
+	assert_int_equal(res.n_changes + res.n_sends, 0);
+
+	/* Whose session was there before has its terms renewed. */
+	decide((struct assign_event){ .type = ASSIGN_RENEW, .node = node_b, .session = sb, .stamp_ms = 7 });
+	assert_int_equal(res.n_sends, 1);
+}
+
+static void a_node_that_saw_this_state_is_served(void **state)
+{
+	struct wire_hello h = { .host = node_a, .boot = node_a, .incarnation = 1, .version_seen = 8 };
+
+	decide((struct assign_event){ .type = ASSIGN_HELLO, .node = node_a, .session = ++session,
+		.hello = &h, .address = "x", .revision = 8 });
+	assert_false(assign_outdated(a));
+	assert_int_equal(res.sends[0].msg.type, WIRE_WELCOME);
 }
 
 /* What a store as of before the incarnation in use says of one dataset; known nodes: a and b. */
@@ -340,7 +368,8 @@ int main(void)
 		TEST(a_failed_commit_is_undone_and_its_step_found_again),
 		TEST(one_identity_is_one_machine),
 		TEST(a_restored_control_gives_nothing_away_before_all_have_spoken),
-		TEST(a_node_that_saw_a_newer_state_is_not_believed_to_have_released),
+		TEST(a_node_that_saw_a_newer_state_ends_all_decisions),
+		TEST(a_node_that_saw_this_state_is_served),
 		TEST(a_replaced_machine_speaks_for_its_identity_after_a_restore),
 		TEST(a_format_that_a_restored_record_calls_started_is_not_discarded),
 		TEST(epochs_of_a_new_incarnation_begin_above_all_that_were_granted),

@@ -70,7 +70,7 @@ static void a_hello_names_what_is_held(void **state)
 	struct wire_msg m = { .type = WIRE_HELLO, .seq = 1,
 		.hello = { .version = (char *)(uintptr_t)"2", .host = dataset, .boot = volume,
 			.backend = (char *)(uintptr_t)"loopback", .filesystem = FS_BTRFS, .partial = true, .shared = true, .free_bytes = 123, .incarnation = 4,
-			.version_seen = 5, .holds = holds, .n_holds = 2 } };
+			.version_seen = 5, .line = id128_make_v4(9, 9), .holds = holds, .n_holds = 2 } };
 	struct wire_msg back = round_trip(&m);
 
 	assert_int_equal(back.hello.n_holds, 2);
@@ -80,6 +80,7 @@ static void a_hello_names_what_is_held(void **state)
 	assert_int_equal(back.hello.filesystem, FS_BTRFS);
 	assert_int_equal(back.hello.incarnation, 4);
 	assert_int_equal(back.hello.version_seen, 5);
+	assert_true(id128_equal(back.hello.line, id128_make_v4(9, 9)));
 	assert_int_equal(back.hello.holds[0].epoch, 5);
 	assert_true(back.hello.holds[0].mounted);
 	assert_false(back.hello.holds[0].releasing);
