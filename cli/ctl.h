@@ -76,6 +76,9 @@ int ctl_find_dataset(struct ctl *c, const char *text, bool with_deleted, struct 
 /* Says on standard error why nodes are refused, each reason once. @nodes: NULL, or of GET /v2/nodes. */
 void ctl_warn_refused(struct json_object *nodes);
 
+/* Says on standard error which datasets nodes have that control does not know. */
+void ctl_warn_unknown(struct json_object *nodes);
+
 /* Prints @o for machines, with a newline. */
 void ctl_print_json(struct json_object *o);
 

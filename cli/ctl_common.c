@@ -76,6 +76,24 @@ static void warn_refused(struct json_object *nodes, size_t first, const char *re
 	fputc('\n', stderr);
 }
 
+static void warn_unknown(struct json_object *node)
+{
+	struct json_object *ids = ctl_member(node, "unknown_datasets", json_type_array);
+	const char *uuid = ctl_text(node, "uuid");
+
+	for (size_t i = 0; ids && i < json_object_array_length(ids); i++) {
+		fprintf(stderr, "Warning: node %.8s has dataset ", uuid && say_is_clean(uuid) ? uuid : "?");
+		say_text(stderr, json_object_get_string(json_object_array_get_idx(ids, i)));
+		fputs(", which control has no record of; it is left alone\n", stderr);
+	}
+}
+
+void ctl_warn_unknown(struct json_object *nodes)
+{
+	for (size_t i = 0; i < json_object_array_length(nodes); i++)
+		warn_unknown(json_object_array_get_idx(nodes, i));
+}
+
 void ctl_warn_refused(struct json_object *nodes)
 {
 	for (size_t i = 0; nodes && i < json_object_array_length(nodes); i++) {

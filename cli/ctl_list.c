@@ -79,6 +79,7 @@ int ctl_run_nodes(struct ctl *c)
 		return ctl_no_memory();
 	table_print(t, stdout);
 	ctl_warn_refused(nodes);
+	ctl_warn_unknown(nodes);
 	return CTL_OK;
 }
 

@@ -152,7 +152,8 @@ struct assign_node_view {
 	uint64_t silent_ms;    /* since it was last heard; 0 when never */
 	bool heard;	       /* ever, since control started */
 	uint64_t free_bytes;   /* for volumes, as it said last; 0: not known */
-	size_t n_unknown;      /* volumes it holds that control has no record of */
+	const struct id128 *unknown; /* datasets it holds that control has no record of */
+	size_t n_unknown;
 	const char *refused;   /* why its last hello was refused; NULL when it was not */
 };
 

@@ -90,6 +90,7 @@ struct node {
 	enum fs_kind filesystem;
 	bool shared;
 	uint64_t free_bytes, promised_bytes; /* what was placed there since it told what is free */
+	struct id128 *unknown; /* what its hello named and control has no record of */
 	size_t n_unknown;
 	const char *refused; /* why its last hello was; NULL */
 };

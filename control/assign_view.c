@@ -37,6 +37,7 @@ struct assign *assign_free(struct assign *a)
 		free(n->address);
 		free(n->backend);
 		free(n->version);
+		free(n->unknown);
 		free(n);
 	}
 	free(a->datasets.slots);
@@ -234,6 +235,7 @@ static void node_view_of(const struct node *n, uint64_t now_ms, struct assign_no
 		.silent_ms = n->heard ? now_ms - n->heard_ms : 0,
 		.heard = n->heard,
 		.free_bytes = n->free_bytes,
+		.unknown = n->unknown,
 		.n_unknown = n->n_unknown,
 		.refused = n->session ? NULL : n->refused,
 	};

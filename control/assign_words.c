@@ -276,6 +276,14 @@ static void open_session(struct decision *d, struct node *n, const struct assign
 	}
 }
 
+static void note_unknown(struct node *n, struct id128 dataset_id)
+{
+	n->unknown = reallocarray(n->unknown, n->n_unknown + 1, sizeof(*n->unknown));
+	if (!n->unknown)
+		abort();
+	n->unknown[n->n_unknown++] = dataset_id;
+}
+
 void assign_on_hello(struct decision *d, const struct assign_event *ev)
 {
 	struct node *n = assign_get_node(d->a, ev->node);
@@ -292,7 +300,8 @@ void assign_on_hello(struct decision *d, const struct assign_event *ev)
 	open_session(d, n, ev);
 	welcome(d, n);
 	for (size_t i = 0; i < ev->hello->n_holds; i++)
-		n->n_unknown += !hear_hold(d, n, &ev->hello->holds[i]);
+		if (!hear_hold(d, n, &ev->hello->holds[i]))
+			note_unknown(n, ev->hello->holds[i].dataset_id);
 	n->heard = true;
 	/* Storage that hangs hides what is claimed on it: silence about that is no word. */
 	if (!ev->hello->partial) {

@@ -257,6 +257,10 @@ static int on_node(const struct assign_node_view *n, void *userdata)
 	add_size(o, "silent_s", n->silent_ms / 1000, n->heard);
 	add_size(o, "free", n->free_bytes, n->free_bytes > 0);
 	jsonout_u64(o, "unknown_volumes", n->n_unknown);
+	jsonout_open(o, "unknown_datasets", '[');
+	for (size_t i = 0; i < n->n_unknown; i++)
+		jsonout_id(o, NULL, n->unknown[i]);
+	jsonout_close(o, ']');
 	jsonout_text(o, "refused", n->refused);
 	jsonout_close(o, '}');
 	return 0;

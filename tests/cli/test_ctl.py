@@ -96,6 +96,13 @@ class ReadTest(Case):
             if words == ["status"]:
                 self.assertEqual(self.rows(out)[1][2], "refused")
 
+    def test_datasets_that_control_does_not_know_are_named(self):
+        self.state.nodes[0]["unknown_datasets"] = ["cccc0000-0000-4000-8000-000000000007"]
+        self.ctl("status")
+        self.assertEqual(self.stderr, "Warning: node aaaa1111 has dataset "
+                         "cccc0000-0000-4000-8000-000000000007, which control has no record of; it "
+                         "is left alone\n")
+
     def test_list(self):
         web = self.state.add_dataset(self.here, {"name": "web"}, 10 << 30, state="mounted")
         self.state.add_dataset(self.there, state="waiting")

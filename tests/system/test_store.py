@@ -117,8 +117,9 @@ def test_an_old_copy_is_refused_and_recovered_without_a_loss(cluster):
     cluster.wait_mounted(kept, here)
     cluster.wait_mounted(moved, here)  # where this state wants it, by way of a release
     assert new not in {d["dataset_id"] for d in cluster.datasets()}
-    unknown = {n["uuid"]: n["unknown_volumes"] for n in cluster.call("GET", "/v2/nodes")}
-    assert unknown == {here.uuid: 0, there.uuid: 1}
+    unknown = {n["uuid"]: n["unknown_datasets"] for n in cluster.call("GET", "/v2/nodes")}
+    assert unknown == {here.uuid: [], there.uuid: [new]}
+    assert f"has dataset {new}" in flockerctl(cluster, "status")[1]
     mounts, devices = held(cluster)
     assert {m for m in before[0] if moved not in m.point} <= mounts
     assert there.has(new)

@@ -350,6 +350,7 @@ static void what_control_does_not_know_is_kept_and_counted_once(void **state)
 		.report = &again });
 	assert_int_equal(assign_node(a, now_ms, node_a, &v), 0);
 	assert_int_equal(v.n_unknown, 1);
+	assert_true(id128_equal(v.unknown[0], dataset));
 }
 
 int main(void)
