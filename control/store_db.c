@@ -8,6 +8,7 @@
 #include "store_private.h"
 
 #define STORE_SIZE_LEAST 512 /* of a page; SQLite takes what is shorter for empty */
+#define STORE_PAGE 4096 /* as Debian's SQLite makes them */
 
 /* ---- SQLite's dialect ---- */
 
@@ -191,13 +192,14 @@ bool store_is_marked(const char *directory)
 int store_check_there(const char *directory, char **ret_error)
 {
 	off_t size = size_of(directory, STORE_FILE);
-	bool marked = store_is_marked(directory);
+	bool marked = store_is_marked(directory), log = size_of(directory, STORE_FILE "-wal") > 0;
 
-	if (size > 0 && size < STORE_SIZE_LEAST)
+	/* Whole pages, unless what is missing of the last one is in the log. SQLite would take it for zeros. */
+	if (size > 0 && (size < STORE_SIZE_LEAST || (size % STORE_PAGE && !log)))
 		return store_fail(ret_error, -EUCLEAN,
-			"%s/" STORE_FILE " is damaged, most of it is missing: restore a backup: "
+			"%s/" STORE_FILE " is damaged, its end is missing: restore a backup: "
 			"flocker-control recover --data-path %s --from FILE", directory, directory);
-	if (size > 0 || (!marked && size_of(directory, STORE_FILE "-wal") <= 0))
+	if (size > 0 || (!marked && !log))
 		return 0;
 	return store_fail(ret_error, -EUCLEAN,
 		"%s/" STORE_FILE " is %s, and there was a store: put it back, or restore a backup: "
