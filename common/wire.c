@@ -158,10 +158,8 @@ static void status_to_json(struct builder *b, const struct wire_status *s)
 	put_bool(b, "mounted", s->mounted);
 	put_bool(b, "releasing", s->releasing);
 	put_u64(b, "failover_rev", s->failover_rev);
-	if (!id128_is_nil(s->claimant)) {
-		put_id(b, "claimant", s->claimant);
-		put_u64(b, "claim_epoch", s->claim_epoch);
-	}
+	put_id(b, "claimant", s->claimant);
+	put_u64(b, "claim_epoch", s->claim_epoch);
 	put_u64(b, "size", s->size_bytes);
 	put_u64(b, "used", s->used_bytes);
 	put_u64(b, "available", s->available_bytes);

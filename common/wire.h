@@ -41,7 +41,7 @@ struct wire_status {
 	bool releasing;		  /* @epoch is being given back, or used up by a destroy: not recalled */
 	uint64_t failover_rev;	  /* of the failover that this node acts by; 0: none yet */
 	struct id128 claimant;	  /* another node that has the volume, as the backend says; nil: none */
-	uint64_t claim_epoch;	  /* of its claim */
+	uint64_t claim_epoch;	  /* the highest that the backend has seen; 0: none, or not known */
 	uint64_t size_bytes;	  /* of the device or volume; 0: not known */
 	uint64_t used_bytes, available_bytes; /* of the mounted filesystem; both 0: not known */
 	struct id128 fs_uuid;	  /* seen on the device; nil: not known */

@@ -137,9 +137,9 @@ void assign_on_renew(struct decision *d, const struct assign_event *ev)
 	decision_send(d, n, 0, false, &pong);
 }
 
-static uint64_t wait_ms(const struct ds_record *r)
+static uint64_t wait_ms(struct failover f)
 {
-	return r->in_force.term_ms * UINT64_C(11) / 10 + TERM_STOP_MS;
+	return f.term_ms * UINT64_C(11) / 10 + TERM_STOP_MS;
 }
 
 uint64_t assign_term_end(const struct assign *a, const struct ads *ds)
@@ -155,13 +155,13 @@ uint64_t assign_term_end(const struct assign *a, const struct ads *ds)
 	if (!ds->durable || ds->kept.epoch != r->epoch || r->incarnation != a->incarnation)
 		return ever;
 	base = MAX(MAX(n->answered_ms, ds->granted_ms), a->started_ms);
-	return base + wait_ms(r);
+	return base + wait_ms(r->in_force);
 }
 
 void assign_watch_term(struct assign *a, uint64_t now_ms, const struct ds_record *r)
 {
 	if (!id128_is_nil(r->owner) && r->in_force.kind == FAILOVER_LEASE)
-		a->terms_at_ms = MIN(a->terms_at_ms, now_ms + wait_ms(r));
+		a->terms_at_ms = MIN(a->terms_at_ms, now_ms + wait_ms(r->in_force));
 }
 
 /* ---- where to ---- */
@@ -176,8 +176,7 @@ static const char *failover_to(const struct ds_record *r)
 
 bool assign_may_fail_over(const struct ds_record *r)
 {
-	return !r->deleted && id128_is_nil(r->owner) && r->epoch > 0 && r->fenced.to == r->epoch &&
-	       failover_to(r);
+	return !r->deleted && id128_is_nil(r->owner) && r->epoch > 0 && failover_to(r);
 }
 
 void assign_hear_free(struct node *n, uint64_t free_bytes)
@@ -193,19 +192,37 @@ static int64_t room(const struct node *n)
 	return (int64_t)n->free_bytes - (int64_t)n->promised_bytes;
 }
 
-/* After a restart of control a node that did not come back yet is not lost. */
-static bool is_lost(const struct decision *d, const struct node *n)
+/*
+ * Since when the node that it is wanted on counts as lost; ever: it does not. Where the last owner was fenced
+ * that is said already, but for the time that nodes have to come back after a restart of control. What was
+ * given back to go there waits as long as it would if it had been granted.
+ */
+static uint64_t lost_at(const struct assign *a, const struct ds_record *r)
 {
-	return !n || (!n->session && (n->heard || d->now_ms >= d->a->reconnect_ms));
+	const struct node *n = assign_find_node(a, r->primary);
+	uint64_t back = n && !n->heard ? a->reconnect_ms : 0;
+
+	if (n && n->session)
+		return ever;
+	if (!n || n->given_up || r->fenced.to == r->epoch)
+		return back;
+	if (r->failover.kind != FAILOVER_LEASE)
+		return ever;
+	return MAX(back, MAX(n->gone_ms, a->started_ms) + wait_ms(r->failover));
 }
 
 void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_record *next)
 {
 	struct node *best = NULL;
+	uint64_t lost;
 
-	if (!assign_may_fail_over(next) || !assign_may_change_hands(d->a, next) ||
-		!is_lost(d, assign_find_node(d->a, next->primary)))
+	if (!assign_may_fail_over(next) || !assign_may_change_hands(d->a, next))
 		return;
+	lost = lost_at(d->a, next);
+	if (lost > d->now_ms) {
+		d->a->terms_at_ms = MIN(d->a->terms_at_ms, lost);
+		return;
+	}
 	for (struct node *n = d->a->first_node; n; n = n->list_next)
 		if (n->session && n->shared && !assign_has_to_clean_up(ds, n) &&
 			failover_to_names(failover_to(next), n->now.uuid) && (!best || room(n) > room(best)))
@@ -306,6 +323,8 @@ int assign_on_fence(struct decision *d, const struct assign_event *ev)
 		fence(d, LINK_ITEM(l, struct ads, owned), PROOF_OPERATOR);
 	list_for_each(l, &d->a->all)
 		assign_void_claim(d, LINK_ITEM(l, struct ads, all));
+	list_for_each(l, &d->a->anywhere)
+		assign_settle(d, LINK_ITEM(l, struct ads, anywhere));
 	if (n->awaited) {
 		n->awaited = false;
 		if (--d->a->n_unheard == 0)

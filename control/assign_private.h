@@ -85,6 +85,7 @@ struct node {
 	bool given_up;		   /* an operator said so, and it was not heard since */
 	uint64_t heard_ms, challenged_ms;
 	uint64_t answered_ms; /* when a renewal or a hello was last answered */
+	uint64_t gone_ms;     /* when its last session ended */
 	struct id128 boot;
 	char *address, *backend, *version;
 	enum fs_kind filesystem;
@@ -210,15 +211,14 @@ void assign_acknowledge(struct decision *d, struct ads *ds, const struct wire_st
 /* The owner of a restored record may act by something that the record does not know. */
 void assign_doubt_failover(const struct assign *a, struct ds_record *next);
 
-/* It may go to another node than the one that was wished for: its last owner was fenced, nobody has it,
- * and its metadata say where to. */
+/* It may go to another node than the one that was wished for: nobody has it, and its metadata say where to. */
 bool assign_may_fail_over(const struct ds_record *r);
 
 /* A record from before the present incarnation, whose owner did not confirm it, may be wrong about
  * who holds the volume: it changes hands only when every known node has said what it holds. */
 bool assign_may_change_hands(const struct assign *a, const struct ds_record *r);
 
-/* If so, and the node that was wished for is lost: to that with the most room. */
+/* If so, and the node that was wished for is lost: to that with the most room. Else looks again in time. */
 void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_record *next);
 
 /* What was fenced has to be cleaned up there before it can be had anew. */

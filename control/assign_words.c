@@ -123,6 +123,12 @@ static bool hear_cleaned_up(struct ads *ds, const struct node *n, const struct a
 	return true;
 }
 
+/* Others had a later grant, of which a restored record does not know: this one is of no use. */
+static bool is_overtaken(const struct wire_status *s)
+{
+	return s->state == DS_BLOCKED && !s->mounted && s->claim_epoch > s->epoch;
+}
+
 void assign_on_report(struct decision *d, const struct assign_event *ev)
 {
 	const struct wire_status *s = &ev->report->status;
@@ -154,6 +160,8 @@ void assign_on_report(struct decision *d, const struct assign_event *ev)
 	learn_format(d, ds, s);
 	assign_acknowledge(d, ds, s);
 	assign_void_claim(d, ds);
+	if (is_overtaken(s))
+		note_fact(ds, FACT_RELEASED, s);
 	note_fact(ds, fact_of(ev->report->kind), s);
 	assign_settle(d, ds);
 }
@@ -186,6 +194,7 @@ static void end_session(struct decision *d, struct node *n, const char *reason, 
 
 	decision_send(d, n, 0, true, &bye);
 	n->session = 0;
+	n->gone_ms = d->now_ms;
 }
 
 void decision_end_session(struct decision *d, struct node *n, const char *reason)
@@ -322,6 +331,7 @@ void assign_on_gone(struct decision *d, const struct assign_event *ev)
 	if (!n || n->session != ev->session)
 		return;
 	n->session = 0;
+	n->gone_ms = d->now_ms;
 	list_for_each(l, &n->owned)
 		assign_tell_waiter(d, LINK_ITEM(l, struct ads, owned));
 	/* It may have been the one to destroy them, when it had cleaned up. */

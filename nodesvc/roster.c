@@ -136,7 +136,7 @@ static void fill_status(const struct entry *e, struct wire_status *s)
 			e->wish.given_back < e->wish.epoch) || converge_is_fenced(&e->wish, &e->seen),
 		.failover_rev = roster_is_leased(e) ? e->armed_rev : e->wish.failover_rev,
 		.claimant = e->seen.holder,
-		.claim_epoch = id128_is_nil(e->seen.holder) ? 0 : e->seen.claim_epoch,
+		.claim_epoch = e->seen.claim_epoch,
 		.size_bytes = e->seen.size_bytes,
 		.used_bytes = e->extra.used_bytes,
 		.available_bytes = e->extra.available_bytes,
@@ -363,7 +363,7 @@ static uint64_t status_hash(const struct entry *e)
 {
 	const char *texts[] = { e->why, e->extra.device, e->extra.mountpoint, e->extra.holders };
 	uint64_t words[] = { e->state, hold_epoch(e), e->seen.mounted, e->wish.kind,
-		e->seen.size_bytes, (uint64_t)e->last.error, e->wish.volume_id.lo, e->seen.holder.lo,
+		e->seen.size_bytes, (uint64_t)e->last.error, e->wish.volume_id.lo, e->seen.holder.lo, e->seen.claim_epoch,
 		roster_is_leased(e) ? e->armed_rev : e->wish.failover_rev };
 	uint64_t h = UINT64_C(0xcbf29ce484222325);
 

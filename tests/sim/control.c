@@ -252,8 +252,9 @@ static void check_failover(struct sim *s, const struct ds_record *to, int d, int
 	struct json_object *names;
 
 	sim_log(s, "control: dataset %d fails over to node %d", d, node);
-	if (to->fenced.to == 0)
-		sim_fail(s, "dataset %d fails over and was never fenced", d);
+	if (to->fenced.to == 0 && !s->control.given_up[from] && (to->failover.kind != FAILOVER_LEASE ||
+			(s->now - s->control.heard_at[from]) * s->control.clock_rate / 1000 < to->failover.term_ms))
+		sim_fail(s, "dataset %d fails over, was never fenced, and node %d is not lost", d, from);
 	if (!json_object_object_get_ex(to->metadata, FAILOVER_TO_KEY, &names) ||
 		!failover_to_names(json_object_get_string(names), to->primary))
 		sim_fail(s, "dataset %d fails over to node %d, which its metadata do not name", d, node);
@@ -486,6 +487,7 @@ int control_fence(struct sim *s, int node)
 	if (!s->control.up || s->nodes[node].up)
 		return -EAGAIN;
 	sim_log(s, "operator: node %d is fenced", node);
+	s->control.given_up[node] = true;
 	return decide(s, &ev, NULL);
 }
 
@@ -578,7 +580,8 @@ static void got_message(struct sim *s, struct event *ev)
 		return;
 	}
 	c->got_seq = ev->msg.seq;
-	c->heard_at = s->now;
+	c->heard_at = s->control.heard_at[c->node] = s->now;
+	s->control.given_up[c->node] = false;
 	hear(s, c, &ev->msg);
 }
 

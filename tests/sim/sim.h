@@ -158,6 +158,8 @@ struct sim_control {
 	struct sim_store disk;	 /* survives */
 	struct sim_store backup; /* of a while ago */
 	struct id128 wished[SIM_DATASETS]; /* as decided last */
+	uint64_t heard_at[SIM_NODES];
+	bool given_up[SIM_NODES]; /* an operator said so, and it was not heard since */
 	uint64_t incarnation;
 };
 

@@ -259,6 +259,40 @@ static void what_may_go_to_some_waits_for_them(void **state)
 	assert_true(id128_equal(record()->primary, node_b)); /* fenced is who had it, not who has it */
 }
 
+/* It was given back to go to a node that is lost: nobody had it, so nobody is fenced. */
+static void what_was_given_back_to_go_to_a_lost_node_goes_elsewhere(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0), sb = hello(node_b, NULL, 0), lost;
+
+	create_that_goes(FAILOVER_TO_ANY);
+	want_failover(FAILOVER_LEASE, TERM_MS);
+	move(node_b);
+	gone(node_b, sb);
+	lost = now_ms;
+	report(node_a, sa, REPORT_RELEASED, 1);
+	assert_true(id128_is_nil(record()->owner));
+	assert_true(id128_equal(record()->primary, node_b)); /* away for a moment is not lost */
+	tick_at(assign_next_wake(a));
+	tick_at(assign_next_wake(a));
+	assert_true(now_ms > lost + TERM_MS);
+	assert_true(id128_equal(record()->owner, node_a));
+	assert_true(record()->failed_over);
+}
+
+static void a_manual_one_goes_elsewhere_at_an_operators_word(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0), sb = hello(node_b, NULL, 0);
+
+	create_that_goes(FAILOVER_TO_ANY);
+	move(node_b);
+	gone(node_b, sb);
+	report(node_a, sa, REPORT_RELEASED, 1);
+	tick_at(now_ms + 100 * TERM_MS);
+	assert_true(id128_equal(record()->primary, node_b));
+	fence(node_b);
+	assert_true(id128_equal(record()->owner, node_a));
+}
+
 /* After a restart of control its nodes come one by one: the first is not given what others wait to have. */
 static void a_restarted_control_waits_for_its_nodes(void **state)
 {
@@ -359,6 +393,8 @@ int main(void)
 		TEST(a_planned_stop_extends_terms_until_all_are_back),
 		TEST(what_may_go_anywhere_goes_where_there_is_the_most_room),
 		TEST(what_may_go_to_some_waits_for_them),
+		TEST(what_was_given_back_to_go_to_a_lost_node_goes_elsewhere),
+		TEST(a_manual_one_goes_elsewhere_at_an_operators_word),
 		TEST(a_restarted_control_waits_for_its_nodes),
 		TEST(the_list_of_nodes_is_any_or_uuids),
 		TEST(a_claim_of_a_node_that_is_given_up_is_void),
