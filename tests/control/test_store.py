@@ -359,3 +359,37 @@ def test_a_copy_of_the_store_starts(control, authority, tmp_path):
     second.start()
     assert dataset in configured(second)
     second.end()
+
+
+@pytest.fixture
+def freezing(authority, tmp_path):
+    """A control service, not started, whose data path is a disk that can be frozen."""
+    control = rig.Control(authority, tmp_path)
+    control.data.mkdir(mode=0o700)
+    image = tmp_path / "image"
+    with open(image, "wb") as f:
+        f.truncate(16 << 20)
+    if os.geteuid() != 0 or subprocess.run(["mkfs.ext4", "-q", str(image)]).returncode or \
+            subprocess.run(["mount", "-o", "loop", str(image), str(control.data)]).returncode:
+        pytest.skip("needs root, mkfs.ext4 and mount")
+    control.data.chmod(0o700)
+    yield control
+    subprocess.run(["fsfreeze", "--unfreeze", str(control.data)], stderr=subprocess.DEVNULL)
+    try:
+        control.end()
+    finally:
+        subprocess.run(["umount", str(control.data)], check=True)
+
+
+def test_a_renewal_does_not_wait_for_the_store(freezing):
+    freezing.start()
+    node = rig.Node(freezing)
+    node.join()
+    dataset = freezing.create(node.id, metadata={"flocker:failover": "lease"})
+    order = node.take_wish(dataset, "hold")
+    subprocess.run(["fsfreeze", "--freeze", str(freezing.data)], check=True)
+    node.report("ready", order, "attached")  # whose answer is an order that has to be durable first
+    node.send("ping", stamp_ms=4711)
+    assert node.take("pong")["stamp_ms"] == 4711
+    subprocess.run(["fsfreeze", "--unfreeze", str(freezing.data)], check=True)
+    assert node.take_wish(dataset, "hold")["format_state"] == "started"
