@@ -290,7 +290,8 @@ static int step_none(struct step_job *j)
 
 /* ---- looking ---- */
 
-static int look_at_volume(struct step_job *j)
+/* @ret_left: the epoch of a device that is left of a grant that is no more; 0: none. */
+static int look_at_volume(struct step_job *j, uint64_t *ret_left)
 {
 	const struct step_env *env = j->env;
 	struct converge_seen *s = &j->seen;
@@ -311,6 +312,7 @@ static int look_at_volume(struct step_job *j)
 	s->holder = v.holder;
 	s->claim_epoch = v.epoch;
 	s->size_bytes = v.size_bytes;
+	*ret_left = v.left_epoch;
 	return 0;
 }
 
@@ -342,9 +344,10 @@ static int look(struct step_job *j)
 {
 	struct driver_device dev = { 0 };
 	struct driver_desc backend;
+	uint64_t left = 0;
 	int r;
 
-	r = look_at_volume(j);
+	r = look_at_volume(j, &left);
 	if (r < 0)
 		return r;
 	if (j->env->ops->describe(j->env->driver, &backend) == 0)
@@ -366,6 +369,12 @@ static int look(struct step_job *j)
 	}
 	r = look_at_mount(j, dev.devno);
 	j->seen.known = r >= 0;
+	/* Of an earlier grant, and not our mount: on a kernel with several nodes it is the lost one's. What is
+	 * ours is cleaned up before there is another grant. */
+	if (left && left < j->start.wish.epoch && !j->seen.mounted) {
+		j->seen.attached = j->seen.cut = false;
+		free(TAKE_PTR(j->extra.device));
+	}
 	return r;
 }
 
