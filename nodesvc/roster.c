@@ -2,6 +2,8 @@
 #include "roster_private.h"
 
 #define RECHECK_MS 60000 /* +-20 %: the net below the events */
+/* Reports that control has not answered yet: a renewal never stands behind more of them. */
+#define REPORTS_AHEAD 32
 #define START_LOOK_MS UINT64_C(10000) /* a step that was just started is planned about again then */
 
 void *roster_grow(void *p, size_t n, size_t size)
@@ -190,6 +192,8 @@ void roster_connected(struct roster *r, uint64_t now_ms)
 	r->connected = true;
 	r->connected_ms = r->renew_due_ms = now_ms;
 	r->renewed_ms = 0;
+	r->n_told = 0;
+	r->asked_ms = 0;
 	for (size_t i = 0; i < r->n; i++) {
 		struct entry *e = r->entries[i];
 
@@ -343,8 +347,8 @@ static bool is_gone(const struct entry *e)
 	       w->kind != WISH_KEEP;
 }
 
-static void send_report(struct roster *r, struct entry *e, enum report_kind kind,
-	struct roster_out *out)
+/* What others wait for goes before what is only to be known. */
+static void send_report(struct entry *e, enum report_kind kind, struct roster_out *out)
 {
 	struct wire_msg m = { .type = WIRE_REPORT, .report = { .kind = kind } };
 	struct wire_status s;
@@ -356,6 +360,10 @@ static void send_report(struct roster *r, struct entry *e, enum report_kind kind
 		abort();
 	out->sends = roster_grow(out->sends, out->n_sends, sizeof(*out->sends));
 	out->sends[out->n_sends++] = m;
+	if (kind == REPORT_STATUS)
+		return;
+	out->sends[out->n_sends - 1] = out->sends[out->n_urgent];
+	out->sends[out->n_urgent++] = m;
 }
 
 /* FNV over what a report would say, so that a session hears each thing once. */
@@ -392,7 +400,12 @@ static void report(struct roster *r, struct entry *e, enum report_kind kind, str
 		return;
 	if (kind != REPORT_STATUS && asked)
 		kind = REPORT_STATUS;
-	send_report(r, e, kind, out);
+	if (kind == REPORT_STATUS && r->n_told == REPORTS_AHEAD) {
+		e->untold = true;
+		return;
+	}
+	r->n_told += kind == REPORT_STATUS;
+	send_report(e, kind, out);
 	e->said = true;
 	e->said_hash = hash;
 	if (kind != REPORT_STATUS) {
@@ -485,6 +498,7 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 void roster_run(struct roster *r, uint64_t now_ms, struct roster_out *ret)
 {
 	*ret = (struct roster_out){ 0 };
+	roster_renew(r, now_ms, ret);
 	for (size_t i = 0; i < r->n; i++) {
 		struct entry *e = r->entries[i];
 
@@ -494,7 +508,10 @@ void roster_run(struct roster *r, uint64_t now_ms, struct roster_out *ret)
 			roster_end_term(e, now_ms);
 		plan_entry(r, e, now_ms, ret);
 	}
-	roster_renew(r, now_ms, ret);
+	if (r->n_told == REPORTS_AHEAD && !r->asked_ms) {
+		r->asked_ms = now_ms;
+		roster_ping(now_ms, ret);
+	}
 }
 
 void roster_out_done(struct roster_out *o)

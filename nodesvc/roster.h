@@ -48,8 +48,8 @@ struct roster_change {
 struct roster_out {
 	struct roster_start *starts;
 	size_t n_starts;
-	struct wire_msg *sends; /* reports and renewals, for the open session */
-	size_t n_sends;
+	struct wire_msg *sends; /* for the open session: renewals, then what others wait for, then the rest */
+	size_t n_sends, n_urgent;
 	struct roster_change *changed; /* whose view is new; look with roster_view() */
 	size_t n_changed;
 	struct roster_arm *arms; /* to be told before the next roster_run() */

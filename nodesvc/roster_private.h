@@ -37,6 +37,7 @@ struct entry {
 	struct json_object *metadata;
 	/* said in the present session */
 	bool said;
+	bool untold;		  /* a report waits until control has answered for those before it */
 	bool refused;		  /* the last order that carried authority */
 	uint64_t said_hash;
 	enum report_kind said_kind;
@@ -52,6 +53,8 @@ struct roster {
 	uint64_t connected_ms;
 	uint64_t renewed_ms; /* the last stamp that came back in this session; 0: none */
 	uint64_t renew_due_ms;
+	unsigned int n_told; /* reports of no urgency since control answered last for such */
+	uint64_t asked_ms;   /* the stamp that follows them; 0: not that many */
 	uint64_t next_ticket, limit_max_ms;
 };
 
@@ -72,3 +75,5 @@ void roster_take_terms(struct roster *r, struct entry *e, uint64_t now_ms, uint6
 /* What the helper is to be told now, and what control is to be asked. */
 void roster_arm(struct entry *e, struct roster_out *out);
 void roster_renew(struct roster *r, uint64_t now_ms, struct roster_out *out);
+
+void roster_ping(uint64_t now_ms, struct roster_out *out);

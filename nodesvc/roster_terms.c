@@ -33,11 +33,18 @@ void roster_renewed(struct roster *r, uint64_t now_ms, uint64_t stamp_ms)
 	if (!r->connected || stamp_ms < MAX(r->connected_ms, r->renewed_ms) || stamp_ms > now_ms)
 		return;
 	r->renewed_ms = stamp_ms;
+	if (r->asked_ms && stamp_ms >= r->asked_ms)
+		r->n_told = 0;
 	for (size_t i = 0; i < r->n; i++) {
-		extend(r->entries[i], stamp_ms);
-		if (roster_is_leased(r->entries[i]))
-			r->entries[i]->due_ms = now_ms;
+		struct entry *e = r->entries[i];
+
+		extend(e, stamp_ms);
+		if (roster_is_leased(e) || (e->untold && !r->n_told))
+			e->due_ms = now_ms;
+		e->untold &= r->n_told > 0;
 	}
+	if (!r->n_told)
+		r->asked_ms = 0;
 }
 
 void roster_armed(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t until_ms,
@@ -135,10 +142,17 @@ void roster_arm(struct entry *e, struct roster_out *out)
 	e->arm_said_rev = e->until_rev;
 }
 
+void roster_ping(uint64_t now_ms, struct roster_out *out)
+{
+	struct wire_msg ping = { .type = WIRE_PING, .ping = { .stamp_ms = now_ms } };
+
+	out->sends = roster_grow(out->sends, out->n_sends, sizeof(*out->sends));
+	out->sends[out->n_sends++] = ping;
+}
+
 /* Asked for often enough that several answers may get lost within a term. */
 void roster_renew(struct roster *r, uint64_t now_ms, struct roster_out *out)
 {
-	struct wire_msg ping = { .type = WIRE_PING, .ping = { .stamp_ms = now_ms } };
 	uint64_t term = CONVERGE_NEVER;
 
 	if (!r->connected || r->renew_due_ms > now_ms)
@@ -149,6 +163,6 @@ void roster_renew(struct roster *r, uint64_t now_ms, struct roster_out *out)
 	r->renew_due_ms = term == CONVERGE_NEVER ? term : now_ms + MAX(term / 6, UINT64_C(1));
 	if (term == CONVERGE_NEVER)
 		return;
-	out->sends = roster_grow(out->sends, out->n_sends, sizeof(*out->sends));
-	out->sends[out->n_sends++] = ping;
+	roster_ping(now_ms, out);
+	out->n_urgent = out->n_sends; /* what is urgent comes behind it, and the rest behind that */
 }

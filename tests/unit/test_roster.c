@@ -290,6 +290,93 @@ static void a_term_that_is_over_is_given_back(void **state)
 	roster_free(r);
 }
 
+/* Orders of another epoch each, so that all of them have something to be said. */
+static struct roster *with_many(size_t n)
+{
+	struct roster *r;
+
+	assert_int_equal(roster_new(&r), 0);
+	roster_connected(r, 1000);
+	for (size_t i = 0; i < n; i++) {
+		struct wire_assign o = order(WISH_HOLD, 5);
+
+		o.dataset_id = id128_make_v4(100 + i, 1);
+		o.volume_id = id128_make_v4(100 + i, 2);
+		assert_int_equal(roster_order(r, 1000, &o), 0);
+	}
+	return r;
+}
+
+static void look_at_all(struct roster *r, const struct roster_out *out)
+{
+	struct converge_seen gone = { .known = true, .volume = true, .place = PLACE_ELSEWHERE, .claim_epoch = 4 };
+
+	for (size_t i = 0; i < out->n_starts; i++)
+		assert_int_equal(roster_done(r, 1000, out->starts[i].dataset_id, out->starts[i].ticket, 0, NULL,
+					 &gone, &(struct roster_extra){ 0 }), 0);
+}
+
+static size_t reports_in(const struct roster_out *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < out->n_sends; i++)
+		n += out->sends[i].type == WIRE_REPORT;
+	return n;
+}
+
+static void reports_wait_for_control_to_have_answered_those_before(void **state)
+{
+	struct roster *r = with_many(100);
+	struct roster_out out;
+	size_t told = 0, most = 0;
+
+	roster_run(r, 1000, &out);
+	look_at_all(r, &out);
+	for (uint64_t now = 1001; told < 200 && now < 1100; now++) {
+		told += reports_in(&out);
+		most = MAX(most, reports_in(&out));
+		if (out.n_sends > 0 && out.sends[out.n_sends - 1].type == WIRE_PING)
+			roster_renewed(r, now, out.sends[out.n_sends - 1].ping.stamp_ms);
+		roster_out_done(&out);
+		roster_run(r, now, &out);
+	}
+	roster_out_done(&out);
+	assert_true(most < 40);
+	assert_true(told >= 100);
+	roster_free(r);
+}
+
+static void renewals_go_first_and_what_others_wait_for_comes_next(void **state)
+{
+	struct roster *r = with_many(20);
+	struct converge_seen here = { .known = true, .volume = true };
+	struct wire_assign leave = order(WISH_RELEASE, 5);
+	struct roster_out out;
+
+	roster_run(r, 1000, &out);
+	look_at_all(r, &out);
+	roster_out_done(&out);
+	take_leased(r, 1000, 5);
+	leave.dataset_id = id128_make_v4(100 + 19, 1);
+	leave.volume_id = id128_make_v4(100 + 19, 2);
+	assert_int_equal(roster_order(r, 1000, &leave), 0);
+	roster_run(r, 1001, &out); /* it is detached meanwhile */
+	for (size_t i = 0; i < out.n_starts; i++)
+		assert_int_equal(roster_done(r, 1001, out.starts[i].dataset_id, out.starts[i].ticket, 0, NULL, &here,
+					 &(struct roster_extra){ 0 }), 0);
+	roster_out_done(&out);
+	roster_connected(r, 1002);
+	roster_run(r, 1002, &out);
+	assert_true(out.n_sends > 10);
+	assert_int_equal(out.sends[0].type, WIRE_PING);
+	assert_int_equal(out.sends[1].type, WIRE_REPORT);
+	assert_int_equal(out.sends[1].report.kind, REPORT_RELEASED);
+	assert_int_equal(out.n_urgent, 2);
+	roster_out_done(&out);
+	roster_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +391,8 @@ int main(void)
 		cmocka_unit_test(a_term_is_renewed_six_times_while_it_lasts),
 		cmocka_unit_test(an_answer_of_another_session_renews_nothing),
 		cmocka_unit_test(a_term_that_is_over_is_given_back),
+		cmocka_unit_test(reports_wait_for_control_to_have_answered_those_before),
+		cmocka_unit_test(renewals_go_first_and_what_others_wait_for_comes_next),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
