@@ -20,4 +20,16 @@ system.loader.exec_module(module)
 from system_conftest import *  # noqa: E402 F401 F403 - its hooks and fixtures are ours
 from system_conftest import isolate  # noqa: E402
 
+import pytest  # noqa: E402
+
+from matrix import prepare_daemons  # noqa: E402
+
 isolate.LOOPS = 64  # one dataset at a time; adding them takes time
+
+
+@pytest.fixture
+def disturbed(make_cluster, seed, monkeypatch):
+    """What a Matrix is made of; the cluster runs."""
+    cluster = make_cluster()
+    points, helpers = prepare_daemons(cluster, monkeypatch)
+    return cluster.start(), points, helpers, seed

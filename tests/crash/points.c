@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <linux/magic.h>
 #include <signal.h>
@@ -21,12 +22,14 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 static struct points *points;
-static pid_t owner; /* a child of fork() is another process, and counts nothing */
+static pid_t owner; /* who counts: not what it spawns, but what it goes on as after fork() */
 
 __attribute__((constructor)) static void points_open(void)
 {
@@ -49,7 +52,7 @@ __attribute__((constructor)) static void points_open(void)
 
 static void die(void)
 {
-	kill(getpid(), SIGKILL);
+	raise(SIGKILL);
 	for (;;)
 		pause();
 }
@@ -88,23 +91,14 @@ static bool fails(const char *name)
 	if (!real) \
 	real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
+/* A file or device. What the kernel writes up when it is asked is read to its end in one go, or not at all. */
 static bool lasts(int fd)
 {
 	struct stat st;
-	int saved = errno;
-	bool r = fd > STDERR_FILENO && fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
-
-	errno = saved;
-	return r;
-}
-
-/* On a disk: what the kernel writes up when it is asked is read to its end in one go, or not at all. */
-static bool lasts_and_is_read(int fd)
-{
 	struct statfs fs;
 	int saved = errno;
-	bool r = lasts(fd) && fstatfs(fd, &fs) == 0 && fs.f_type != PROC_SUPER_MAGIC &&
-		 fs.f_type != SYSFS_MAGIC;
+	bool r = fd > STDERR_FILENO && fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) &&
+		 fstatfs(fd, &fs) == 0 && fs.f_type != PROC_SUPER_MAGIC && fs.f_type != SYSFS_MAGIC;
 
 	errno = saved;
 	return r;
@@ -113,7 +107,7 @@ static bool lasts_and_is_read(int fd)
 static ssize_t do_read(const char *name, int fd, void *data, size_t size, off64_t at,
 	ssize_t (*call)(int, void *, size_t, off64_t))
 {
-	int mode = lasts_and_is_read(fd) ? point(name) : -1;
+	int mode = lasts(fd) ? point(name) : -1;
 	ssize_t n;
 
 	if (mode == POINTS_ERROR)
@@ -314,7 +308,7 @@ int openat64(int fd, const char *path, int flags, ...)
 	return flags & O_CREAT && fails("create") ? -1 : real(fd, path, flags, mode);
 }
 
-/* Of a loop device, those that change it. */
+/* Of a loop device, those that change it; and of a filesystem. */
 static const char *ioctl_name(unsigned long request)
 {
 	switch (request) {
@@ -332,6 +326,10 @@ static const char *ioctl_name(unsigned long request)
 		return "LOOP_CTL_FREE";
 	case LOOP_CTL_ADD:
 		return "LOOP_CTL_ADD";
+	case FIFREEZE:
+		return "FIFREEZE";
+	case FITHAW:
+		return "FITHAW";
 	default:
 		return NULL;
 	}
@@ -373,4 +371,29 @@ int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *
 {
 	REAL(posix_spawn);
 	return fails("spawn") ? errno : real(pid, path, actions, attributes, argv, envp);
+}
+
+/* The fence helper leaves the daemon that started it by this, and by nothing else does one of ours fork. */
+pid_t fork(void)
+{
+	pid_t pid;
+
+	REAL(fork);
+	pid = real();
+	if (pid == 0 && points)
+		owner = getpid();
+	return pid;
+}
+
+/* Of a socket in the filesystem. */
+int bind(int fd, const struct sockaddr *address, socklen_t size)
+{
+	REAL(bind);
+	return address->sa_family == AF_UNIX && fails("bind") ? -1 : real(fd, address, size);
+}
+
+int pidfd_send_signal(int fd, int number, siginfo_t *info, unsigned int flags)
+{
+	REAL(pidfd_send_signal);
+	return fails("kill") ? -1 : real(fd, number, info, flags);
 }

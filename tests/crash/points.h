@@ -3,10 +3,10 @@
  * points.h - what libpoints.so, preloaded into a daemon, shares with the test.
  *
  * A point is a call that changes the world: a write to a file or device, a sync, a change of a
- * directory, a loop device, a mount, or the start of a program; or a read of a file or device. Sockets,
- * pipes, procfs, sysfs, standard output and error have none. The file that FLOCKER_POINTS names is mapped by the daemon and the test:
- * the test sets count to 0, then target and mode; the daemon counts. Only the program that
- * FLOCKER_POINTS_OF names counts, not what it starts.
+ * directory, a loop device, a mount, the start or the end of a program; or a read of a file or device.
+ * Sockets' data, pipes, procfs, sysfs, standard output and error have none. The file that
+ * FLOCKER_POINTS names is mapped by the daemon and the test: the test sets count to 0, then target and
+ * mode; the daemon counts. Only the program that FLOCKER_POINTS_OF names counts, not what it starts.
  */
 #pragma once
 
