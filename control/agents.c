@@ -10,7 +10,7 @@
 #include "conn.h"
 #include "log.h"
 
-#define UNKNOWN_MAX 1024 /* connections that have not said hello */
+#define UNKNOWN_MAX 512 /* connections that have not said hello; more wait to be accepted */
 
 /* A message that waits until what it rests on is durable, or behind such a one. */
 struct held {
@@ -101,6 +101,14 @@ static void drop_held(struct agent *g)
 	g->last_held = &g->held;
 }
 
+/* One more may say hello. */
+static void agents_have_room(struct agents *a)
+{
+	a->n_unknown--;
+	if (!a->stopping && a->listener)
+		(void)evconnlistener_enable(a->listener);
+}
+
 static void agent_free(struct agent *g)
 {
 	struct agents *a = g->agents;
@@ -113,7 +121,7 @@ static void agent_free(struct agent *g)
 		g->next->prev = g->prev;
 	(void)lh_table_delete(a->by_session, &g->session);
 	if (!g->greeted)
-		a->n_unknown--;
+		agents_have_room(a);
 	drop_held(g);
 	if (g->ping)
 		event_free(g->ping);
@@ -279,7 +287,7 @@ static void take_hello(struct agent *g, const struct wire_hello *h)
 	struct assign_node_view v;
 
 	g->greeted = true;
-	a->n_unknown--;
+	agents_have_room(a);
 	cluster_decide(a->cluster, &ev, NULL, NULL);
 	if (assign_node(cluster_assign(a->cluster), cluster_now_ms(), g->node, &v) == 0 &&
 		v.session == g->session)
@@ -434,10 +442,6 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	struct agents *a = userdata;
 	struct agent *g;
 
-	if (a->n_unknown >= UNKNOWN_MAX) {
-		close(fd);
-		return;
-	}
 	g = calloc(1, sizeof(*g));
 	if (!g) {
 		close(fd);
@@ -448,7 +452,8 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	if (g->next)
 		g->next->prev = g;
 	a->first = g;
-	a->n_unknown++;
+	if (++a->n_unknown == UNKNOWN_MAX) /* the others wait in the backlog */
+		(void)evconnlistener_disable(l);
 	g->ping = evtimer_new(a->base, on_ping, g);
 	if (lh_table_insert(a->by_session, &g->session, g) < 0 || !g->ping) {
 		close(fd);
@@ -463,6 +468,7 @@ struct agents *agents_free(struct agents *a)
 	if (!a)
 		return NULL;
 	cluster_set_outlet(a->cluster, NULL, NULL);
+	a->stopping = true;
 	while (a->first)
 		agent_free(a->first);
 	if (a->listener)
