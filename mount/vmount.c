@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <endian.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/ioctl.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
@@ -401,27 +403,43 @@ int vmount_monitor_fd(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int vmount_usage(
-	const char *mount_root, const char *name, uint64_t *ret_used, uint64_t *ret_available)
+/* What is mounted at its place; not the disk below. -ENOENT: nothing is. */
+static int open_mounted(const char *mount_root, const char *name, int flags)
 {
 	struct vwhy nobody = { NULL, 0 };
 	_cleanup_close_ int fd = -EBADF;
 	struct vplace place;
-	struct statvfs fs;
 	struct statx st;
 	int r;
 
 	r = vplace_init(&place, mount_root, name, &nobody);
 	if (r < 0)
 		return r;
-	fd = open(place.target, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	fd = open(place.target, flags | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	/* Without a mount the numbers would be those of the disk below. */
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) < 0)
 		return -errno;
-	if (!(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
-		return -ENOENT;
+	return st.stx_attributes & STATX_ATTR_MOUNT_ROOT ? TAKE_FD(fd) : -ENOENT;
+}
+
+int vmount_thaw(const char *mount_root, const char *name)
+{
+	_cleanup_close_ int fd = open_mounted(mount_root, name, O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		return fd;
+	return ioctl(fd, FITHAW, 0) < 0 && errno != EINVAL ? -errno : 0;
+}
+
+int vmount_usage(
+	const char *mount_root, const char *name, uint64_t *ret_used, uint64_t *ret_available)
+{
+	_cleanup_close_ int fd = open_mounted(mount_root, name, O_PATH);
+	struct statvfs fs;
+
+	if (fd < 0)
+		return fd;
 	if (fstatvfs(fd, &fs) < 0)
 		return -errno;
 

@@ -93,5 +93,11 @@ int vmount_monitor_fd(void);
 int vmount_usage(
 	const char *mount_root, const char *name, uint64_t *ret_used, uint64_t *ret_available);
 
+/*
+ * Ends a freeze (FIFREEZE) that somebody who is gone has left: nothing can be written or unmounted
+ * before. 0 also when it is not frozen; -ENOENT when nothing is mounted there. May block.
+ */
+int vmount_thaw(const char *mount_root, const char *name);
+
 /* 0, or -EINVAL with @why naming the option that a dataset's mount cannot have. Does not block. */
 int vmount_options_check(const char *options, char *why, size_t size);

@@ -226,6 +226,8 @@ static int step_unmount(struct step_job *j)
 	if (!devno && find_mount(j->env, j->start.dataset_id, &mount) > 0)
 		devno = mount.devno;
 	dataset_name(j, name);
+	if (j->start.wish.term_over || fenced_covers(j->start.wish.fenced, j->start.wish.epoch))
+		(void)vmount_thaw(j->env->mount_root, name); /* a helper that was killed left it frozen */
 	r = vmount_unmount(j->env->mount_root, name, devno, j->why, sizeof(j->why));
 	if (r == -EBUSY) {
 		snprintf(path, sizeof(path), "%s/%s", j->env->mount_root, name);
@@ -281,6 +283,15 @@ static int step_discard(struct step_job *j)
 static int step_cut(struct step_job *j)
 {
 	return j->env->ops->cut(j->env->driver, j->start.wish.volume_id);
+}
+
+/* A fence helper that was killed may have left it frozen, and whoever writes to it hangs. */
+static void thaw_adopted(const struct step_job *j)
+{
+	char name[ID128_TEXT];
+
+	if (!j->start.wish.confirmed)
+		(void)vmount_thaw(j->env->mount_root, dataset_name(j, name));
 }
 
 static int step_none(struct step_job *j)
@@ -347,6 +358,7 @@ static int look(struct step_job *j)
 	uint64_t left = 0;
 	int r;
 
+	thaw_adopted(j);
 	r = look_at_volume(j, &left);
 	if (r < 0)
 		return r;
