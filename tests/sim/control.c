@@ -650,6 +650,20 @@ static struct failover any_failover(struct sim *s)
 	return f;
 }
 
+/* The worst moment to lease a dataset: a step of it runs that no fence helper was told of. */
+static void lease_at_work(struct sim *s, struct assign_event *ev)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(s->jobs); i++) {
+		const struct job *j = &s->jobs[i];
+
+		if (!j->used || j->start.guarded || j->start.step == STEP_OBSERVE)
+			continue;
+		ev->dataset_id = j->start.dataset_id;
+		ev->failover = (struct failover){ FAILOVER_LEASE, 2000 };
+		return;
+	}
+}
+
 /* Some may go anywhere, some to one or two nodes, some wait for theirs. */
 static struct json_object *any_metadata(struct sim *s)
 {
@@ -687,9 +701,12 @@ void control_client(struct sim *s)
 		dice < 92 ? OP_MOVE : OP_DELETE;
 	ev.type = types[op.kind];
 	ev.failover = r.failover;
+	if (op.kind == OP_FAILOVER && sim_chance(s, 500))
+		lease_at_work(s, &ev);
 	r.metadata = any_metadata(s);
-	sim_log(s, "client: %s dataset %d, node %d, failover %s %u ms", words[op.kind], dataset, node,
-		failover_kind_name(r.failover.kind), r.failover.term_ms);
+	sim_log(s, "client: %s dataset %d, node %d, failover %s %u ms", words[op.kind],
+		sim_dataset_index(s, ev.dataset_id), node, failover_kind_name(ev.failover.kind),
+		ev.failover.term_ms);
 	taken = op.kind == OP_FAILOVER ? decide(s, &ev, NULL) == 0 : ask(s, &ev, op);
 	json_object_put(r.metadata);
 	if (!taken)
