@@ -174,6 +174,19 @@ static int read_filesystem(struct yamlmap *y, const struct yamlmap_field *f, con
 	return 0;
 }
 
+static int read_self_fence(struct yamlmap *y, const struct yamlmap_field *f, const yaml_event_t *ev)
+{
+	const char *text;
+	int rc = yamlmap_text(y, f->name, ev, &text);
+
+	if (rc < 0)
+		return rc;
+	if (!STREQ(text, "cut") && !STREQ(text, "reboot"))
+		return yamlmap_refuse(y, yamlmap_line(ev), "'%s' must be cut or reboot, not '%.64s'", f->name, text);
+	config_of(y)->self_fence_reboot = STREQ(text, "reboot");
+	return 0;
+}
+
 static int read_mount_options(
 	struct yamlmap *y, const struct yamlmap_field *f, const yaml_event_t *ev)
 {
@@ -300,6 +313,7 @@ static const struct yamlmap_field top_fields[] = {
 	{ "state-directory", false, read_directory, AT(state_directory) },
 	{ "filesystem", false, read_filesystem, 0 },
 	{ "mount-options", false, read_mount_options, AT(mount_options) },
+	{ "self-fence", false, read_self_fence, 0 },
 	{ "logging", false, skip_logging, 0 },
 };
 static_assert(ARRAY_SIZE(top_fields) <= YAMLMAP_FIELDS_MAX, "no room for a field");

@@ -543,6 +543,7 @@ static int make_guard(struct node *n)
 		.helper = FENCE_HELPER,
 		.run_directory = n->c->run_directory,
 		.mount_root = n->c->mount_root,
+		.reboot = n->c->self_fence_reboot,
 	};
 	return guard_new(n->base, PRIO_LINK, &n->fence, &cbs, n, &n->guard);
 }

@@ -44,6 +44,7 @@ static void the_shortest_file_has_the_documented_defaults(void **state)
 	assert_string_equal(c->state_directory, "/var/lib/flocker-node");
 	assert_int_equal(c->filesystem, FS_EXT4);
 	assert_string_equal(c->mount_options, "");
+	assert_false(c->self_fence_reboot);
 	assert_string_equal(c->cluster_crt, "/etc/flocker/cluster.crt");
 	assert_string_equal(c->node_crt, "/etc/flocker/node.crt");
 	assert_string_equal(c->node_key, "/etc/flocker/node.key");
@@ -64,6 +65,7 @@ static void every_key_is_read(void **state)
 		"state-directory: /var/lib/there\n"
 		"filesystem: xfs\n"
 		"mount-options: nosuid,nodev,noatime\n"
+		"self-fence: reboot\n"
 		"...\n");
 
 	assert_string_equal(c->control_hostname, "127.0.0.1");
@@ -77,6 +79,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->state_directory, "/var/lib/there");
 	assert_int_equal(c->filesystem, FS_XFS);
 	assert_string_equal(c->mount_options, "nosuid,nodev,noatime");
+	assert_true(c->self_fence_reboot);
 }
 
 static void the_originals_logging_is_a_warning(void **state)
@@ -105,7 +108,7 @@ static const struct {
 	/* clang-format off */
 	{ HEAD "adress: 10.0.0.1\n", "agent.yml line 7: unknown key 'adress'; did you mean 'address'?" },
 	{ HEAD "mount_root: /x\n", "agent.yml line 7: unknown key 'mount_root'; did you mean 'mount-root'?" },
-	{ HEAD "<<: {a: b}\n", "agent.yml line 7: unknown key '<<'; the keys here are: version, control-service, dataset, address, mount-root, run-directory, state-directory, filesystem, mount-options, logging" },
+	{ HEAD "<<: {a: b}\n", "agent.yml line 7: unknown key '<<'; the keys here are: version, control-service, dataset, address, mount-root, run-directory, state-directory, filesystem, mount-options, self-fence, logging" },
 	{ HEAD "address: 10.0.0.1\n\naddress: 10.0.0.2\n", "agent.yml line 9: 'address' is given twice, first on line 7" },
 	{ HEAD "  root_path: /y\n", "agent.yml line 7: 'root_path' is given twice, first on line 6" },
 	{ HEAD "address: node1\n", "agent.yml line 7: 'address' must be an IP address, not 'node1'" },
@@ -113,6 +116,7 @@ static const struct {
 	{ HEAD "address:\n", "agent.yml line 7: 'address' has no value" },
 	{ HEAD "address: ~\n", "agent.yml line 7: 'address' has no value" },
 	{ HEAD "address: \"10.0.0.1\\0\"\n", "agent.yml line 7: 'address' holds a control character" },
+	{ HEAD "self-fence: yes\n", "agent.yml line 7: 'self-fence' must be cut or reboot, not 'yes'" },
 	{ HEAD "filesystem: zfs\n", "agent.yml line 7: 'filesystem' must be ext4, xfs or btrfs, not 'zfs'" },
 	{ HEAD "mount-root: flocker\n", "agent.yml line 7: 'mount-root' must be an absolute path of a directory, without '..', not 'flocker'" },
 	{ HEAD "mount-root: /a/../b\n", "agent.yml line 7: 'mount-root' must be an absolute path of a directory, without '..', not '/a/../b'" },
