@@ -277,7 +277,7 @@ static void note_wish(struct sim *s, uint64_t txn, const struct ds_record *to)
 	s->control.wished[d] = to->primary;
 }
 
-static int decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
+int control_decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 {
 	struct sim_control *c = &s->control;
 	struct assign_result r;
@@ -318,8 +318,7 @@ static int decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 	return status;
 }
 
-/* A client's wish, which comes before whatever control makes of it. */
-static bool ask(struct sim *s, struct assign_event *ev, struct op op)
+bool control_ask(struct sim *s, struct assign_event *ev, struct op op)
 {
 	int i = s->n_ops;
 
@@ -327,7 +326,7 @@ static bool ask(struct sim *s, struct assign_event *ev, struct op op)
 		return false;
 	op.generation = s->control.generation;
 	s->ops[s->n_ops++] = op;
-	if (decide(s, ev, &s->ops[i].txn) != 0) {
+	if (control_decide(s, ev, &s->ops[i].txn) != 0) {
 		s->n_ops = i;
 		return false;
 	}
@@ -364,7 +363,7 @@ static void gone(struct sim *s, struct sim_session *c, bool tell_node)
 		e->node = c->node;
 		e->session = c->id;
 	}
-	decide(s, &ev, NULL);
+	control_decide(s, &ev, NULL);
 }
 
 /* ---- life and death ---- */
@@ -474,7 +473,7 @@ void control_stop(struct sim *s)
 	if (!s->control.up)
 		return;
 	sim_log(s, "control: is about to be stopped");
-	decide(s, &ev, NULL);
+	control_decide(s, &ev, NULL);
 	sim_after(s, end, EV_CONTROL_KILL);
 	sim_after(s, end + sim_below(s, 20000), EV_CONTROL_START);
 }
@@ -488,7 +487,7 @@ int control_fence(struct sim *s, int node)
 		return -EAGAIN;
 	sim_log(s, "operator: node %d is fenced", node);
 	s->control.given_up[node] = true;
-	return decide(s, &ev, NULL);
+	return control_decide(s, &ev, NULL);
 }
 
 bool control_give_up(struct sim *s, int node)
@@ -507,7 +506,7 @@ bool control_give_up(struct sim *s, int node)
 				!id128_equal(s->control.wished[i], s->nodes[node].uuid)))
 			continue;
 		done = false; /* a commit may fail: looked at again */
-		(void)ask(s, &ev, op);
+		(void)control_ask(s, &ev, op);
 	}
 	return done;
 }
@@ -561,7 +560,7 @@ static void hear(struct sim *s, struct sim_session *c, struct wire_msg *m)
 	} else if (m->type == WIRE_PING) {
 		put_on_wire(s, c, &(struct wire_msg){ .type = WIRE_PONG });
 	}
-	decide(s, &ev, NULL);
+	control_decide(s, &ev, NULL);
 }
 
 static void got_message(struct sim *s, struct event *ev)
@@ -594,7 +593,7 @@ static void wake(struct sim *s, struct event *ev)
 		return;
 	if (!ev->session) {
 		s->control.wake_at = UINT64_MAX;
-		decide(s, &tick, NULL);
+		control_decide(s, &tick, NULL);
 		return;
 	}
 	c = session_of(s, ev->session);
@@ -636,109 +635,5 @@ void control_event(struct sim *s, struct event *ev)
 		break;
 	default:
 		break;
-	}
-}
-
-/* ---- clients ---- */
-
-static struct failover any_failover(struct sim *s)
-{
-	struct failover f = { FAILOVER_MANUAL };
-
-	if (s->leases && sim_chance(s, 750))
-		f = (struct failover){ FAILOVER_LEASE, (uint32_t)(2000 + 2000 * sim_below(s, 10)) };
-	return f;
-}
-
-/* The worst moment to lease a dataset: a step of it runs that no fence helper was told of. */
-static void lease_at_work(struct sim *s, struct assign_event *ev)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(s->jobs); i++) {
-		const struct job *j = &s->jobs[i];
-
-		if (!j->used || j->start.guarded || j->start.step == STEP_OBSERVE)
-			continue;
-		ev->dataset_id = j->start.dataset_id;
-		ev->failover = (struct failover){ FAILOVER_LEASE, 2000 };
-		return;
-	}
-}
-
-/* Some may go anywhere, some to one or two nodes, some wait for theirs. */
-static struct json_object *any_metadata(struct sim *s)
-{
-	struct json_object *map = json_object_new_object();
-	char list[2 * ID128_TEXT] = FAILOVER_TO_ANY;
-
-	if (!s->leases || sim_chance(s, 400))
-		return map;
-	if (sim_chance(s, 500))
-		snprintf(list, sizeof(list), "%s %s", ID128_STR(s->nodes[sim_below(s, (uint64_t)s->n_nodes)].uuid),
-			ID128_STR(s->nodes[0].uuid));
-	json_object_object_add(map, FAILOVER_TO_KEY, json_object_new_string(list));
-	return map;
-}
-
-void control_client(struct sim *s)
-{
-	struct sim_control *c = &s->control;
-	int dataset = (int)sim_below(s, (uint64_t)s->n_datasets);
-	int node = (int)sim_below(s, (uint64_t)s->n_nodes);
-	uint64_t dice = sim_below(s, 100);
-	struct ds_record r = { .dataset_id = s->dataset_ids[dataset], .backend = "default",
-		.size_bytes = DATASET_MINIMUM_SIZE, .primary = s->nodes[node].uuid,
-		.failover = any_failover(s) };
-	struct assign_event ev = { .dataset_id = r.dataset_id, .primary = r.primary, .record = &r };
-	struct op op = { .dataset = dataset, .primary = node };
-	static const enum assign_event_type types[] = { ASSIGN_CREATE, ASSIGN_MOVE, ASSIGN_DELETE,
-		ASSIGN_FAILOVER };
-	static const char *const words[] = { "create", "move", "delete", "change" };
-	bool taken;
-
-	if (!c->up)
-		return;
-	op.kind = dice < 35 ? OP_CREATE : dice < 72 ? OP_MOVE : dice < 92 && s->leases ? OP_FAILOVER :
-		dice < 92 ? OP_MOVE : OP_DELETE;
-	ev.type = types[op.kind];
-	ev.failover = r.failover;
-	if (op.kind == OP_FAILOVER && sim_chance(s, 500))
-		lease_at_work(s, &ev);
-	r.metadata = any_metadata(s);
-	sim_log(s, "client: %s dataset %d, node %d, failover %s %u ms", words[op.kind],
-		sim_dataset_index(s, ev.dataset_id), node, failover_kind_name(ev.failover.kind),
-		ev.failover.term_ms);
-	taken = op.kind == OP_FAILOVER ? decide(s, &ev, NULL) == 0 : ask(s, &ev, op);
-	json_object_put(r.metadata);
-	if (!taken)
-		sim_log(s, "client: refused");
-}
-
-/* The durable record is what some request asked for, at or after the last that was acknowledged. */
-void control_check_acked(struct sim *s)
-{
-	for (int d = 0; d < s->n_datasets; d++) {
-		const struct ds_record *r = &s->control.disk.records[d];
-		bool created = false, deleted = false, fits = true;
-
-		for (int i = 0; i < s->n_ops; i++) {
-			const struct op *op = &s->ops[i];
-
-			if (op->dataset != d)
-				continue;
-			if (op->acked) {
-				created = true;
-				fits = false;
-				deleted |= op->kind == OP_DELETE;
-			}
-			if (op->kind == OP_DELETE || (s->control.disk.have[d] &&
-					id128_equal(r->primary, s->nodes[op->primary].uuid)))
-				fits = true;
-		}
-		if (created && !s->control.disk.have[d])
-			sim_fail(s, "an acknowledged create of dataset %d is forgotten", d);
-		else if (deleted && !r->deleted)
-			sim_fail(s, "an acknowledged delete of dataset %d is forgotten", d);
-		else if (!fits)
-			sim_fail(s, "an acknowledged move of dataset %d is forgotten", d);
 	}
 }

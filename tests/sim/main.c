@@ -157,7 +157,7 @@ static void make_trouble(struct sim *s)
 	struct event *ev;
 
 	if (dice < 500) {
-		control_client(s);
+		client_wish(s);
 	} else if (dice < 560) {
 		if (!s->nodes[node].suspended)
 			node_kill(s, node, false);
@@ -289,7 +289,7 @@ static void step(struct sim *s)
 	if (ev.type == EV_TO_CONTROL || ev.type == EV_TO_NODE)
 		wire_msg_done(&ev.msg);
 	world_check(s);
-	control_check_acked(s);
+	client_check_acked(s);
 }
 
 static void calm_down(struct sim *s)

@@ -232,11 +232,16 @@ void control_start(struct sim *s);
 void control_kill(struct sim *s);
 void control_stop(struct sim *s); /* as planned: terms are extended first */
 void control_event(struct sim *s, struct event *ev);
-void control_client(struct sim *s);
+int control_decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn);
+/* A client's wish, which comes before whatever control makes of it. */
+bool control_ask(struct sim *s, struct assign_event *ev, struct op op);
 void control_backup(struct sim *s);
 void control_restore(struct sim *s);
 void control_impostor(struct sim *s, int node);
 int control_fence(struct sim *s, int node);
 bool control_give_up(struct sim *s, int node); /* false: to be tried again */
 void control_done(struct sim *s);
-void control_check_acked(struct sim *s);
+
+/* clients */
+void client_wish(struct sim *s);
+void client_check_acked(struct sim *s);

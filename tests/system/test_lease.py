@@ -147,6 +147,18 @@ def test_a_lost_helper_is_replaced(cluster, fault):
     assert cluster.show(dataset)["epoch"] == 1 and cluster.show(second)["epoch"] == 1
 
 
+def test_the_helper_is_told_to_restart_the_machine_when_that_is_wished(cluster):
+    here, there = cluster
+    make(cluster, here)
+    there.stop()
+    there.settings["self-fence"] = "reboot"
+    there.write_config(cluster.images)
+    there.start()
+    make(cluster, there)
+    assert "--reboot" in dict(cluster.processes())[there.helper()].split()
+    assert "--reboot" not in dict(cluster.processes())[here.helper()].split()
+
+
 def test_a_dataset_is_leased_later_and_no_more(cluster):
     here, there = cluster
     dataset = cluster.make(there)
