@@ -319,6 +319,7 @@ static void on_down(const char *why, void *userdata)
 	snprintf(n->last_error, sizeof(n->last_error), "%s", why);
 	n->connected = false;
 	roster_disconnected(n->roster, node_now_ms());
+	uplink_hurry(n->uplink, MAX(roster_shortest_term(n->roster) / 2, UINT64_C(500)));
 	show_node(n);
 	node_plan_soon(n);
 }

@@ -140,6 +140,9 @@ void roster_out_done(struct roster_out *o);
 /* When roster_run() is wanted again at the latest; CONVERGE_NEVER. */
 uint64_t roster_next_wake(const struct roster *r);
 
+/* In ms, of what is leased; CONVERGE_NEVER: nothing is. */
+uint64_t roster_shortest_term(const struct roster *r);
+
 /* -ENOENT when it is not known. */
 int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_view *ret);
 void roster_each(const struct roster *r, void (*fn)(struct id128 dataset_id, void *userdata),

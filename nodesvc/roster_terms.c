@@ -150,16 +150,24 @@ void roster_ping(uint64_t now_ms, struct roster_out *out)
 	out->sends[out->n_sends++] = ping;
 }
 
-/* Asked for often enough that several answers may get lost within a term. */
-void roster_renew(struct roster *r, uint64_t now_ms, struct roster_out *out)
+uint64_t roster_shortest_term(const struct roster *r)
 {
 	uint64_t term = CONVERGE_NEVER;
 
-	if (!r->connected || r->renew_due_ms > now_ms)
-		return;
 	for (size_t i = 0; i < r->n; i++)
 		if (roster_is_leased(r->entries[i]))
 			term = MIN(term, (uint64_t)r->entries[i]->wish.failover.term_ms);
+	return term;
+}
+
+/* Asked for often enough that several answers may get lost within a term. */
+void roster_renew(struct roster *r, uint64_t now_ms, struct roster_out *out)
+{
+	uint64_t term;
+
+	if (!r->connected || r->renew_due_ms > now_ms)
+		return;
+	term = roster_shortest_term(r);
 	r->renew_due_ms = term == CONVERGE_NEVER ? term : now_ms + MAX(term / 6, UINT64_C(1));
 	if (term == CONVERGE_NEVER)
 		return;

@@ -20,6 +20,7 @@ struct uplink {
 	bool up, stopped;
 	unsigned int failures;
 	uint32_t heartbeat_ms;
+	uint64_t retry_max_ms;
 	struct timespec heard;
 	struct control_mark seen;
 	uint64_t free_bytes;
@@ -43,7 +44,7 @@ static uint64_t jittered(uint64_t ms)
 static void dial_later(struct uplink *u)
 {
 	uint64_t ms = u->failures > 5 ? RETRY_MAX_MS : (uint64_t)RETRY_FIRST_MS << u->failures;
-	struct timeval tv = in_ms(MIN(jittered(ms), (uint64_t)RETRY_MAX_MS));
+	struct timeval tv = in_ms(MIN(jittered(MIN(ms, u->retry_max_ms)), (uint64_t)RETRY_MAX_MS));
 
 	u->failures++;
 	event_add(u->retry, &tv);
@@ -182,6 +183,7 @@ int uplink_new(struct event_base *base, const struct uplink_config *c,
 		return -ENOMEM;
 	*u = (struct uplink){ .c = *c, .cbs = cbs, .userdata = userdata, .base = base,
 		.seen = c->seen };
+	u->retry_max_ms = RETRY_MAX_MS;
 	u->retry = evtimer_new(base, on_retry, u);
 	u->heartbeat = evtimer_new(base, on_heartbeat, u);
 	if (!u->retry || !u->heartbeat) {
@@ -250,6 +252,11 @@ void uplink_send(struct uplink *u, const struct wire_msg *m)
 	if (r < 0 && r != -ENOTCONN)
 		drop(u, r == -ENOBUFS ? "control does not take what is sent" :
 					"a message could not be sent");
+}
+
+void uplink_hurry(struct uplink *u, uint64_t retry_max_ms)
+{
+	u->retry_max_ms = MIN(retry_max_ms, (uint64_t)RETRY_MAX_MS);
 }
 
 void uplink_tell_free(struct uplink *u, uint64_t free_bytes)

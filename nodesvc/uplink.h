@@ -6,7 +6,8 @@
  *      ^                   |                        |                   |
  *      +-------------------+------------------------+-------------------+  closed, silent, refused
  *
- * Waits at first 200 ms, then longer up to 5 s, each +-20 %. On the loop; nothing blocks.
+ * Waits at first 200 ms, then longer up to 5 s, or what uplink_hurry() says, each +-20 %. On the loop;
+ * nothing blocks.
  */
 #pragma once
 
@@ -48,6 +49,9 @@ void uplink_stop(struct uplink *u, const char *reason);
 
 /* Sends one message of the session; its failure ends the session, and the next hello repairs it. */
 void uplink_send(struct uplink *u, const struct wire_msg *m);
+
+/* Waits are no longer than this from the next one on; for who has terms to renew. */
+void uplink_hurry(struct uplink *u, uint64_t retry_max_ms);
 
 /* What control is told from now on of the room for volumes; 0: not known. */
 void uplink_tell_free(struct uplink *u, uint64_t free_bytes);
