@@ -329,6 +329,12 @@ class Node:
         return {m for _, m in kernel.mounts() if m.point.startswith(f"{self.root}/")
                 and m.fstype != "fuse.flocker"}
 
+    def thaw(self):
+        """What a killed fence helper left frozen would keep whoever writes to it, and so this test, for ever."""
+        for mount in self.mounts() if self.holder else ():
+            subprocess.run(self.inside("fsfreeze", "--unfreeze", mount.point), check=False,
+                           stderr=subprocess.DEVNULL)
+
     def has(self, dataset):
         return any(m.point == f"{self.root}/{dataset}" for m in self.mounts())
 
@@ -604,6 +610,7 @@ exec {real} "$@"
         for pid, _ in self.processes():
             os.kill(pid, signal.SIGKILL)
         for node in self:
+            node.thaw()
             node.leave_namespace()
         base = f"{self.base}/"
         for _, mount in reversed(kernel.mounts()):
