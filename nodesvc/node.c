@@ -277,6 +277,14 @@ static void on_guard_lost(const char *why, void *userdata)
 
 /* ---- control ---- */
 
+static bool is_known(struct id128 dataset_id, void *userdata)
+{
+	const struct node *n = userdata;
+	struct roster_view v;
+
+	return roster_view(n->roster, dataset_id, &v) == 0;
+}
+
 static int on_hello(struct wire_hello *h, void *userdata)
 {
 	struct node *n = userdata;
@@ -300,6 +308,7 @@ static void on_up(void *userdata)
 	n->connected = true;
 	n->last_error[0] = '\0';
 	clock_gettime(CLOCK_MONOTONIC, &n->connected_at);
+	steps_remove_places(&n->env, is_known, n); /* again what could not be removed at the start */
 	roster_connected(n->roster, node_now_ms());
 	remember(n->remember, true);
 	show_node(n);
@@ -374,14 +383,6 @@ static void on_found(const struct driver_volume *v, void *userdata)
 	roster_adopt(n->roster, node_now_ms(), v->dataset_id, v->volume_id, claimed ? v->epoch : v->left_epoch,
 		v->cut);
 	node_plan_soon(n);
-}
-
-static bool is_known(struct id128 dataset_id, void *userdata)
-{
-	const struct node *n = userdata;
-	struct roster_view v;
-
-	return roster_view(n->roster, dataset_id, &v) == 0;
 }
 
 static void on_adopted(size_t unanswered, void *userdata)
