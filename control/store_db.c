@@ -184,6 +184,22 @@ static off_t size_of(const char *directory, const char *name)
 	return stat(path, &st) < 0 ? -1 : st.st_size;
 }
 
+/* Which its first bytes say: https://www.sqlite.org/fileformat2.html, 1.3 */
+static bool is_database(const char *directory)
+{
+	static const char magic[16] = "SQLite format 3";
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	char head[sizeof(magic)];
+
+	if (asprintf(&path, "%s/" STORE_FILE, directory) < 0) {
+		path = NULL;
+		return false;
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, head, sizeof(head)) == sizeof(head) && memcmp(head, magic, sizeof(magic)) == 0;
+}
+
 bool store_is_marked(const char *directory)
 {
 	return size_of(directory, STORE_MARK) >= 0;
@@ -195,7 +211,7 @@ int store_check_there(const char *directory, char **ret_error)
 	bool marked = store_is_marked(directory), log = size_of(directory, STORE_FILE "-wal") > 0;
 
 	/* Whole pages, unless what is missing of the last one is in the log. SQLite would take it for zeros. */
-	if (size > 0 && (size < STORE_SIZE_LEAST || (size % STORE_PAGE && !log)))
+	if (size > 0 && (size < STORE_SIZE_LEAST || (size % STORE_PAGE && !log && is_database(directory))))
 		return store_fail(ret_error, -EUCLEAN,
 			"%s/" STORE_FILE " is damaged, its end is missing: restore a backup: "
 			"flocker-control recover --data-path %s --from FILE", directory, directory);
