@@ -133,7 +133,7 @@ static void help(FILE *out)
 		fprintf(out, "  %-22s %s\n", left, commands[i].help);
 	}
 	help_options(out, FOR_MAIN);
-	fputs("\nflockerctl COMMAND --help tells a command's options. See flockerctl(1), also for "
+	fputs("\nflockerctl COMMAND --help tells a command's options.\nSee flockerctl(1), also for "
 	      "the "
 	      "exit statuses.\n",
 		out);

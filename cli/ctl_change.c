@@ -184,22 +184,28 @@ int ctl_run_failover(struct ctl *c)
 static int change_node(struct ctl *c, const char *verb, struct json_object *body, const char *done)
 {
 	_cleanup_json_ struct json_object *node = NULL, *answer = NULL, *sent = body;
+	const char *uuid = c->args->argument;
+	struct id128 id;
 	char path[96];
 	int r;
 
 	if (!sent)
 		return ctl_no_memory();
-	r = ctl_find_node(c, c->args->argument, &node);
-	if (r != CTL_OK)
-		return r;
-	snprintf(path, sizeof(path), "/v2/nodes/%.36s/%s", ctl_text(node, "uuid"), verb);
+	/* A whole UUID is taken as it is: of a node that a restored store does not list, say. */
+	if (id128_parse(uuid, &id) < 0) {
+		r = ctl_find_node(c, uuid, &node);
+		if (r != CTL_OK)
+			return r;
+		uuid = ctl_text(node, "uuid");
+	}
+	snprintf(path, sizeof(path), "/v2/nodes/%.36s/%s", uuid, verb);
 	r = ctl_call(c, "POST", path, sent, json_type_null, &answer);
 	if (r != CTL_OK)
 		return r;
 	if (c->args->json)
 		ctl_print_json(answer);
 	else
-		printf("Node %.36s %s.\n", ctl_text(node, "uuid"), done);
+		printf("Node %.36s %s.\n", uuid, done);
 	return CTL_OK;
 }
 

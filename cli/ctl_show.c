@@ -222,6 +222,26 @@ static void print_history(struct json_object *d)
 		puts("  -");
 }
 
+/* "lease, term 6 s", and what else holds until its owner has said that it acts by that. */
+static void print_failover(struct json_object *d)
+{
+	const char *kind = ctl_text(d, "failover");
+	char line[160];
+	int64_t term = 0, now = 0;
+
+	if (!kind || !ctl_number(d, "term_ms", &term)) {
+		print_line("failover", kind);
+		return;
+	}
+	(void)ctl_number(d, "term_in_force_ms", &now);
+	snprintf(line, sizeof(line), "%s, term %lld s", kind, (long long)term / 1000);
+	if (!ctl_flag(d, "failover_in_force"))
+		strcat(line, ", not in force yet");
+	else if (now != term)
+		snprintf(line + strlen(line), sizeof(line) - strlen(line), ", still %lld s", (long long)now / 1000);
+	print_line("failover", line);
+}
+
 static void print_dataset(const struct ctl *c, struct json_object *d, struct json_object *nodes)
 {
 	struct json_object *live = ctl_member(d, "node_live", json_type_boolean);
@@ -234,8 +254,10 @@ static void print_dataset(const struct ctl *c, struct json_object *d, struct jso
 	print_since(d);
 	print_node("owner", d, "owner", nodes,
 		live && !json_object_get_boolean(live) ? ", not connected" : "");
-	print_node("primary", d, "primary", nodes, "");
+	print_node("primary", d, "primary", nodes,
+		ctl_flag(d, "failed_over") ? ", chosen since the one before is lost" : "");
 	print_number("epoch", d, "epoch");
+	print_failover(d);
 	print_bytes("maximum size", d, "maximum_size");
 	print_bytes("size", d, "size");
 	print_bytes("used", d, "used");

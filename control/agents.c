@@ -422,7 +422,7 @@ static void on_resume(evutil_socket_t fd, short what, void *userdata)
 {
 	struct agents *a = userdata;
 
-	if (!a->stopping)
+	if (!a->stopping && a->n_unknown < UNKNOWN_MAX)
 		evconnlistener_enable(a->listener);
 }
 
@@ -452,7 +452,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	if (g->next)
 		g->next->prev = g;
 	a->first = g;
-	if (++a->n_unknown == UNKNOWN_MAX) /* the others wait in the backlog */
+	if (++a->n_unknown >= UNKNOWN_MAX) /* the others wait in the backlog */
 		(void)evconnlistener_disable(l);
 	g->ping = evtimer_new(a->base, on_ping, g);
 	if (lh_table_insert(a->by_session, &g->session, g) < 0 || !g->ping) {

@@ -218,6 +218,8 @@ static void grant(const struct decision *d, const struct ads *ds, struct ds_reco
 
 	if (!id128_is_nil(next->owner) || id128_is_nil(next->volume_id))
 		return;
+	if (d->a->stopping)
+		return; /* its term would end while control is away */
 	if (next->deleted && next->epoch == 0 && next->incarnation == d->a->incarnation) {
 		next->volume_id = ID128_NIL; /* never granted: nobody can have made it */
 		return;
@@ -405,9 +407,12 @@ static void on_tick(struct decision *d)
 		return;
 	a->retry_at_ms = ever;
 	list_for_each(l, &a->retry) {
+		struct ads *ds = LINK_ITEM(l, struct ads, retry);
+
 		link_remove(l);
-		assign_settle(d, LINK_ITEM(l, struct ads, retry));
-		assign_tell_lingerer(d, LINK_ITEM(l, struct ads, retry));
+		assign_hear_again(d, ds);
+		assign_settle(d, ds);
+		assign_tell_lingerer(d, ds);
 	}
 }
 

@@ -81,6 +81,8 @@ void assign_on_extend(struct decision *d, const struct assign_event *ev)
 {
 	struct ds_record next;
 
+	if (d->a->outdated)
+		return;
 	d->a->stopping = true;
 	list_for_each(l, &d->a->all) {
 		struct ads *ds = LINK_ITEM(l, struct ads, all);
@@ -193,9 +195,9 @@ static int64_t room(const struct node *n)
 }
 
 /*
- * Since when the node that it is wanted on counts as lost; ever: it does not. Where the last owner was fenced
- * that is said already, but for the time that nodes have to come back after a restart of control. What was
- * given back to go there waits as long as it would if it had been granted.
+ * Since when the node that it is wanted on counts as lost; ever: it does not. Whose terms have ended, and who
+ * is given up, is lost at once. After a restart of control nodes have some time to come back. What was given
+ * back, or fenced elsewhere, to go to a node that is away waits as long as it would if it had been granted.
  */
 static uint64_t lost_at(const struct assign *a, const struct ds_record *r)
 {
@@ -204,7 +206,7 @@ static uint64_t lost_at(const struct assign *a, const struct ds_record *r)
 
 	if (n && n->session)
 		return ever;
-	if (!n || n->given_up || r->fenced.to == r->epoch)
+	if (!n || n->given_up || (r->fenced.to == r->epoch && (n->lost || !n->heard)))
 		return back;
 	if (r->failover.kind != FAILOVER_LEASE)
 		return ever;
@@ -244,7 +246,7 @@ static struct fenced range_of(const struct assign *a, const struct ds_record *r,
 
 struct fenced assign_fenced(const struct assign *a, const struct ads *ds)
 {
-	if (ds->fact.kind == FACT_FENCED && ds->fact.epoch > ds->now.fenced.to)
+	if (ds->fact.kind == FACT_FENCED && ds->fact.epoch == ds->now.epoch && ds->fact.epoch > ds->now.fenced.to)
 		return range_of(a, &ds->now, ds->fact.epoch);
 	return ds->now.fenced;
 }
@@ -265,6 +267,7 @@ void assign_apply_fence(const struct assign *a, const struct fact *f, struct ds_
 void assign_end_terms(struct decision *d)
 {
 	struct assign *a = d->a;
+	struct node *owner;
 
 	if (d->now_ms < a->terms_at_ms)
 		return;
@@ -284,8 +287,9 @@ void assign_end_terms(struct decision *d)
 				assign_watch_term(a, d->now_ms, &ds->now);
 			continue;
 		}
-		decision_end_session(d, assign_find_node(a, ds->now.owner),
-			"its terms ended: no renewal was heard for too long");
+		owner = assign_find_node(a, ds->now.owner);
+		owner->lost = true;
+		decision_end_session(d, owner, "its terms ended: no renewal was heard for too long");
 		fence(d, ds, PROOF_TERM);
 	}
 	/* One whose node did not come back after a restart, or whose session ended just now. */
@@ -296,10 +300,13 @@ void assign_end_terms(struct decision *d)
 void assign_void_claim(struct decision *d, struct ads *ds)
 {
 	const struct wire_status *s = &ds->status;
-	const struct node *n = ds->has_status ? assign_find_node(d->a, s->claimant) : NULL;
+	const struct node *n;
 	struct ds_record next;
 
-	if (!n || !n->given_up || n->session || !id128_equal(ds->status_node, ds->now.owner) ||
+	if (!ds->has_status || id128_is_nil(s->claimant))
+		return;
+	n = assign_get_node(d->a, s->claimant); /* it may have joined after the backup that was restored */
+	if (!n->given_up || n->session || !id128_equal(ds->status_node, ds->now.owner) ||
 		s->epoch != ds->now.epoch || s->claim_epoch >= s->epoch || fenced_covers(ds->now.fenced, s->claim_epoch))
 		return;
 	ds_record_copy(&ds->now, &next);

@@ -82,6 +82,7 @@ struct node {
 	uint64_t session;	   /* 0: none */
 	bool heard;		   /* said hello since assign_new() */
 	bool awaited;		   /* counted in n_unheard */
+	bool lost;		   /* its terms ended, and it was not heard since */
 	bool given_up;		   /* an operator said so, and it was not heard since */
 	uint64_t heard_ms, challenged_ms;
 	uint64_t answered_ms; /* when a renewal or a hello was last answered */
@@ -176,6 +177,9 @@ void assign_on_report(struct decision *d, const struct assign_event *ev);
 void assign_on_hello(struct decision *d, const struct assign_event *ev);
 void assign_on_gone(struct decision *d, const struct assign_event *ev);
 int assign_on_replace(struct decision *d, const struct assign_event *ev);
+
+/* What the owner said last and will not repeat, after the commit of it failed. */
+void assign_hear_again(struct decision *d, struct ads *ds);
 
 /* Told again after a failed commit, with which the order went. */
 void assign_tell_lingerer(struct decision *d, struct ads *ds);

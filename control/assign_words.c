@@ -63,6 +63,15 @@ static void learn_format(struct decision *d, struct ads *ds, const struct wire_s
 	ds_record_done(&next);
 }
 
+void assign_hear_again(struct decision *d, struct ads *ds)
+{
+	if (!ds->has_status || !id128_equal(ds->status_node, ds->now.owner) || ds->status.epoch != ds->now.epoch)
+		return;
+	learn_format(d, ds, &ds->status);
+	assign_acknowledge(d, ds, &ds->status);
+	assign_void_claim(d, ds);
+}
+
 void assign_tell_lingerer(struct decision *d, struct ads *ds)
 {
 	const struct node *n = assign_find_node(d->a, ds->lingerer.node);
@@ -223,11 +232,13 @@ static const char *why_refused(struct decision *d, struct node *n, const struct 
 	const struct wire_hello *h = ev->hello;
 	struct wire_msg ping = { .type = WIRE_PING };
 	bool same_host = id128_equal(n->now.host, h->host);
+	bool ahead = h->incarnation > d->a->incarnation ||
+		     (h->incarnation == d->a->incarnation && h->version_seen > ev->revision);
 
-	if (h->incarnation > d->a->incarnation ||
-		(h->incarnation == d->a->incarnation && h->version_seen > ev->revision))
+	/* A stranger with somebody's certificate may have seen anything: it is only refused itself. */
+	if (ahead && (same_host || id128_is_nil(n->now.host)))
 		d->a->outdated = true;
-	if (d->a->outdated)
+	if (ahead || d->a->outdated)
 		return WIRE_STORE_IS_OLD;
 	if (n->session && !(same_host && id128_equal(n->boot, h->boot))) {
 		bool silent = n->challenged_ms && n->heard_ms < n->challenged_ms &&
@@ -270,7 +281,7 @@ static void open_session(struct decision *d, struct node *n, const struct assign
 	n->session = ev->session;
 	n->heard_ms = n->answered_ms = d->now_ms;
 	n->challenged_ms = 0;
-	n->given_up = false;
+	n->given_up = n->lost = false;
 	n->boot = ev->hello->boot;
 	n->shared = ev->hello->shared;
 	assign_hear_free(n, ev->hello->free_bytes);

@@ -234,6 +234,8 @@ static void change_failover(struct rest_request *q)
 		return;
 	ev.dataset_id = v.record->dataset_id;
 	ev.failover = v.record->failover;
+	if (!ev.failover.term_ms) /* a record from before there were terms */
+		ev.failover.term_ms = rest_failover(q).term_ms;
 	r = schema_failover(q->body, &ev.failover, &errors);
 	if (r < 0)
 		rest_reply_schema(q, r, &errors);

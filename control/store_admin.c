@@ -32,6 +32,13 @@ static char *path_of(const char *directory, const char *name)
 	return asprintf(&path, "%s/%s", directory, name) < 0 ? NULL : path;
 }
 
+static char *beside(const char *path, const char *suffix)
+{
+	char *name;
+
+	return asprintf(&name, "%s%s", path, suffix) < 0 ? NULL : name;
+}
+
 /* ---- looking ---- */
 
 static int open_store(const char *path, int flags, sqlite3 **ret, char **ret_error)
@@ -136,6 +143,14 @@ static int inspect(const char *path, int flags, struct store_facts *ret, char **
 	return r < 0 ? r : read_facts(db, path, ret, ret_error);
 }
 
+/* What was interrupted in its rollback journal has to be rolled back before it can be read. */
+static int flags_to_read(const char *directory)
+{
+	_cleanup_free_ char *journal = path_of(directory, STORE_FILE "-journal");
+
+	return journal && access(journal, F_OK) == 0 ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
+}
+
 int store_inspect(const char *directory, struct store_facts *ret, char **ret_error)
 {
 	_cleanup_free_ char *path = path_of(directory, STORE_FILE);
@@ -144,24 +159,28 @@ int store_inspect(const char *directory, struct store_facts *ret, char **ret_err
 	if (!path)
 		return -ENOMEM;
 	r = store_check_there(directory, ret_error);
-	return r < 0 ? r : inspect(path, SQLITE_OPEN_READONLY, ret, ret_error);
+	return r < 0 ? r : inspect(path, flags_to_read(directory), ret, ret_error);
 }
 
 /* A raw copy of a store in use is only half of it without its log, and is not taken for a backup. */
 static int refuse_log(const char *file, char **ret_error)
 {
-	_cleanup_free_ char *log = NULL;
+	static const char *const suffixes[] = { "-wal", "-journal" };
 	struct stat st;
+	bool there = false;
 
-	if (asprintf(&log, "%s-wal", file) < 0) {
-		log = NULL;
-		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		_cleanup_free_ char *log = beside(file, suffixes[i]);
+
+		if (!log)
+			return -ENOMEM;
+		there |= stat(log, &st) == 0 && st.st_size > 0;
 	}
-	if (stat(log, &st) < 0 || st.st_size == 0)
+	if (!there)
 		return 0;
 	return store_fail(ret_error, -EBADMSG,
 		"%s has a log beside it, so it is no backup but a copy of a store in use: put both as "
-		STORE_FILE " and " STORE_FILE "-wal into a directory of their own, and say "
+		STORE_FILE " and " STORE_FILE "-wal (or -journal) into a directory of their own, and say "
 		"flocker-control backup FILE --data-path DIRECTORY", file);
 }
 
@@ -234,7 +253,7 @@ static int copy_into(const char *directory, const char *file, char **ret_error)
 		return -ENOMEM;
 	r = store_check_there(directory, ret_error);
 	if (r == 0)
-		r = open_store(path, SQLITE_OPEN_READONLY, &db, ret_error);
+		r = open_store(path, flags_to_read(directory), &db, ret_error);
 	if (r < 0)
 		return r;
 	/* One long read: the log grows meanwhile, and nobody waits. */
@@ -270,8 +289,11 @@ int store_backup(const char *directory, const char *file, bool replace, struct s
 {
 	_cleanup_free_ char *temporary = NULL;
 	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
 	int r;
 
+	if (lstat(file, &st) == 0 && !S_ISREG(st.st_mode))
+		return store_fail(ret_error, -EINVAL, "%s is no regular file: choose another name", file);
 	if (!replace && access(file, F_OK) == 0)
 		return store_fail(ret_error, -EEXIST, EXISTS, file);
 	if (asprintf(&temporary, "%s.XXXXXX", file) < 0) {
@@ -324,6 +346,22 @@ static int copy_file(int from, int to)
 	return n < 0 || fsync(to) < 0 ? -errno : 0;
 }
 
+/* With what an interrupted change of it left, which would be taken for the next one's. */
+static int remove_new(const char *path)
+{
+	static const char *const suffixes[] = { "", "-journal", "-wal", "-shm" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		_cleanup_free_ char *name = beside(path, suffixes[i]);
+
+		if (!name)
+			return -ENOMEM;
+		if (unlink(name) < 0 && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
 /* The backup beside the store, already of its new incarnation. */
 static int make_new(const char *directory, const char *path, int backup_fd, uint64_t clock_s,
 	struct store_facts *ret, char **ret_error)
@@ -333,7 +371,9 @@ static int make_new(const char *directory, const char *path, int backup_fd, uint
 	struct store_facts old = { 0 };
 	int r;
 
-	(void)unlink(path);
+	r = remove_new(path);
+	if (r < 0)
+		return store_explain(path, NULL, r, ret_error);
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	r = fd < 0 ? -errno : copy_file(backup_fd, fd);
 	if (r < 0)
@@ -353,10 +393,11 @@ static int rename_if_there(const char *from, const char *to)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* The file first: without it the log is nothing that anybody would start on. */
+/* The file first: without it its logs are nothing that anybody would start on. */
 static int put_aside(const char *path, char **ret_kept)
 {
-	_cleanup_free_ char *kept = NULL, *log = NULL, *kept_log = NULL, *shm = NULL;
+	static const char *const logs[] = { "-wal", "-journal" };
+	_cleanup_free_ char *kept = NULL, *shm = NULL;
 	char date[32];
 	time_t now = time(NULL);
 	struct tm tm;
@@ -365,11 +406,18 @@ static int put_aside(const char *path, char **ret_kept)
 
 	gmtime_r(&now, &tm);
 	strftime(date, sizeof(date), "%Y%m%dT%H%M%SZ", &tm);
-	if (asprintf(&kept, "%s.kept-%s", path, date) < 0 || asprintf(&log, "%s-wal", path) < 0 ||
-		asprintf(&kept_log, "%s-wal", kept) < 0 || asprintf(&shm, "%s-shm", path) < 0)
+	if (asprintf(&kept, "%s.kept-%s", path, date) < 0 || asprintf(&shm, "%s-shm", path) < 0)
 		return -ENOMEM;
 	there = access(path, F_OK) == 0;
-	if ((r = rename_if_there(path, kept)) < 0 || (r = rename_if_there(log, kept_log)) < 0)
+	r = rename_if_there(path, kept);
+	for (size_t i = 0; i < ARRAY_SIZE(logs) && r == 0; i++) {
+		_cleanup_free_ char *log = beside(path, logs[i]), *kept_log = beside(kept, logs[i]);
+
+		if (!log || !kept_log)
+			return -ENOMEM;
+		r = rename_if_there(log, kept_log);
+	}
+	if (r < 0)
 		return r;
 	(void)unlink(shm); /* made anew from the log */
 	*ret_kept = there ? TAKE_PTR(kept) : NULL;
@@ -386,7 +434,7 @@ static int restore(const char *directory, const char *path, int backup_fd, uint6
 		return -ENOMEM;
 	r = make_new(directory, new, backup_fd, clock_s, ret, ret_error);
 	if (r < 0) {
-		(void)unlink(new);
+		(void)remove_new(new);
 		return r;
 	}
 	r = store_mark(directory);

@@ -364,6 +364,39 @@ static void a_backup_takes_the_place_of_a_damaged_store_and_its_log(void **state
 	run("test -s %s-wal", kept);
 }
 
+/* It would be played onto the store that comes in the place of its own. */
+static void a_journal_that_was_left_goes_with_its_store(void **state)
+{
+	struct dir *d = *state;
+	_cleanup_free_ char *error = NULL, *kept = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	struct store_facts f;
+
+	make_and_kill(d, 0, 3, NULL);
+	assert_int_equal(store_backup(d->path, in(d, "copy"), false, &f, &error), 0);
+	run("cd %s && echo left >control.sqlite-journal && echo left >control.sqlite.new-journal", d->path);
+	fd = open(in(d, "copy"), O_RDONLY | O_CLOEXEC);
+	assert_int_equal(store_recover(d->path, fd, 1800000000, &f, &kept, &error), 0);
+	run("cd %s && test ! -e control.sqlite-journal && test ! -e control.sqlite.new-journal", d->path);
+	run("cd %s && echo left >copy-journal", d->path);
+	assert_int_equal(store_inspect_file(in(d, "copy"), &f, &error), -EBADMSG);
+}
+
+static void only_a_regular_file_is_replaced_by_a_backup(void **state)
+{
+	struct dir *d = *state;
+	_cleanup_free_ char *error = NULL;
+	struct store_facts f;
+
+	make_and_kill(d, 0, 1, NULL);
+	run("cd %s && mkfifo pipe && ln -s elsewhere link", d->path);
+	assert_int_equal(store_backup(d->path, in(d, "pipe"), true, &f, &error), -EINVAL);
+	assert_non_null(strstr(error, "is no regular file"));
+	free(TAKE_PTR(error));
+	assert_int_equal(store_backup(d->path, in(d, "link"), true, &f, &error), -EINVAL);
+	run("cd %s && test -p pipe && test -L link", d->path);
+}
+
 static void a_raw_copy_of_a_store_in_use_is_no_backup(void **state)
 {
 	struct dir *d = *state;
@@ -419,6 +452,8 @@ int main(void)
 		TEST(a_backup_of_a_damaged_store_leaves_nothing),
 		TEST(recover_begins_an_incarnation_above_all_that_are_known),
 		TEST(a_backup_takes_the_place_of_a_damaged_store_and_its_log),
+		TEST(a_journal_that_was_left_goes_with_its_store),
+		TEST(only_a_regular_file_is_replaced_by_a_backup),
 		TEST(a_raw_copy_of_a_store_in_use_is_no_backup),
 		TEST(revisions_of_another_line_are_not_known),
 	};

@@ -380,6 +380,91 @@ static void it_is_void_also_when_it_is_found_later_and_not_when_the_node_came_ba
 	assert_true(fenced_equal(record()->fenced, (struct fenced){ 1, 1 }));
 }
 
+/* ---- where several of these meet ---- */
+
+static void an_acknowledgement_is_not_lost_with_its_commit(void **state)
+{
+	struct wire_report r = { .status = { .dataset_id = dataset, .epoch = 1 } };
+	struct assign_event ev = { .type = ASSIGN_REPORT, .node = node_a, .report = &r };
+
+	ev.session = hello(node_a, NULL, 0);
+	create(node_a);
+	want_failover(FAILOVER_LEASE, TERM_MS);
+	r.status.volume_id = record()->volume_id;
+	r.status.failover_rev = record()->failover_rev;
+	assign_result_done(&res);
+	assign_decide(a, now_ms++, &ev, &res);
+	assert_int_equal(res.n_changes, 1);
+	assign_failed(a, now_ms, res.txn);
+	tick_at(now_ms + 2000);
+	assert_int_equal(record()->in_force.kind, FAILOVER_LEASE);
+}
+
+/* The fence of an earlier grant says nothing of a claim that is found after it. */
+static void a_void_claim_is_told_whatever_was_fenced_before(void **state)
+{
+	struct ds_record r = { .dataset_id = dataset, .primary = node_b, .volume_id = node_a, .owner = node_a,
+		.epoch = 7, .format_state = FORMAT_DONE, .incarnation = 1, .fenced = { 1, 6 } };
+	struct node_record na = { .uuid = node_a, .host = node_a };
+	uint64_t sb;
+
+	a = assign_free(a);
+	assert_int_equal(assign_new(2, 0, &a), 0);
+	assign_load_dataset(a, &r);
+	assign_load_node(a, &na);
+	sb = hello(node_b, NULL, 0);
+	fence(node_a);
+	assert_true(id128_equal(record()->owner, node_b));
+	assert_int_equal(fence(node_c), -ENOENT);
+	report_blocked(sb, node_c, 6); /* of a node that joined after the backup */
+	assert_int_equal(fence(node_c), 0);
+	assert_true(fenced_equal(sent(node_b)->fenced, (struct fenced){ 6, 6 }));
+}
+
+static void a_wish_for_a_node_that_is_away_for_a_moment_stands(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0), sb = hello(node_b, NULL, 0);
+
+	hello(node_c, NULL, 0);
+	create_that_goes(FAILOVER_TO_ANY);
+	want_failover(FAILOVER_LEASE, TERM_MS);
+	move(node_b);
+	gone(node_b, sb);
+	gone(node_a, sa);
+	fence(node_a);
+	assert_true(id128_is_nil(record()->owner));
+	assert_true(id128_equal(record()->primary, node_b));
+	hello(node_b, NULL, 0);
+	assert_true(id128_equal(record()->owner, node_b));
+}
+
+static void nothing_is_granted_during_a_planned_stop(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+
+	hello(node_b, NULL, 0);
+	create_leased(node_a);
+	move(node_b);
+	decide((struct assign_event){ .type = ASSIGN_EXTEND, .extension_ms = 10 * TERM_MS });
+	report(node_a, sa, REPORT_RELEASED, 1);
+	assert_true(id128_is_nil(record()->owner));
+}
+
+/* Somebody with a copy of a certificate does not stop the cluster by what he says he has seen. */
+static void a_stranger_who_has_seen_more_is_only_refused_himself(void **state)
+{
+	struct wire_hello h = { .host = node_c, .boot = node_c, .incarnation = 9 };
+
+	hello(node_a, NULL, 0);
+	decide((struct assign_event){ .type = ASSIGN_HELLO, .node = node_a, .session = ++session, .hello = &h });
+	assert_true(res.sends[0].msg.bye.refused);
+	assert_false(assign_outdated(a));
+	assert_int_equal(create(node_a), 0);
+	h.host = h.boot = node_a;
+	decide((struct assign_event){ .type = ASSIGN_HELLO, .node = node_a, .session = ++session, .hello = &h });
+	assert_true(assign_outdated(a));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -399,6 +484,11 @@ int main(void)
 		TEST(the_list_of_nodes_is_any_or_uuids),
 		TEST(a_claim_of_a_node_that_is_given_up_is_void),
 		TEST(it_is_void_also_when_it_is_found_later_and_not_when_the_node_came_back),
+		TEST(an_acknowledgement_is_not_lost_with_its_commit),
+		TEST(a_void_claim_is_told_whatever_was_fenced_before),
+		TEST(a_wish_for_a_node_that_is_away_for_a_moment_stands),
+		TEST(nothing_is_granted_during_a_planned_stop),
+		TEST(a_stranger_who_has_seen_more_is_only_refused_himself),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
