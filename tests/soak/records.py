@@ -7,7 +7,7 @@
 Commands come on standard input, one a line: "start FILE ACKNOWLEDGED SESSION" and "stop". FILE is in a
 dataset and is only written while that is mounted; ACKNOWLEDGED is elsewhere and gets a line for each
 record after its fsync. Answers go to standard output: "ended WHY" when it cannot go on, "stopped" to stop.
-Times are of CLOCK_BOOTTIME, in ns. With "nosync" it acknowledges what it never synced, so that tests of
+Times are of CLOCK_BOOTTIME, in ns. With "nosync" it acknowledges what it syncs much later, so that tests of
 the checker have something to find.
 """
 import collections
@@ -19,6 +19,7 @@ import time
 import zlib
 
 PACE_MS = 4
+LATE = 200  # records: how much later "nosync" syncs
 BODY = "%010d %-8s %020d"  # number, name of the writer, when it began to write this one
 SIZE = len(BODY % (0, "", 0)) + 10  # and the checksum and the end of the line
 
@@ -86,6 +87,8 @@ class Writer:
         os.write(self.acks, b"%d %s %s %d %d\n" % (self.number, self.name.encode(),
                                                   self.session.encode(), begin, now_ns()))
         self.number += 1
+        if not self.sync and self.number % LATE == 0:
+            os.fsync(self.fd)  # long after it was said, and so that a dead filesystem is noticed
 
     def attempt(self, function, *arguments):
         try:
