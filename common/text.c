@@ -17,7 +17,7 @@ int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 	return 0;
 }
 
-int text_read_line(int dir_fd, const char *path, char *buf, size_t size)
+ssize_t text_read(int dir_fd, const char *path, char *buf, size_t size)
 {
 	_cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -28,6 +28,15 @@ int text_read_line(int dir_fd, const char *path, char *buf, size_t size)
 	if (n < 0)
 		return -errno;
 	buf[n] = '\0';
+	return n;
+}
+
+int text_read_line(int dir_fd, const char *path, char *buf, size_t size)
+{
+	ssize_t n = text_read(dir_fd, path, buf, size);
+
+	if (n < 0)
+		return (int)n;
 	buf[strcspn(buf, "\n")] = '\0';
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * text.h - small texts that people and the kernel write: a number, the one line of a file.
+ * text.h - small texts that people and the kernel write: a number, a small file, its one line.
  */
 #pragma once
 
@@ -15,10 +15,17 @@
 int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 
 /**
- * text_read_line() - the first line of a small file (sysfs, procfs, ours), without its newline
+ * text_read() - a small file (sysfs, procfs, ours), or its beginning
  * @dir_fd: where a relative @path begins, or AT_FDCWD
- * @buf: what does not fit is left out; set on success only
+ * @buf: ended with a NUL; set on success only
  *
- * One read(), so that an attribute is of one moment. Returns: 0 or negative errno.
+ * One read(), so that an attribute is of one moment. Returns: bytes before the NUL, or negative errno.
+ */
+ssize_t text_read(int dir_fd, const char *path, char *buf, size_t size);
+
+/**
+ * text_read_line() - the first line of what text_read() reads, without its newline
+ *
+ * Returns: 0 or negative errno.
  */
 int text_read_line(int dir_fd, const char *path, char *buf, size_t size);

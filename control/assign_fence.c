@@ -216,6 +216,7 @@ static uint64_t lost_at(const struct assign *a, const struct ds_record *r)
 void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_record *next)
 {
 	struct node *best = NULL;
+	const char *names;
 	uint64_t lost;
 
 	if (!assign_may_fail_over(next) || !assign_may_change_hands(d->a, next))
@@ -225,9 +226,10 @@ void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_
 		d->a->terms_at_ms = MIN(d->a->terms_at_ms, lost);
 		return;
 	}
+	names = failover_to(next);
 	for (struct node *n = d->a->first_node; n; n = n->list_next)
 		if (n->session && n->shared && !assign_has_to_clean_up(ds, n) &&
-			failover_to_names(failover_to(next), n->now.uuid) && (!best || room(n) > room(best)))
+			failover_to_names(names, n->now.uuid) && (!best || room(n) > room(best)))
 			best = n;
 	if (!best)
 		return;

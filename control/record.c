@@ -234,11 +234,9 @@ static int take_late_word(struct reader *in, const char *key, int (*parse)(const
 
 static struct failover take_failover(struct reader *in, const char *kind, const char *term)
 {
-	uint64_t term_ms = take_late_u64(in, term); /* once: MIN() would take it twice */
-
 	return (struct failover){
 		.kind = (enum failover_kind)take_late_word(in, kind, failover_kind_parse),
-		.term_ms = (uint32_t)MIN(term_ms, (uint64_t)UINT32_MAX),
+		.term_ms = (uint32_t)MIN(take_late_u64(in, term), (uint64_t)UINT32_MAX),
 	};
 }
 

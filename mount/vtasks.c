@@ -5,24 +5,10 @@
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
 
+#include "text.h"
 #include "vtasks.h"
 
 DEFINE_CLEANUP(DIR *, closedir);
-
-static ssize_t read_file(const char *path, char *buf, size_t size)
-{
-	_cleanup_close_ int fd = -EBADF;
-	ssize_t n;
-
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	n = read(fd, buf, size - 1);
-	if (n < 0)
-		return -errno;
-	buf[n] = '\0';
-	return n;
-}
 
 int vtask_link(const char *task, const char *what, char *buf, size_t size)
 {
@@ -42,7 +28,7 @@ void vtask_command(const char *task, char buf[32])
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%s/comm", task);
-	if (read_file(path, buf, 32) <= 0)
+	if (text_read(AT_FDCWD, path, buf, 32) <= 0)
 		strcpy(buf, "?");
 	buf[strcspn(buf, "\n")] = '\0';
 	for (char *c = buf; *c; c++)
@@ -56,7 +42,7 @@ static char state_of(const char *task)
 	char path[64], buf[128], *end;
 
 	snprintf(path, sizeof(path), "/proc/%s/stat", task);
-	if (read_file(path, buf, sizeof(buf)) <= 0)
+	if (text_read(AT_FDCWD, path, buf, sizeof(buf)) <= 0)
 		return '?';
 	end = strrchr(buf, ')');
 	return end && end[1] == ' ' ? end[2] : '?';
