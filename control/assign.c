@@ -426,6 +426,7 @@ static bool is_wish(enum assign_event_type type)
 	case ASSIGN_FAILOVER:
 	case ASSIGN_REPLACE:
 	case ASSIGN_FENCE:
+	case ASSIGN_FORGET:
 		return true;
 	default:
 		return false;
@@ -477,7 +478,8 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 		ret->status = assign_on_replace(&d, ev);
 		break;
 	case ASSIGN_FENCE:
-		ret->status = assign_on_fence(&d, ev);
+	case ASSIGN_FORGET:
+		ret->status = assign_on_give_up(&d, ev);
 		break;
 	case ASSIGN_EXTEND:
 		assign_on_extend(&d, ev);

@@ -33,6 +33,7 @@ enum assign_event_type {
 	ASSIGN_GONE,	/* .node, .session: the connection ended */
 	ASSIGN_REPLACE, /* .node: an operator says that another machine may use this identity */
 	ASSIGN_FENCE,	/* .node: an operator says that nothing there writes any more */
+	ASSIGN_FORGET,	/* .node: the same, and that it never comes back */
 	ASSIGN_FAILOVER, /* .dataset_id, .failover */
 	ASSIGN_EXTEND,	/* .extension_ms: control is about to be stopped; nothing else is decided but reports */
 	ASSIGN_TICK,	/* the time assign_next_wake() asked for has come */
@@ -72,8 +73,8 @@ struct assign_send {
 struct assign_result {
 	/*
 	 * Of CREATE: 0, -EEXIST (id in use). Of MOVE: 0, -ENOENT, -EOWNERDEAD (deleted). Of DELETE:
-	 * 0, -ENOENT. Of REPLACE and FENCE: 0, -ENOENT, -EBUSY (the machine that has it answers). Of
-	 * FAILOVER as of MOVE. Of all these -ESTALE when assign_outdated(). Else 0.
+	 * 0, -ENOENT. Of REPLACE, FENCE and FORGET: 0, -ENOENT (of REPLACE also when it is forgotten), -EBUSY
+	 * (the machine that has it answers). Of FAILOVER as of MOVE. Of all these -ESTALE when assign_outdated(). Else 0.
 	 */
 	int status;
 	/* The answer waits until this transaction is durable; 0: it waits for nothing. With changes
@@ -148,6 +149,8 @@ struct assign_node_view {
 	struct id128 uuid, host, boot;
 	const char *address, *backend, *version;
 	bool live;	       /* its session is open */
+	bool forgotten;
+	bool awaited;	       /* after a restore or a start: it did not say yet what it holds */
 	uint64_t session;      /* 0: none */
 	uint64_t silent_ms;    /* since it was last heard; 0 when never */
 	bool heard;	       /* ever, since control started */

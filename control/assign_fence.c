@@ -206,7 +206,7 @@ static uint64_t lost_at(const struct assign *a, const struct ds_record *r)
 
 	if (n && n->session)
 		return ever;
-	if (!n || n->given_up || (r->fenced.to == r->epoch && (n->lost || !n->heard)))
+	if (!n || assign_is_given_up(a, n) || (r->fenced.to == r->epoch && (n->lost || !n->heard)))
 		return back;
 	if (r->failover.kind != FAILOVER_LEASE)
 		return ever;
@@ -308,7 +308,7 @@ void assign_void_claim(struct decision *d, struct ads *ds)
 	if (!ds->has_status || id128_is_nil(s->claimant))
 		return;
 	n = assign_get_node(d->a, s->claimant); /* it may have joined after the backup that was restored */
-	if (!n->given_up || n->session || !id128_equal(ds->status_node, ds->now.owner) ||
+	if (!assign_is_given_up(d->a, n) || !id128_equal(ds->status_node, ds->now.owner) ||
 		s->epoch != ds->now.epoch || s->claim_epoch >= s->epoch || fenced_covers(ds->now.fenced, s->claim_epoch))
 		return;
 	ds_record_copy(&ds->now, &next);
@@ -319,7 +319,25 @@ void assign_void_claim(struct decision *d, struct ads *ds)
 	assign_settle(d, ds);
 }
 
-int assign_on_fence(struct decision *d, const struct assign_event *ev)
+bool assign_is_given_up(const struct assign *a, const struct node *n)
+{
+	return !n->session && (n->now.forgotten || n->now.given_up == a->incarnation);
+}
+
+/* Durable, since claims under epochs that control does not know are found later, and by a control that
+ * was restarted. */
+static void note_given_up(struct decision *d, struct node *n, bool forgotten)
+{
+	struct node_record next = n->now;
+
+	next.given_up = d->a->incarnation;
+	next.forgotten |= forgotten;
+	if (next.given_up != n->now.given_up || next.forgotten != n->now.forgotten)
+		decision_change_node(d, n, &next);
+	d->result->txn = n->txn;
+}
+
+int assign_on_give_up(struct decision *d, const struct assign_event *ev)
 {
 	struct node *n = assign_find_node(d->a, ev->node);
 
@@ -327,7 +345,7 @@ int assign_on_fence(struct decision *d, const struct assign_event *ev)
 		return -ENOENT;
 	if (n->session)
 		return -EBUSY;
-	n->given_up = true;
+	note_given_up(d, n, ev->type == ASSIGN_FORGET);
 	list_for_each(l, &n->owned)
 		fence(d, LINK_ITEM(l, struct ads, owned), PROOF_OPERATOR);
 	list_for_each(l, &d->a->all)

@@ -83,7 +83,6 @@ struct node {
 	bool heard;		   /* said hello since assign_new() */
 	bool awaited;		   /* counted in n_unheard */
 	bool lost;		   /* its terms ended, and it was not heard since */
-	bool given_up;		   /* an operator said so, and it was not heard since */
 	uint64_t heard_ms, challenged_ms;
 	uint64_t answered_ms; /* when a renewal or a hello was last answered */
 	uint64_t gone_ms;     /* when its last session ended */
@@ -228,6 +227,10 @@ void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_
 /* What was fenced has to be cleaned up there before it can be had anew. */
 bool assign_has_to_clean_up(const struct ads *ds, const struct node *n);
 
+/* An operator said that nothing there writes any more, and it was not heard since. What a restored
+ * record says of that may be long over. */
+bool assign_is_given_up(const struct assign *a, const struct node *n);
+
 /* What the node says of its backend. 0: nothing. */
 void assign_hear_free(struct node *n, uint64_t free_bytes);
 
@@ -235,7 +238,7 @@ void assign_hear_free(struct node *n, uint64_t free_bytes);
 void assign_void_claim(struct decision *d, struct ads *ds);
 
 void assign_apply_fence(const struct assign *a, const struct fact *f, struct ds_record *next);
-int assign_on_fence(struct decision *d, const struct assign_event *ev);
+int assign_on_give_up(struct decision *d, const struct assign_event *ev); /* FENCE and FORGET */
 void assign_on_renew(struct decision *d, const struct assign_event *ev);
 
 /* Fences what belongs to owners whose terms have ended. */

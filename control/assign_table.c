@@ -236,6 +236,14 @@ void decision_change_ds(struct decision *d, struct ads *ds, const struct ds_reco
 	assign_watch_term(d->a, d->now_ms, next);
 }
 
+/* All but what is counted. */
+static void set_node(struct node_record *r, const struct node_record *from)
+{
+	r->host = from->host;
+	r->given_up = from->given_up;
+	r->forgotten = from->forgotten;
+}
+
 static void copy_node_record(const struct node_record *r, struct node_record *ret)
 {
 	*ret = *r;
@@ -253,7 +261,7 @@ void decision_change_node(struct decision *d, struct node *n, const struct node_
 	p->txn = n->txn = d->result->txn;
 	p->node = n;
 	add_pending(d->a, p);
-	n->now.host = next->host;
+	set_node(&n->now, next);
 }
 
 static void pending_free(struct pending *p)
@@ -286,7 +294,7 @@ void assign_committed(struct assign *a, uint64_t txn)
 			ds_record_copy(&p->ds_record, &p->ds->kept);
 			p->ds->durable = true;
 		} else {
-			p->node->kept.host = p->node_record.host;
+			set_node(&p->node->kept, &p->node_record);
 			p->node->durable = true;
 		}
 		pending_free(p);
@@ -307,6 +315,13 @@ static void roll_back_ds(struct assign *a, struct ads *ds)
 	ds->releasing = false;
 	if (link_empty(&ds->retry))
 		link_append(&a->retry, &ds->retry);
+}
+
+/* Its welcome went down with it: it dials again. */
+static void roll_back_node(struct node *n)
+{
+	set_node(&n->now, &n->kept);
+	n->txn = 0;
 }
 
 void assign_failed(struct assign *a, uint64_t now_ms, uint64_t txn)
@@ -330,7 +345,7 @@ void assign_failed(struct assign *a, uint64_t now_ms, uint64_t txn)
 		if (p->ds)
 			roll_back_ds(a, p->ds);
 		else if (p->node)
-			p->node->now.host = p->node->kept.host, p->node->txn = 0;
+			roll_back_node(p->node);
 		ds_record_done(&p->ds_record);
 		node_record_done(&p->node_record);
 		free(p);

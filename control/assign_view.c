@@ -63,7 +63,7 @@ void assign_load_node(struct assign *a, const struct node_record *r)
 	json_object_get(n->now.extra);
 	n->kept.extra = NULL;
 	n->durable = true;
-	n->awaited = !id128_is_nil(r->host);
+	n->awaited = !id128_is_nil(r->host) && !assign_is_given_up(a, n);
 	a->n_unheard += n->awaited;
 }
 
@@ -117,7 +117,9 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 
 	if (id128_is_nil(r->owner)) {
 		name_node(a, r->primary, name, sizeof(name));
-		if (!r->deleted && (!primary || !primary->session))
+		if (!r->deleted && primary && primary->now.forgotten)
+			snprintf(buf, size, "%s was forgotten: move it to another node", name);
+		else if (!r->deleted && (!primary || !primary->session))
 			snprintf(buf, size, "%s is not connected; it waits for it%s", name,
 				assign_may_fail_over(r) ? ", or for another that flocker:failover-to names" :
 				r->fenced.to && r->fenced.to == r->epoch ?
@@ -231,6 +233,8 @@ static void node_view_of(const struct node *n, uint64_t now_ms, struct assign_no
 		.backend = n->backend,
 		.version = n->version,
 		.live = n->session != 0,
+		.forgotten = n->kept.forgotten,
+		.awaited = n->awaited,
 		.session = n->session,
 		.silent_ms = n->heard ? now_ms - n->heard_ms : 0,
 		.heard = n->heard,
@@ -259,8 +263,8 @@ int assign_nodes(const struct assign *a, uint64_t now_ms,
 		struct assign_node_view v;
 		int r;
 
-		if (!n->heard && !n->durable && !n->refused)
-			continue; /* only ever named as a primary */
+		if (n->kept.forgotten ? !n->refused : !n->heard && !n->durable && !n->refused)
+			continue; /* gone, and silent; or only ever named as a primary */
 		node_view_of(n, now_ms, &v);
 		r = fn(&v, userdata);
 		if (r)

@@ -235,6 +235,9 @@ static const char *why_refused(struct decision *d, struct node *n, const struct 
 	bool ahead = h->incarnation > d->a->incarnation ||
 		     (h->incarnation == d->a->incarnation && h->version_seen > ev->revision);
 
+	if (n->now.forgotten)
+		return "this node was forgotten: its datasets may be in use elsewhere, and it needs a new identity "
+		       "(flocker-ca create-node-certificate)";
 	/* A stranger with somebody's certificate may have seen anything: it is only refused itself. */
 	if (ahead && (same_host || id128_is_nil(n->now.host)))
 		d->a->outdated = true;
@@ -258,7 +261,7 @@ static const char *why_refused(struct decision *d, struct node *n, const struct 
 	return NULL;
 }
 
-static void welcome(struct decision *d, struct node *n)
+static void welcome(struct decision *d, const struct node *n)
 {
 	struct wire_msg m = { .type = WIRE_WELCOME,
 		.welcome = { .version = assign_strdup(FLOCKER_VERSION),
@@ -266,6 +269,21 @@ static void welcome(struct decision *d, struct node *n)
 			.heartbeat_ms = HEARTBEAT_MS } };
 
 	decision_send(d, n, n->txn, false, &m);
+}
+
+/* Refused for good, but it may still have what others were given since. */
+static void tell_forgotten(struct decision *d, const struct node *n, const struct assign_event *ev)
+{
+	struct node stranger = { .now = n->now, .session = ev->session, .txn = n->txn };
+
+	welcome(d, &stranger);
+	for (size_t i = 0; i < ev->hello->n_holds; i++) {
+		const struct wire_status *s = &ev->hello->holds[i];
+		const struct ads *ds = assign_find(d->a, s->dataset_id);
+
+		if (ds && fenced_covers(assign_fenced(d->a, ds), s->epoch))
+			decision_order(d, &stranger, ds, WISH_RELEASE, s->epoch, s->volume_id, "");
+	}
 }
 
 static void replace_text(char **p, const char *text)
@@ -281,7 +299,7 @@ static void open_session(struct decision *d, struct node *n, const struct assign
 	n->session = ev->session;
 	n->heard_ms = n->answered_ms = d->now_ms;
 	n->challenged_ms = 0;
-	n->given_up = n->lost = false;
+	n->lost = false;
 	n->boot = ev->hello->boot;
 	n->shared = ev->hello->shared;
 	assign_hear_free(n, ev->hello->free_bytes);
@@ -290,10 +308,10 @@ static void open_session(struct decision *d, struct node *n, const struct assign
 	replace_text(&n->address, ev->address);
 	replace_text(&n->backend, ev->hello->backend);
 	replace_text(&n->version, ev->hello->version);
-	if (!id128_equal(n->now.host, ev->hello->host)) {
-		next.host = ev->hello->host;
+	next.host = ev->hello->host;
+	next.given_up = 0;
+	if (!id128_equal(next.host, n->now.host) || n->now.given_up)
 		decision_change_node(d, n, &next);
-	}
 }
 
 static void note_unknown(struct node *n, struct id128 dataset_id)
@@ -311,6 +329,8 @@ void assign_on_hello(struct decision *d, const struct assign_event *ev)
 	bool awaited = n->awaited;
 
 	n->refused = reason;
+	if (n->now.forgotten)
+		tell_forgotten(d, n, ev);
 	if (reason) {
 		refuse(d, n, ev->session, reason);
 		return;
@@ -354,7 +374,7 @@ int assign_on_replace(struct decision *d, const struct assign_event *ev)
 	struct node *n = assign_find_node(d->a, ev->node);
 	struct node_record next;
 
-	if (!n)
+	if (!n || n->now.forgotten)
 		return -ENOENT;
 	if (n->session)
 		return -EBUSY;

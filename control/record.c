@@ -141,6 +141,8 @@ char *node_record_to_json(const struct node_record *r)
 	put_u64(&b, "version", RECORD_VERSION);
 	put_id(&b, "uuid", r->uuid);
 	put_id(&b, "host", r->host);
+	put_u64(&b, "given_up", r->given_up);
+	put(&b, "forgotten", json_object_new_boolean(r->forgotten));
 	return finish(&b, r->extra);
 }
 
@@ -351,6 +353,8 @@ int node_record_from_json(const char *text, struct node_record *ret)
 		return r;
 	take_id(&in, "uuid", &n.uuid);
 	take_id(&in, "host", &n.host);
+	n.given_up = take_late_u64(&in, "given_up");
+	n.forgotten = take_late_bool(&in, "forgotten");
 	if (in.bad || id128_is_nil(n.uuid))
 		return -EBADMSG;
 	n.extra = leftovers(&in);

@@ -48,6 +48,9 @@ struct ds_record {
 struct node_record {
 	struct id128 uuid;
 	struct id128 host;	      /* whose hello may use this identity; nil: the next one's */
+	uint64_t given_up;	      /* the incarnation in which an operator said that nothing there writes any
+				       * more; 0: nobody did, or it was heard since */
+	bool forgotten;		      /* given up for ever: this identity is not let in again */
 	struct json_object *extra;
 };
 

@@ -263,6 +263,7 @@ static int on_node(const struct assign_node_view *n, void *userdata)
 	for (size_t i = 0; i < n->n_unknown; i++)
 		jsonout_id(o, NULL, n->unknown[i]);
 	jsonout_close(o, ']');
+	jsonout_bool(o, "forgotten", n->forgotten);
 	jsonout_text(o, "refused", n->refused);
 	jsonout_close(o, '}');
 	return 0;
@@ -313,7 +314,7 @@ static bool accepts_risk(struct json_object *body)
 	       json_object_get_boolean(v);
 }
 
-static void fence_node(struct rest_request *q)
+static void give_up_node(struct rest_request *q, enum assign_event_type type)
 {
 	static const struct rest_outcome outcomes[] = {
 		{ -ENOENT, HTTP_NOTFOUND, "Node not found." },
@@ -321,16 +322,27 @@ static void fence_node(struct rest_request *q)
 			       "flocker-node first." },
 		{ 0 },
 	};
-	struct assign_event ev = { .type = ASSIGN_FENCE };
+	struct assign_event ev = { .type = type };
 
 	if (id128_parse(q->param, &ev.node) < 0)
 		rest_reply_error(q, HTTP_NOTFOUND, "Node not found.");
 	else if (!accepts_risk(q->body))
 		rest_reply_error(q, HTTP_BADREQUEST,
-			"The body must be {\"accept_risk\": true}: whoever fences a node by hand answers for it "
-			"that the machine is off or cannot reach its volumes. If it still writes, data is lost.");
+			"The body must be {\"accept_risk\": true}: whoever %s a node by hand answers for it "
+			"that the machine is off or cannot reach its volumes. If it still writes, data is lost.",
+			type == ASSIGN_FORGET ? "forgets" : "fences");
 	else
 		rest_write(q, &ev, ev.node, HTTP_OK, outcomes, answer_node);
+}
+
+static void fence_node(struct rest_request *q)
+{
+	give_up_node(q, ASSIGN_FENCE);
+}
+
+static void forget_node(struct rest_request *q)
+{
+	give_up_node(q, ASSIGN_FORGET);
 }
 
 /* clang-format off */
@@ -341,6 +353,7 @@ const struct rest_route rest_v2_routes[] = {
 	{ EVHTTP_REQ_GET,  "/v2/nodes",           list_nodes },
 	{ EVHTTP_REQ_POST, "/v2/nodes/*/replace", replace_node },
 	{ EVHTTP_REQ_POST, "/v2/nodes/*/fence",   fence_node, REST_READS_BODY },
+	{ EVHTTP_REQ_POST, "/v2/nodes/*/forget",  forget_node, REST_READS_BODY },
 	{ 0 },
 };
 /* clang-format on */

@@ -138,6 +138,24 @@ static void check_record(struct sim *s, const struct ds_record *old, const struc
 		sim_fail(s, "the owner changed without a new epoch");
 }
 
+static bool is_given_up(const struct sim *s, int node)
+{
+	const struct node_record *r = &s->control.disk.nodes[node];
+
+	return r->forgotten || r->given_up == s->control.incarnation;
+}
+
+/* Nothing is granted to who was forgotten. */
+static void check_granted(struct sim *s, int dataset, const struct ds_record *new)
+{
+	const struct sim_store *disk = &s->control.disk;
+	int owner = sim_node_index(s, new->owner);
+
+	if (owner >= 0 && disk->nodes[owner].forgotten &&
+		(!disk->have[dataset] || disk->records[dataset].epoch < new->epoch))
+		sim_fail(s, "dataset %d is granted to node %d, which was forgotten", dataset, owner);
+}
+
 static void make_durable(struct sim *s, const struct queued_commit *q)
 {
 	struct sim_control *c = &s->control;
@@ -148,10 +166,16 @@ static void make_durable(struct sim *s, const struct queued_commit *q)
 				      sim_dataset_index(s, ch->ds.dataset_id);
 
 		if (ch->is_node) {
+			if (c->disk.nodes[i].forgotten && !ch->node.forgotten)
+				sim_fail(s, "node %d was forgotten, and is taken back", i);
+			if (s->calm && ch->node.forgotten && !c->disk.nodes[i].forgotten)
+				sim_after(s, 1000, EV_OPERATOR)->node = i;
 			c->disk.nodes[i] = ch->node;
 			c->disk.have_node[i] = true;
+			c->given_up[i] = is_given_up(s, i);
 			continue;
 		}
+		check_granted(s, i, &ch->ds);
 		if (c->disk.have[i]) {
 			check_record(s, &c->disk.records[i], &ch->ds);
 			ds_record_done(&c->disk.records[i]);
@@ -193,6 +217,8 @@ static void note_durable_wishes(struct sim *s)
 {
 	for (int i = 0; i < SIM_DATASETS; i++)
 		s->control.wished[i] = s->control.disk.have[i] ? s->control.disk.records[i].primary : ID128_NIL;
+	for (int i = 0; i < SIM_NODES; i++)
+		s->control.given_up[i] = is_given_up(s, i);
 }
 
 static void fail_commits(struct sim *s, uint64_t txn)
@@ -389,7 +415,7 @@ void control_start(struct sim *s)
 			assign_load_node(c->assign, &c->disk.nodes[i]);
 	note_durable_wishes(s);
 	sim_log(s, "control: starts");
-	if (s->calm && s->dead >= 0) /* what the operator said is not kept */
+	if (s->calm && s->dead >= 0) /* what the operator said may not be durable */
 		sim_after(s, 1000, EV_OPERATOR)->node = s->dead;
 }
 
@@ -478,22 +504,22 @@ void control_stop(struct sim *s)
 	sim_after(s, end + sim_below(s, 20000), EV_CONTROL_START);
 }
 
-/* An operator says that a machine that is off is fenced. Returns what control says to that. */
-int control_fence(struct sim *s, int node)
+int control_fence(struct sim *s, int node, bool forget)
 {
-	struct assign_event ev = { .type = ASSIGN_FENCE, .node = s->nodes[node].uuid };
+	struct assign_event ev = { .type = forget ? ASSIGN_FORGET : ASSIGN_FENCE, .node = s->nodes[node].uuid };
 
 	if (!s->control.up || s->nodes[node].up)
 		return -EAGAIN;
-	sim_log(s, "operator: node %d is fenced", node);
+	sim_log(s, "operator: node %d is %s", node, forget ? "forgotten" : "fenced");
 	s->control.given_up[node] = true;
 	return control_decide(s, &ev, NULL);
 }
 
 bool control_give_up(struct sim *s, int node)
 {
-	int to = node ? 0 : 1, said = control_fence(s, node);
-	bool done = said != -EBUSY && said != -EAGAIN;
+	bool forgotten = s->control.disk.nodes[node].forgotten;
+	int to = 0, said = forgotten ? 0 : control_fence(s, node, false);
+	bool done = said != -EBUSY && said != -EAGAIN && s->control.up;
 
 	for (int i = 0; i < s->n_datasets && s->control.up; i++) {
 		const struct ds_record *r = &s->control.disk.records[i];
@@ -521,7 +547,7 @@ void control_impostor(struct sim *s, int node)
 	struct assign_result r;
 	bool refused = false;
 
-	if (!s->control.up || !s->control.disk.have_node[node])
+	if (!s->control.up || id128_is_nil(s->control.disk.nodes[node].host))
 		return;
 	assign_decide(s->control.assign, control_now(s), &ev, &r);
 	for (size_t i = 0; i < r.n_sends; i++)
@@ -580,7 +606,6 @@ static void got_message(struct sim *s, struct event *ev)
 	}
 	c->got_seq = ev->msg.seq;
 	c->heard_at = s->control.heard_at[c->node] = s->now;
-	s->control.given_up[c->node] = false;
 	hear(s, c, &ev->msg);
 }
 

@@ -150,6 +150,12 @@ static void make_history_repeat(struct sim *s, uint64_t dice)
 	}
 }
 
+/* Somebody has to be left: node 0 never is, and is not the one that dies. */
+static bool may_forget(const struct sim *s, int node)
+{
+	return node > 0 && s->control.disk.have_node[node];
+}
+
 static void make_trouble(struct sim *s)
 {
 	int node = (int)sim_below(s, (uint64_t)s->n_nodes);
@@ -189,8 +195,10 @@ static void make_trouble(struct sim *s)
 		node_stop(s, node, dice < 905);
 	} else if (dice >= 930 && dice < 945) {
 		node_kill(s, node, true);
-		(void)control_fence(s, node);
+		(void)control_fence(s, node, dice == 944 && may_forget(s, node));
 		sim_after(s, sim_below(s, 20000), EV_NODE_START)->node = node;
+	} else if (dice >= 945 && dice < 975) {
+		node_lose_helper(s, node);
 	} else if (s->restores) {
 		make_history_repeat(s, dice);
 	}
@@ -300,7 +308,7 @@ static void calm_down(struct sim *s)
 	s->calm = true;
 	sim_log(s, "the faults end");
 	if (sim_chance(s, 300)) {
-		s->dead = (int)sim_below(s, (uint64_t)s->n_nodes);
+		s->dead = 1 + (int)sim_below(s, (uint64_t)s->n_nodes - 1);
 		node_kill(s, s->dead, true);
 		sim_after(s, 1000, EV_OPERATOR)->node = s->dead;
 	}
@@ -309,6 +317,8 @@ static void calm_down(struct sim *s)
 		node_resume(s, i);
 		if (i != s->dead)
 			node_start(s, i);
+		if (s->control.disk.nodes[i].forgotten && i != s->dead)
+			sim_after(s, 1000, EV_OPERATOR)->node = i;
 	}
 	world_find_again(s);
 	control_start(s);

@@ -92,18 +92,30 @@ static uint64_t step_delay(struct sim *s)
 }
 
 /* The helper has it at once; what it says is heard with the next event. */
-static void arm(struct sim *s, int node, const struct roster_arm *a)
+static void arm(struct sim *s, int node, int dataset)
 {
-	int dataset = sim_dataset_index(s, a->dataset_id);
+	struct sim_node *n = &s->nodes[node];
+	uint64_t until = n->wanted[dataset].until;
 	struct event *ev;
 
-	s->nodes[node].armed[dataset].until = a->until_ms;
-	roster_armed(s->nodes[node].roster, node_now(s, node), a->dataset_id, a->until_ms, a->rev);
-	if (!a->until_ms)
+	if (n->helper_lost)
 		return;
-	ev = sim_after(s, delay_until(s, node, a->until_ms) + sim_below(s, 300), EV_FENCE);
+	n->armed[dataset] = n->wanted[dataset];
+	roster_armed(n->roster, node_now(s, node), s->dataset_ids[dataset], until, n->wanted[dataset].rev);
+	if (!until)
+		return;
+	ev = sim_after(s, delay_until(s, node, until) + sim_below(s, 300), EV_FENCE);
 	ev->node = node;
 	ev->dataset = dataset;
+}
+
+static void take_arm(struct sim *s, int node, const struct roster_arm *a)
+{
+	int dataset = sim_dataset_index(s, a->dataset_id);
+
+	s->nodes[node].wanted[dataset].until = a->until_ms;
+	s->nodes[node].wanted[dataset].rev = a->rev;
+	arm(s, node, dataset);
 }
 
 static void run_roster(struct sim *s, int node)
@@ -139,7 +151,7 @@ static void run_roster(struct sim *s, int node)
 	}
 	out.n_sends = 0;
 	for (size_t i = 0; i < out.n_arms; i++)
-		arm(s, node, &out.arms[i]);
+		take_arm(s, node, &out.arms[i]);
 	roster_out_done(&out);
 
 	wake = roster_next_wake(n->roster);
@@ -181,6 +193,8 @@ void node_start(struct sim *s, int node)
 	n->session = 0;
 	n->welcomed = false;
 	n->wake_at = 0;
+	n->helper_lost = false;
+	memcpy(n->wanted, n->armed, sizeof(n->wanted));
 	if (roster_new(&n->roster) < 0)
 		abort();
 	n->partial = !s->calm && sim_chance(s, 100);
@@ -229,6 +243,8 @@ void node_kill(struct sim *s, int node, bool reboot)
 	struct sim_node *n = &s->nodes[node];
 	struct event *ev;
 
+	if (n->up && n->helper_lost)
+		node_start_helper(s, node);
 	if (reboot) {
 		world_reboot(s, node);
 		memset(n->armed, 0, sizeof(n->armed));
@@ -421,7 +437,7 @@ void node_stop(struct sim *s, int node, bool suspend)
 	struct sim_node *n = &s->nodes[node];
 	struct event *ev;
 
-	if (!n->up || n->stopped)
+	if (!n->up || n->stopped || n->helper_lost)
 		return;
 	sim_log(s, "node %d: %s", node, suspend ? "is suspended" : "its daemon is stopped");
 	n->stopped = true;
@@ -451,7 +467,7 @@ static void fire(struct sim *s, int node, int dataset)
 {
 	struct sim_node *n = &s->nodes[node];
 
-	n->armed[dataset].until = 0;
+	n->armed[dataset].until = n->wanted[dataset].until = 0;
 	sim_log(s, "node %d: dataset %d: the term ends, the helper fires", node, dataset);
 	if (n->up && (n->stopped || is_at_work(s, node, s->dataset_ids[dataset]))) {
 		bool unkillable = sim_chance(s, 50);
@@ -464,6 +480,44 @@ static void fire(struct sim *s, int node, int dataset)
 		return;
 	roster_term_over(n->roster, node_now(s, node), s->dataset_ids[dataset]);
 	roster_fenced(n->roster, node_now(s, node), s->dataset_ids[dataset]);
+	run_roster(s, node);
+}
+
+/* Killed, while the daemon that starts another lives. Both lost at once no term survives. */
+void node_lose_helper(struct sim *s, int node)
+{
+	struct sim_node *n = &s->nodes[node];
+	struct event *ev;
+
+	if (!n->up || n->stopped || n->helper_lost)
+		return;
+	sim_log(s, "node %d: its fence helper is killed", node);
+	n->helper_lost = true;
+	memset(n->armed, 0, sizeof(n->armed));
+	roster_unarmed(n->roster, node_now(s, node));
+	ev = sim_after(s, 1 + sim_below(s, 100), EV_HELPER_START);
+	ev->node = node;
+	ev->generation = n->generation;
+	run_roster(s, node);
+}
+
+/* It is told all anew. What is over the daemon cuts by itself, since the helper has nothing of it. */
+void node_start_helper(struct sim *s, int node)
+{
+	struct sim_node *n = &s->nodes[node];
+
+	n->helper_lost = false;
+	sim_log(s, "node %d: another fence helper is started", node);
+	for (int i = 0; i < s->n_datasets; i++) {
+		if (n->wanted[i].until > node_now(s, node)) {
+			arm(s, node, i);
+		} else if (n->wanted[i].until) {
+			n->wanted[i].until = 0;
+			world_cut(s, node, i);
+			roster_term_over(n->roster, node_now(s, node), s->dataset_ids[i]);
+			roster_fenced(n->roster, node_now(s, node), s->dataset_ids[i]);
+		}
+	}
 	run_roster(s, node);
 }
 
@@ -522,6 +576,10 @@ void node_event(struct sim *s, struct event *ev)
 			close_session(s, ev->node, "everything is known now");
 			run_roster(s, ev->node);
 		}
+		break;
+	case EV_HELPER_START:
+		if (n->helper_lost && n->generation == ev->generation)
+			node_start_helper(s, ev->node);
 		break;
 	case EV_JOB:
 		job_phase(s, ev);

@@ -44,6 +44,7 @@ enum event_type {
 	EV_RESUME,	 /* .node: a stopped daemon, or a suspended machine, goes on */
 	EV_OPERATOR,	 /* .node: is given up for good: fenced, and its datasets wanted elsewhere */
 	EV_FENCE,	 /* .node, .dataset: the fence helper's timer */
+	EV_HELPER_START, /* .node, .generation: another helper, for one that was killed */
 };
 
 struct event {
@@ -117,7 +118,9 @@ struct sim_node {
 	uint64_t resume_at;
 	struct {
 		uint64_t until;	 /* by the node's clock; 0: not armed. Survives the daemon */
-	} armed[SIM_DATASETS];
+		uint64_t rev;
+	} armed[SIM_DATASETS], wanted[SIM_DATASETS]; /* what the helper has, what the daemon told it */
+	bool helper_lost;	 /* until the daemon has started another */
 };
 
 struct sim_session { /* control's side */
@@ -159,7 +162,7 @@ struct sim_control {
 	struct sim_store backup; /* of a while ago */
 	struct id128 wished[SIM_DATASETS]; /* as decided last */
 	uint64_t heard_at[SIM_NODES];
-	bool given_up[SIM_NODES]; /* an operator said so, and it was not heard since */
+	bool given_up[SIM_NODES]; /* an operator said so, and it was not durably let in since */
 	uint64_t incarnation;
 };
 
@@ -226,6 +229,8 @@ uint64_t node_now(const struct sim *s, int node);
 void node_stop(struct sim *s, int node, bool suspend);
 void node_resume(struct sim *s, int node);
 void node_fence(struct sim *s, struct event *ev);
+void node_lose_helper(struct sim *s, int node);
+void node_start_helper(struct sim *s, int node);
 
 /* control */
 void control_start(struct sim *s);
@@ -238,7 +243,8 @@ bool control_ask(struct sim *s, struct assign_event *ev, struct op op);
 void control_backup(struct sim *s);
 void control_restore(struct sim *s);
 void control_impostor(struct sim *s, int node);
-int control_fence(struct sim *s, int node);
+/* An operator says that a machine that is off is fenced. Returns what control says to that. */
+int control_fence(struct sim *s, int node, bool forget);
 bool control_give_up(struct sim *s, int node); /* false: to be tried again */
 void control_done(struct sim *s);
 
