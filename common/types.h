@@ -62,16 +62,17 @@ enum proof_kind {
 /* The epochs whose claims are void, since their owners were fenced or gave them back; to 0: none. */
 struct fenced {
 	uint64_t from, to;
+	uint64_t also; /* one more, that was found later: of a node that an operator gave up; 0: none */
 };
 
 static inline bool fenced_covers(struct fenced f, uint64_t epoch)
 {
-	return f.to && epoch >= f.from && epoch <= f.to;
+	return (f.to && epoch >= f.from && epoch <= f.to) || (f.also && epoch == f.also);
 }
 
 static inline bool fenced_equal(struct fenced a, struct fenced b)
 {
-	return a.from == b.from && a.to == b.to;
+	return a.from == b.from && a.to == b.to && a.also == b.also;
 }
 
 /* What control tells a node about one dataset. */

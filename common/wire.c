@@ -224,11 +224,15 @@ static void assign_to_json(struct builder *b, const struct wire_assign *a)
 	put_u64(b, "failover_rev", a->failover_rev);
 	put_u64(b, "fenced_from", a->fenced.from);
 	put_u64(b, "fenced", a->fenced.to);
+	if (a->fenced.also)
+		put_u64(b, "fenced_also", a->fenced.also);
 	put_id(b, "owner", a->owner);
 	put_id(b, "primary", a->primary);
 	put_u64(b, "created_at", (uint64_t)MAX(a->created_at, INT64_C(0)));
 	put_u64(b, "revision", a->revision);
 	put_text(b, "why", a->why);
+	if (*a->lease)
+		put_text(b, "lease", a->lease);
 	if (a->metadata)
 		put(b, "metadata", json_object_get(a->metadata));
 }
@@ -360,12 +364,12 @@ static void read_text(struct reader *r, const char *key, size_t max, char **ret)
 		r->no_memory = true;
 }
 
-static void read_why(struct reader *r, char why[WIRE_WHY_MAX])
+static void read_line(struct reader *r, const char *key, char *buf, size_t size)
 {
-	const char *text = get_text(r, "why", WIRE_TEXT_MAX);
+	const char *text = get_text(r, key, WIRE_TEXT_MAX);
 
 	if (text)
-		snprintf(why, WIRE_WHY_MAX, "%.*s", (int)utf8_fit(text, WIRE_WHY_MAX - 1), text);
+		snprintf(buf, size, "%.*s", (int)utf8_fit(text, size - 1), text);
 }
 
 static void read_id(struct reader *r, const char *key, struct id128 *ret)
@@ -432,7 +436,7 @@ static void read_status(struct reader *r, struct wire_status *s)
 	read_id(r, "claimant", &s->claimant);
 	s->claim_epoch = read_u64(r, "claim_epoch");
 	read_id(r, "fs_uuid", &s->fs_uuid);
-	read_why(r, s->why);
+	read_line(r, "why", s->why, sizeof(s->why));
 	s->step = (enum ds_step)read_word(r, "step", ds_step_parse, STEP_NONE);
 	s->error = (int)MIN(read_u64(r, "errno"), UINT64_C(4095));
 	s->attempts = (unsigned int)MIN(read_u64(r, "attempts"), UINT64_C(1000000000));
@@ -526,11 +530,13 @@ static void read_assign(struct reader *r, struct wire_assign *a)
 	a->failover_rev = read_u64(r, "failover_rev");
 	a->fenced.from = read_u64(r, "fenced_from");
 	a->fenced.to = read_u64(r, "fenced");
+	a->fenced.also = read_u64(r, "fenced_also");
 	read_id(r, "owner", &a->owner);
 	read_id(r, "primary", &a->primary);
 	a->created_at = (int64_t)MIN(read_u64(r, "created_at"), (uint64_t)INT64_MAX);
 	a->revision = read_u64(r, "revision");
-	read_why(r, a->why);
+	read_line(r, "why", a->why, sizeof(a->why));
+	read_line(r, "lease", a->lease, sizeof(a->lease));
 	read_metadata(r, &a->metadata);
 	if ((a->wish == WISH_HOLD || a->wish == WISH_RELEASE || a->wish == WISH_DESTROY) &&
 		(a->epoch == 0 || id128_is_nil(a->volume_id)))

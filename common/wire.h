@@ -20,6 +20,7 @@
 #define WIRE_HEADER 4
 #define WIRE_HOLDS_MAX 4096
 #define WIRE_WHY_MAX 512
+#define WIRE_LEASE_MAX 128
 
 enum wire_type {
 	WIRE_HELLO,   /* node: who I am, what I hold */
@@ -96,6 +97,7 @@ struct wire_assign {
 	int64_t created_at;	/* seconds since 1970 */
 	uint64_t revision;	/* of control's state; stamped when sent */
 	char why[WIRE_WHY_MAX];	/* of WAIT: who has it and what that node is doing */
+	char lease[WIRE_LEASE_MAX]; /* what pins it, one line for people; "": nothing */
 	struct json_object *metadata; /* of strings; NULL: none. Referenced */
 };
 

@@ -84,16 +84,17 @@ void decision_order(struct decision *d, const struct node *n, const struct ads *
 		} };
 
 	snprintf(m.assign.why, sizeof(m.assign.why), "%s", why);
-	decision_send(d, n, ds->txn, false, &m);
+	(void)assign_pin_text(d->a, r->dataset_id, m.assign.lease, sizeof(m.assign.lease));
+	decision_send(d, n, MAX(ds->txn, assign_pin_txn(d->a, r->dataset_id)), false, &m);
 }
 
-static enum wish_kind owner_wish(const struct ads *ds)
+static enum wish_kind owner_wish(const struct assign *a, const struct ads *ds)
 {
 	const struct ds_record *r = &ds->now;
 
 	if (r->grant == GRANT_DESTROY)
 		return WISH_DESTROY;
-	if (r->deleted || !id128_equal(r->primary, r->owner) || ds->releasing)
+	if (ds->releasing || ((r->deleted || !id128_equal(r->primary, r->owner)) && !assign_pinned(a, ds)))
 		return WISH_RELEASE;
 	return WISH_HOLD;
 }
@@ -162,7 +163,7 @@ static void apply_fact(struct decision *d, const struct ads *ds, struct ds_recor
 	if (next->grant != GRANT_HOLD || !id128_equal(f->volume_id, next->volume_id))
 		return;
 	if (f->kind == FACT_READY && next->format_state == FORMAT_NEVER &&
-		owner_wish(ds) == WISH_HOLD) {
+		owner_wish(d->a, ds) == WISH_HOLD) {
 		next->format_state = FORMAT_STARTED;
 	} else if (f->kind == FACT_FORMATTED && next->format_state == FORMAT_STARTED &&
 		   id128_equal(f->fs_uuid, next->fs_uuid)) {
@@ -220,7 +221,7 @@ static void grant(const struct decision *d, const struct ads *ds, struct ds_reco
 		return;
 	if (d->a->stopping)
 		return; /* its term would end while control is away */
-	if (next->deleted && next->epoch == 0 && next->incarnation == d->a->incarnation) {
+	if (next->deleted && next->epoch == next->born_epoch && next->incarnation == d->a->incarnation) {
 		next->volume_id = ID128_NIL; /* never granted: nobody can have made it */
 		return;
 	}
@@ -241,20 +242,33 @@ static void grant(const struct decision *d, const struct ads *ds, struct ds_reco
 
 /* ---- telling ---- */
 
+static uint64_t text_hash(const char *text)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+	return h;
+}
+
 static void tell_owner(struct decision *d, struct ads *ds)
 {
 	const struct ds_record *r = &ds->now;
 	const struct node *n = assign_find_node(d->a, r->owner);
-	enum wish_kind wish = owner_wish(ds);
+	enum wish_kind wish = owner_wish(d->a, ds);
+	char lease[WIRE_LEASE_MAX];
+	uint64_t lease_hash;
 
 	if (id128_is_nil(r->owner) || !n || !n->session)
 		return;
 	if (r->incarnation != d->a->incarnation)
 		return; /* a restored record may be wrong about it: its owner has to name it first */
+	lease_hash = text_hash(assign_pin_text(d->a, r->dataset_id, lease, sizeof(lease)));
 	if (ds->told.session == n->session && ds->told.epoch == r->epoch && ds->told.wish == wish &&
 		id128_equal(ds->told.volume_id, r->volume_id) &&
 		id128_equal(ds->told.primary, r->primary) && ds->told.format_state == r->format_state &&
-		ds->told.failover_rev == r->failover_rev && fenced_equal(ds->told.fenced, r->fenced))
+		ds->told.failover_rev == r->failover_rev && fenced_equal(ds->told.fenced, r->fenced) &&
+		ds->told.lease_hash == lease_hash)
 		return;
 
 	decision_order(d, n, ds, wish, r->epoch, r->volume_id, "");
@@ -267,15 +281,7 @@ static void tell_owner(struct decision *d, struct ads *ds)
 	ds->told.format_state = r->format_state;
 	ds->told.failover_rev = r->failover_rev;
 	ds->told.fenced = r->fenced;
-}
-
-static uint64_t text_hash(const char *text)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (; *text; text++)
-		h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-	return h;
+	ds->told.lease_hash = lease_hash;
 }
 
 void assign_tell_waiter(struct decision *d, struct ads *ds)
@@ -319,6 +325,8 @@ void assign_settle(struct decision *d, struct ads *ds)
 		ds->releasing = false;
 		ds->granted_ms = d->now_ms;
 	}
+	if (next.fenced.to > ds->now.fenced.to && next.fenced.to == ds->now.epoch)
+		assign_end_pin_of(d, next.dataset_id, ds->now.owner);
 	if (!ds_record_equal(&next, &ds->now))
 		decision_change_ds(d, ds, &next);
 	ds_record_done(&next);
@@ -337,13 +345,14 @@ static int on_create(struct decision *d, const struct assign_event *ev)
 		return -EEXIST;
 	ds_record_copy(ev->record, &r);
 	r.deleted = false;
+	r.deleted_at = 0;
 	r.volume_id = decision_new_id(d);
 	r.fs_uuid = decision_new_id(d);
 	r.format_state = FORMAT_NEVER;
 	r.owner = ID128_NIL;
 	r.failed_over = false;
 	r.extended_ms = 0;
-	r.epoch = 0;
+	r.epoch = r.born_epoch = d->a->floor;
 	r.grant = GRANT_HOLD;
 	r.incarnation = d->a->incarnation;
 	r.failover_rev = 1;
@@ -366,8 +375,9 @@ static int change_wish(struct decision *d, struct ads *ds, const struct assign_e
 		next.failed_over = false;
 	} else if (ev->type == ASSIGN_FAILOVER) {
 		assign_wish_failover(d->a, &next, ev->failover);
-	} else {
+	} else if (!next.deleted) {
 		next.deleted = true;
+		next.deleted_at = ev->now_s;
 	}
 	if (!ds_record_equal(&next, &ds->now)) {
 		decision_change_ds(d, ds, &next);
@@ -403,6 +413,7 @@ static void on_tick(struct decision *d)
 	struct assign *a = d->a;
 
 	assign_end_terms(d);
+	assign_end_pins(d);
 	if (d->now_ms < a->retry_at_ms)
 		return;
 	a->retry_at_ms = ever;
@@ -424,6 +435,8 @@ static bool is_wish(enum assign_event_type type)
 	case ASSIGN_MOVE:
 	case ASSIGN_DELETE:
 	case ASSIGN_FAILOVER:
+	case ASSIGN_PIN:
+	case ASSIGN_UNPIN:
 	case ASSIGN_REPLACE:
 	case ASSIGN_FENCE:
 	case ASSIGN_FORGET:
@@ -454,6 +467,15 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 		break;
 	case ASSIGN_DELETE:
 		ret->status = on_delete(&d, ev);
+		break;
+	case ASSIGN_PIN:
+		ret->status = assign_on_pin(&d, ev);
+		break;
+	case ASSIGN_UNPIN:
+		ret->status = assign_on_unpin(&d, ev);
+		break;
+	case ASSIGN_EXPIRE:
+		assign_on_expire(&d, ev);
 		break;
 	case ASSIGN_HELLO:
 		assign_on_hello(&d, ev);

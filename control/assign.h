@@ -25,7 +25,10 @@ struct assign;
 enum assign_event_type {
 	ASSIGN_CREATE,	/* .record: dataset_id, metadata, sizes, primary, filesystem, created_at */
 	ASSIGN_MOVE,	/* .dataset_id, .primary */
-	ASSIGN_DELETE,	/* .dataset_id */
+	ASSIGN_DELETE,	/* .dataset_id, .now_s */
+	ASSIGN_PIN,	/* .pin, .pin_ms: takes a lease in the API's sense, or renews it */
+	ASSIGN_UNPIN,	/* .dataset_id */
+	ASSIGN_EXPIRE,	/* .now_s, .retention_s: what was deleted or not heard for longer is dropped */
 	ASSIGN_HELLO,	/* .node, .session, .hello, .address, .revision */
 	ASSIGN_REPORT,	/* .node, .session, .report */
 	ASSIGN_HEARD,	/* .node, .session, .free_bytes: any other frame */
@@ -46,6 +49,10 @@ struct assign_event {
 	struct id128 dataset_id, node, primary;
 	uint64_t session;		   /* chosen by the caller, never used before; not 0 */
 	const struct ds_record *record;
+	const struct pin_record *pin;
+	int64_t pin_ms;			   /* until it ends, maybe before now; PIN_ENDLESS */
+	int64_t now_s;			   /* of the wall clock, since 1970 */
+	uint64_t retention_s;
 	const struct wire_hello *hello;
 	const struct wire_report *report;
 	struct failover failover;
@@ -56,10 +63,21 @@ struct assign_event {
 };
 
 /* A change to be made durable. Several of one result are one transaction. */
+enum change_kind {
+	CHANGE_DATASET,
+	CHANGE_NODE,
+	CHANGE_PIN,
+	CHANGE_FLOOR,
+};
+
 struct assign_change {
-	bool is_node;
-	struct ds_record ds;
+	enum change_kind kind;
+	bool drop;		  /* the record is deleted; it is what it was last */
+	struct ds_record ds;	  /* each of its kind only */
 	struct node_record node;
+	struct pin_record pin;
+	uint64_t floor;		  /* epochs of new datasets begin above it */
+	const char *why;	  /* a pin ended; static */
 };
 
 struct assign_send {
@@ -72,8 +90,8 @@ struct assign_send {
 
 struct assign_result {
 	/*
-	 * Of CREATE: 0, -EEXIST (id in use). Of MOVE: 0, -ENOENT, -EOWNERDEAD (deleted). Of DELETE:
-	 * 0, -ENOENT. Of REPLACE, FENCE and FORGET: 0, -ENOENT (of REPLACE also when it is forgotten), -EBUSY
+	 * Of CREATE: 0, -EEXIST (id in use). Of MOVE: 0, -ENOENT, -EOWNERDEAD (deleted). Of DELETE
+	 * and UNPIN: 0, -ENOENT. Of PIN: 0, -EBUSY (held for another node). Of REPLACE, FENCE and FORGET: 0, -ENOENT (of REPLACE also when it is forgotten), -EBUSY
 	 * (the machine that has it answers). Of FAILOVER as of MOVE. Of all these -ESTALE when assign_outdated(). Else 0.
 	 */
 	int status;
@@ -100,6 +118,8 @@ struct assign *assign_free(struct assign *a);
 /* Loads stored records before the first event. Copies. */
 void assign_load_dataset(struct assign *a, const struct ds_record *r);
 void assign_load_node(struct assign *a, const struct node_record *r);
+void assign_load_pin(struct assign *a, const struct pin_record *r, int64_t left_ms);
+void assign_load_floor(struct assign *a, uint64_t floor);
 
 /**
  * assign_decide() - one event in, changes and messages out
@@ -144,6 +164,19 @@ int assign_datasets(const struct assign *a, uint64_t now_ms,
 
 /* One line for people: why this dataset is where it is. Returns @buf. */
 char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char *buf, size_t size);
+
+struct assign_pin_view {
+	struct id128 dataset_id, node;
+	bool endless;
+	int64_t left_ms;    /* below 0: over, and not yet swept */
+	int64_t expires_ms; /* of the wall clock */
+};
+
+/* Of the newest decision, or of what is durable. -ENOENT when there is none. */
+int assign_pin(const struct assign *a, uint64_t now_ms, struct id128 dataset_id, bool newest,
+	struct assign_pin_view *ret);
+int assign_pins(const struct assign *a, uint64_t now_ms,
+	int (*fn)(const struct assign_pin_view *v, void *userdata), void *userdata);
 
 struct assign_node_view {
 	struct id128 uuid, host, boot;

@@ -178,7 +178,7 @@ static const char *failover_to(const struct ds_record *r)
 
 bool assign_may_fail_over(const struct ds_record *r)
 {
-	return !r->deleted && id128_is_nil(r->owner) && r->epoch > 0 && failover_to(r);
+	return !r->deleted && id128_is_nil(r->owner) && r->epoch > r->born_epoch && failover_to(r);
 }
 
 void assign_hear_free(struct node *n, uint64_t free_bytes)
@@ -243,7 +243,7 @@ void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_
 /* Who had the epochs before is not known for sure after a restore: only this one owner was fenced. */
 static struct fenced range_of(const struct assign *a, const struct ds_record *r, uint64_t epoch)
 {
-	return (struct fenced){ r->incarnation == a->incarnation ? r->sure_from : epoch, epoch };
+	return (struct fenced){ r->incarnation == a->incarnation ? r->sure_from : epoch, epoch, r->fenced.also };
 }
 
 struct fenced assign_fenced(const struct assign *a, const struct ads *ds)
@@ -299,21 +299,19 @@ void assign_end_terms(struct decision *d)
 		assign_settle(d, LINK_ITEM(l, struct ads, anywhere));
 }
 
-void assign_void_claim(struct decision *d, struct ads *ds)
+void assign_void_claim(struct decision *d, struct ads *ds, const struct wire_status *s)
 {
-	const struct wire_status *s = &ds->status;
 	const struct node *n;
 	struct ds_record next;
 
-	if (!ds->has_status || id128_is_nil(s->claimant))
+	if (id128_is_nil(s->claimant))
 		return;
 	n = assign_get_node(d->a, s->claimant); /* it may have joined after the backup that was restored */
-	if (!assign_is_given_up(d->a, n) || !id128_equal(ds->status_node, ds->now.owner) ||
-		s->epoch != ds->now.epoch || s->claim_epoch >= s->epoch || fenced_covers(ds->now.fenced, s->claim_epoch))
+	if (!assign_is_given_up(d->a, n) || s->epoch > ds->now.epoch || s->claim_epoch >= s->epoch ||
+		fenced_covers(ds->now.fenced, s->claim_epoch))
 		return;
 	ds_record_copy(&ds->now, &next);
-	next.fenced = (struct fenced){ s->claim_epoch, s->claim_epoch };
-	next.proof = PROOF_OPERATOR;
+	next.fenced.also = s->claim_epoch;
 	decision_change_ds(d, ds, &next);
 	ds_record_done(&next);
 	assign_settle(d, ds);
@@ -337,6 +335,12 @@ static void note_given_up(struct decision *d, struct node *n, bool forgotten)
 	d->result->txn = n->txn;
 }
 
+static void void_known_claims(struct decision *d, struct ads *ds)
+{
+	if (ds->has_status && id128_equal(ds->status_node, ds->now.owner) && ds->status.epoch == ds->now.epoch)
+		assign_void_claim(d, ds, &ds->status);
+}
+
 int assign_on_give_up(struct decision *d, const struct assign_event *ev)
 {
 	struct node *n = assign_find_node(d->a, ev->node);
@@ -346,10 +350,11 @@ int assign_on_give_up(struct decision *d, const struct assign_event *ev)
 	if (n->session)
 		return -EBUSY;
 	note_given_up(d, n, ev->type == ASSIGN_FORGET);
+	assign_end_pins_of(d, ev->node);
 	list_for_each(l, &n->owned)
 		fence(d, LINK_ITEM(l, struct ads, owned), PROOF_OPERATOR);
 	list_for_each(l, &d->a->all)
-		assign_void_claim(d, LINK_ITEM(l, struct ads, all));
+		void_known_claims(d, LINK_ITEM(l, struct ads, all));
 	list_for_each(l, &d->a->anywhere)
 		assign_settle(d, LINK_ITEM(l, struct ads, anywhere));
 	if (n->awaited) {

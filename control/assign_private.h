@@ -47,6 +47,7 @@ struct ads {
 	bool durable; /* kept is valid */
 	uint64_t txn; /* the last that changes it */
 	struct fact fact;
+	bool dropping;	/* its record is being deleted */
 	bool releasing; /* release of now.epoch was ordered or is under way: it is not recalled */
 	bool has_status;
 	struct wire_status status;
@@ -65,6 +66,7 @@ struct ads {
 		struct id128 volume_id, primary;
 		enum format_state format_state;
 		struct fenced fenced;
+		uint64_t lease_hash;
 	} told; /* the owner, in its present session */
 	struct {
 		struct id128 node;
@@ -96,14 +98,32 @@ struct node {
 	const char *refused; /* why its last hello was; NULL */
 };
 
+/* The API's lease of a dataset. */
+struct pin {
+	struct pin *hash_next;
+	struct link all;
+	struct pin_form {
+		struct pin_record record;
+		int64_t ends_ms;   /* meaningless of an endless one */
+		uint64_t sweep_ms; /* when it is taken away; UINT64_MAX */
+		bool held;
+	} now, kept;
+	uint64_t txn;
+	size_t n_pending;
+};
+
 /* A change on its way to the disk. */
 struct pending {
 	struct pending *next;
 	uint64_t txn;
 	struct ads *ds; /* or */
-	struct node *node;
+	struct node *node; /* or */
+	struct pin *pin; /* or the floor */
+	bool drop;
 	struct ds_record ds_record;
 	struct node_record node_record;
+	struct pin_form pin_form;
+	uint64_t floor;
 };
 
 struct table {
@@ -114,8 +134,10 @@ struct table {
 struct assign {
 	uint64_t incarnation, last_txn, n_changes;
 	bool outdated; /* a node has seen more: nothing is decided on this state */
-	struct table datasets, nodes;
-	struct link all, retry;
+	struct table datasets, nodes, pins;
+	struct link all, retry, all_pins;
+	uint64_t pins_at_ms;		   /* the next of them ends */
+	uint64_t floor, kept_floor;
 	struct link anywhere; /* that whichever node comes may be granted: to destroy, or to fail over */
 	struct node *first_node;
 	size_t n_unheard; /* nodes of the store that have not said hello since assign_new() */
@@ -155,8 +177,17 @@ void assign_set_now(struct assign *a, struct ads *ds, const struct ds_record *r)
 struct node *assign_find_node(const struct assign *a, struct id128 uuid);
 struct node *assign_get_node(struct assign *a, struct id128 uuid); /* made when missing */
 
+struct pin *assign_find_pin(const struct assign *a, struct id128 dataset_id);
+struct pin *assign_get_pin(struct assign *a, struct id128 dataset_id); /* made when missing, not held */
+void assign_drop_pin(struct assign *a, struct pin *p);
+
 void decision_change_ds(struct decision *d, struct ads *ds, const struct ds_record *next);
+void decision_drop_ds(struct decision *d, struct ads *ds);
+void decision_raise_floor(struct decision *d, uint64_t floor);
 void decision_change_node(struct decision *d, struct node *n, const struct node_record *next);
+
+/* @why: when it ends. */
+void decision_change_pin(struct decision *d, struct pin *p, const struct pin_form *next, const char *why);
 
 /* Takes over what @msg points to. Nothing when the node has no session. */
 void decision_send(struct decision *d, const struct node *n, uint64_t after_txn, bool close,
@@ -188,6 +219,29 @@ bool assign_is_older(const struct assign *a, const struct ds_record *r, const st
 
 /* The node where it should be shows why it is not there yet; when that changes, it hears no more. */
 void assign_tell_waiter(struct decision *d, struct ads *ds);
+
+/* ---- assign_pin.c ---- */
+
+/* A pin that holds it where it is, against a move or delete; or NULL. */
+const struct pin *assign_pinned(const struct assign *a, const struct ads *ds);
+
+/* For people: for whom and until when. "" when there is none. Returns @buf. */
+char *assign_pin_text(const struct assign *a, struct id128 dataset_id, char *buf, size_t size);
+
+/* What is said of the dataset waits for it. 0: nothing. */
+uint64_t assign_pin_txn(const struct assign *a, struct id128 dataset_id);
+
+int assign_on_pin(struct decision *d, const struct assign_event *ev);
+int assign_on_unpin(struct decision *d, const struct assign_event *ev);
+
+/* Those whose time is over. */
+void assign_end_pins(struct decision *d);
+
+/* Its node was fenced: of one dataset, or of all. */
+void assign_end_pin_of(struct decision *d, struct id128 dataset_id, struct id128 node);
+void assign_end_pins_of(struct decision *d, struct id128 node);
+
+void assign_on_expire(struct decision *d, const struct assign_event *ev);
 
 /* ---- assign_fence.c ---- */
 
@@ -234,8 +288,9 @@ bool assign_is_given_up(const struct assign *a, const struct node *n);
 /* What the node says of its backend. 0: nothing. */
 void assign_hear_free(struct node *n, uint64_t free_bytes);
 
-/* The owner says that a node still claims the volume. If that node was given up, its claim is void. */
-void assign_void_claim(struct decision *d, struct ads *ds);
+/* The owner, or who lets an old grant go, says that a node still claims the volume. If that node was given up, its
+ * claim is void. */
+void assign_void_claim(struct decision *d, struct ads *ds, const struct wire_status *s);
 
 void assign_apply_fence(const struct assign *a, const struct fact *f, struct ds_record *next);
 int assign_on_give_up(struct decision *d, const struct assign_event *ev); /* FENCE and FORGET */

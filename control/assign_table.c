@@ -98,6 +98,23 @@ static size_t node_slot(const struct table *t, const void *item)
 	return id128_hash(n->now.uuid) & (t->n_slots - 1);
 }
 
+static size_t pin_slot(const struct table *t, const void *item)
+{
+	const struct pin *p = item;
+
+	return id128_hash(p->now.record.dataset_id) & (t->n_slots - 1);
+}
+
+static void table_remove(struct table *t, void *item, size_t slot)
+{
+	struct chained **p = (struct chained **)&t->slots[slot];
+
+	while (*p != item)
+		p = &(*p)->next;
+	*p = (*p)->next;
+	t->n--;
+}
+
 struct ads *assign_find(const struct assign *a, struct id128 id)
 {
 	struct ads *ds;
@@ -138,6 +155,39 @@ struct node *assign_get_node(struct assign *a, struct id128 uuid)
 	return n;
 }
 
+struct pin *assign_find_pin(const struct assign *a, struct id128 dataset_id)
+{
+	struct pin *p;
+
+	if (!a->pins.n)
+		return NULL;
+	p = a->pins.slots[id128_hash(dataset_id) & (a->pins.n_slots - 1)];
+	while (p && !id128_equal(p->now.record.dataset_id, dataset_id))
+		p = p->hash_next;
+	return p;
+}
+
+struct pin *assign_get_pin(struct assign *a, struct id128 dataset_id)
+{
+	struct pin *p = assign_find_pin(a, dataset_id);
+
+	if (p)
+		return p;
+	p = assign_alloc(sizeof(*p));
+	p->now.record.dataset_id = p->kept.record.dataset_id = dataset_id;
+	table_add(&a->pins, p, pin_slot);
+	link_append(&a->all_pins, &p->all);
+	return p;
+}
+
+void assign_drop_pin(struct assign *a, struct pin *p)
+{
+	table_remove(&a->pins, p, pin_slot(&a->pins, p));
+	link_remove(&p->all);
+	pin_record_done(&p->now.record);
+	free(p);
+}
+
 static void relink(struct assign *a, struct ads *ds)
 {
 	const struct ds_record *r = &ds->now;
@@ -172,12 +222,7 @@ struct ads *assign_add(struct assign *a, const struct ds_record *r)
 
 void assign_drop(struct assign *a, struct ads *ds)
 {
-	struct ads **p = (struct ads **)&a->datasets.slots[ads_slot(&a->datasets, ds)];
-
-	while (*p != ds)
-		p = &(*p)->hash_next;
-	*p = ds->hash_next;
-	a->datasets.n--;
+	table_remove(&a->datasets, ds, ads_slot(&a->datasets, ds));
 	link_remove(&ds->all);
 	link_remove(&ds->owned);
 	link_remove(&ds->wished);
@@ -255,7 +300,7 @@ void decision_change_node(struct decision *d, struct node *n, const struct node_
 	struct assign_change *change = add_change(d);
 	struct pending *p = assign_alloc(sizeof(*p));
 
-	change->is_node = true;
+	change->kind = CHANGE_NODE;
 	copy_node_record(next, &change->node);
 	copy_node_record(next, &p->node_record);
 	p->txn = n->txn = d->result->txn;
@@ -264,12 +309,63 @@ void decision_change_node(struct decision *d, struct node *n, const struct node_
 	set_node(&n->now, next);
 }
 
+void decision_drop_ds(struct decision *d, struct ads *ds)
+{
+	struct assign_change *change = add_change(d);
+	struct pending *p = assign_alloc(sizeof(*p));
+
+	change->drop = p->drop = ds->dropping = true;
+	ds_record_copy(&ds->now, &change->ds);
+	p->txn = ds->txn = d->result->txn;
+	p->ds = ds;
+	add_pending(d->a, p);
+}
+
+void decision_raise_floor(struct decision *d, uint64_t floor)
+{
+	struct assign_change *change = add_change(d);
+	struct pending *p = assign_alloc(sizeof(*p));
+
+	change->kind = CHANGE_FLOOR;
+	change->floor = p->floor = d->a->floor = floor;
+	p->txn = d->result->txn;
+	add_pending(d->a, p);
+}
+
+/* What is not known of it is kept once, by the newest form. */
+static void set_pin(struct pin_form *form, const struct pin_form *from)
+{
+	struct json_object *extra = form->record.extra;
+
+	*form = *from;
+	form->record.extra = extra;
+}
+
+void decision_change_pin(struct decision *d, struct pin *p, const struct pin_form *next, const char *why)
+{
+	struct assign_change *change = add_change(d);
+	struct pending *w = assign_alloc(sizeof(*w));
+
+	change->kind = CHANGE_PIN;
+	change->drop = !next->held;
+	change->why = why;
+	set_pin(&p->now, next);
+	change->pin = p->now.record;
+	json_object_get(change->pin.extra);
+	w->pin_form = *next;
+	w->pin_form.record.extra = NULL;
+	w->txn = p->txn = d->result->txn;
+	w->pin = p;
+	p->n_pending++;
+	add_pending(d->a, w);
+	if (next->held)
+		d->a->pins_at_ms = MIN(d->a->pins_at_ms, next->sweep_ms);
+}
+
 static void pending_free(struct pending *p)
 {
-	if (p->ds)
-		ds_record_done(&p->ds_record);
-	else
-		node_record_done(&p->node_record);
+	ds_record_done(&p->ds_record);
+	node_record_done(&p->node_record);
 	free(p);
 }
 
@@ -288,17 +384,35 @@ void assign_committed(struct assign *a, uint64_t txn)
 	while (a->first_pending && a->first_pending->txn <= txn) {
 		struct pending *p = pop_pending(a);
 
-		if (p->ds) {
+		if (p->ds && p->drop) {
+			assign_drop(a, p->ds); /* nothing changes what is dropped, so nothing else is pending */
+		} else if (p->ds) {
 			if (p->ds->durable)
 				ds_record_done(&p->ds->kept);
 			ds_record_copy(&p->ds_record, &p->ds->kept);
 			p->ds->durable = true;
-		} else {
+		} else if (p->node) {
 			set_node(&p->node->kept, &p->node_record);
 			p->node->durable = true;
+		} else if (p->pin) {
+			set_pin(&p->pin->kept, &p->pin_form);
+			if (--p->pin->n_pending == 0 && !p->pin->now.held)
+				assign_drop_pin(a, p->pin);
+		} else {
+			a->kept_floor = p->floor;
 		}
 		pending_free(p);
 	}
+}
+
+/* What it was told may not have left: it is looked at again. */
+static void untell(struct assign *a, struct ads *ds)
+{
+	ds->told.session = 0;
+	ds->waiter.session = 0;
+	ds->releasing = false;
+	if (link_empty(&ds->retry))
+		link_append(&a->retry, &ds->retry);
 }
 
 /* Back to what is durable. What nodes said stays known as facts, so a retry finds it again. */
@@ -310,11 +424,19 @@ static void roll_back_ds(struct assign *a, struct ads *ds)
 	}
 	assign_set_now(a, ds, &ds->kept);
 	ds->txn = 0;
-	ds->told.session = 0;
-	ds->waiter.session = 0;
-	ds->releasing = false;
-	if (link_empty(&ds->retry))
-		link_append(&a->retry, &ds->retry);
+	ds->dropping = false;
+	untell(a, ds);
+}
+
+/* The orders that waited for it are dropped as well. */
+static void roll_back_pin(struct assign *a, struct pin *p)
+{
+	struct ads *ds = assign_find(a, p->now.record.dataset_id);
+
+	set_pin(&p->now, &p->kept);
+	p->txn = p->n_pending = 0;
+	if (ds)
+		untell(a, ds);
 }
 
 /* Its welcome went down with it: it dials again. */
@@ -333,7 +455,9 @@ void assign_failed(struct assign *a, uint64_t now_ms, uint64_t txn)
 	a->last_pending = &a->first_pending;
 	a->retry_at_ms = now_ms + RETRY_MS;
 	a->terms_at_ms = MIN(a->terms_at_ms, a->retry_at_ms);
+	a->pins_at_ms = MIN(a->pins_at_ms, a->retry_at_ms);
 	a->n_changes++;
+	a->floor = a->kept_floor;
 	while (voided) {
 		struct pending *p = voided;
 
@@ -341,13 +465,19 @@ void assign_failed(struct assign *a, uint64_t now_ms, uint64_t txn)
 		/* A dataset may stand in several: the first turn rolls it back, or drops it. */
 		for (struct pending *q = voided; q && p->ds && !p->ds->durable; q = q->next)
 			if (q->ds == p->ds)
-				q->ds = NULL, q->node = NULL;
+				q->ds = NULL;
 		if (p->ds)
 			roll_back_ds(a, p->ds);
 		else if (p->node)
 			roll_back_node(p->node);
-		ds_record_done(&p->ds_record);
-		node_record_done(&p->node_record);
-		free(p);
+		else if (p->pin)
+			roll_back_pin(a, p->pin);
+		pending_free(p);
+	}
+	list_for_each(l, &a->all_pins) {
+		struct pin *p = LINK_ITEM(l, struct pin, all);
+
+		if (!p->now.held)
+			assign_drop_pin(a, p);
 	}
 }

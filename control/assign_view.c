@@ -18,6 +18,8 @@ int assign_new(uint64_t incarnation, uint64_t now_ms, struct assign **ret)
 	link_init(&a->all);
 	link_init(&a->retry);
 	link_init(&a->anywhere);
+	link_init(&a->all_pins);
+	a->pins_at_ms = UINT64_MAX;
 	*ret = a;
 	return 0;
 }
@@ -29,6 +31,8 @@ struct assign *assign_free(struct assign *a)
 	assign_failed(a, 0, 0); /* what was on its way is not needed any more */
 	list_for_each(l, &a->all)
 		assign_drop(a, LINK_ITEM(l, struct ads, all));
+	list_for_each(l, &a->all_pins)
+		assign_drop_pin(a, LINK_ITEM(l, struct pin, all));
 	while (a->first_node) {
 		struct node *n = a->first_node;
 
@@ -42,6 +46,7 @@ struct assign *assign_free(struct assign *a)
 	}
 	free(a->datasets.slots);
 	free(a->nodes.slots);
+	free(a->pins.slots);
 	free(a);
 	return NULL;
 }
@@ -67,13 +72,17 @@ void assign_load_node(struct assign *a, const struct node_record *r)
 	a->n_unheard += n->awaited;
 }
 
+void assign_load_floor(struct assign *a, uint64_t floor)
+{
+	a->floor = a->kept_floor = floor;
+}
+
 void assign_result_done(struct assign_result *r)
 {
 	for (size_t i = 0; i < r->n_changes; i++) {
-		if (r->changes[i].is_node)
-			node_record_done(&r->changes[i].node);
-		else
-			ds_record_done(&r->changes[i].ds);
+		ds_record_done(&r->changes[i].ds);
+		node_record_done(&r->changes[i].node);
+		pin_record_done(&r->changes[i].pin);
 	}
 	for (size_t i = 0; i < r->n_sends; i++)
 		wire_msg_done(&r->sends[i].msg);
@@ -84,7 +93,7 @@ void assign_result_done(struct assign_result *r)
 
 uint64_t assign_next_wake(const struct assign *a)
 {
-	return MIN(a->retry_at_ms, a->terms_at_ms);
+	return MIN(MIN(a->retry_at_ms, a->terms_at_ms), a->pins_at_ms);
 }
 
 bool assign_outdated(const struct assign *a)
@@ -113,7 +122,7 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 	const struct ds_record *r = &ds->now;
 	const struct node *owner = assign_find_node(a, r->owner);
 	const struct node *primary = assign_find_node(a, r->primary);
-	char name[128];
+	char name[128], lease[WIRE_LEASE_MAX];
 
 	if (id128_is_nil(r->owner)) {
 		name_node(a, r->primary, name, sizeof(name));
@@ -136,7 +145,10 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 		return buf;
 	}
 	name_node(a, r->owner, name, sizeof(name));
-	if ((!owner || !owner->session) && assign_term_end(a, ds) != UINT64_MAX)
+	if (assign_pinned(a, ds) && owner && owner->session)
+		snprintf(buf, size, "%s has it, and a lease keeps it there: %s", name,
+			assign_pin_text(a, r->dataset_id, lease, sizeof(lease)));
+	else if ((!owner || !owner->session) && assign_term_end(a, ds) != UINT64_MAX)
 		snprintf(buf, size, "%s has it and is not connected; its term ends within %" PRIu64 " s", name,
 			(assign_term_end(a, ds) - MIN(now_ms, assign_term_end(a, ds))) / 1000 + 1);
 	else if (!owner || !owner->session)
@@ -174,6 +186,7 @@ char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char 
 	}
 	owner = assign_find_node(a, ds->now.owner);
 	if (owner && owner->session && id128_equal(ds->now.owner, ds->now.primary) && ds->has_status &&
+		!(ds->now.deleted && assign_pinned(a, ds)) &&
 		id128_equal(ds->status_node, ds->now.owner)) {
 		snprintf(buf, size, "%s", ds->status.why);
 		return buf;

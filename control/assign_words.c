@@ -69,7 +69,7 @@ void assign_hear_again(struct decision *d, struct ads *ds)
 		return;
 	learn_format(d, ds, &ds->status);
 	assign_acknowledge(d, ds, &ds->status);
-	assign_void_claim(d, ds);
+	assign_void_claim(d, ds, &ds->status);
 }
 
 void assign_tell_lingerer(struct decision *d, struct ads *ds)
@@ -155,6 +155,8 @@ void assign_on_report(struct decision *d, const struct assign_event *ev)
 		hear_hold(d, n, s); /* its hello was taken back with a failed commit */
 	if (!ds || !id128_equal(ds->now.owner, ev->node) || s->epoch != ds->now.epoch) {
 		/* An old epoch has no effect; but a claim found late has to be let go. */
+		if (ds)
+			assign_void_claim(d, ds, s);
 		if (ev->report->kind == REPORT_STATUS && s->epoch)
 			settle |= hear_hold(d, n, s);
 		if (ev->report->kind == REPORT_RELEASED && ds && id128_equal(ds->now.owner, ev->node)) {
@@ -168,7 +170,7 @@ void assign_on_report(struct decision *d, const struct assign_event *ev)
 	keep_status(d, ds, n, s);
 	learn_format(d, ds, s);
 	assign_acknowledge(d, ds, s);
-	assign_void_claim(d, ds);
+	assign_void_claim(d, ds, s);
 	if (is_overtaken(s))
 		note_fact(ds, FACT_RELEASED, s);
 	note_fact(ds, fact_of(ev->report->kind), s);

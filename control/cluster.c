@@ -32,7 +32,8 @@ struct cluster {
 	struct history *history;
 	const struct cluster_outlet *outlet;
 	void *outlet_userdata;
-	struct event *tick;
+	struct event *tick, *expire;
+	uint64_t retention_s;
 	struct flight *flights, **last_flight; /* oldest first */
 	uint64_t durable_txn, durable_changes;
 	struct id128 salt; /* tags of two runs never match */
@@ -164,8 +165,8 @@ static void tell_record(struct cluster *c, const struct ds_record *old, const st
 		tell_control(c, id, "node %s lost epoch %llu: %s", ID128_STR(old->owner),
 			(unsigned long long)old->epoch, proof_words(new));
 	else if (old && !fenced_equal(new->fenced, old->fenced))
-		tell_control(c, id, "the claim of epoch %llu is void: %s", (unsigned long long)new->fenced.to,
-			proof_words(new));
+		tell_control(c, id, "the claim of epoch %llu is void: an operator gave its node up",
+			(unsigned long long)new->fenced.also);
 	else if (old && !id128_is_nil(old->owner) &&
 		 (old->epoch != new->epoch || id128_is_nil(new->owner)))
 		tell_control(c, id, "node %s gave epoch %llu back", ID128_STR(old->owner),
@@ -181,6 +182,19 @@ static void tell_record(struct cluster *c, const struct ds_record *old, const st
 		tell_control(c, id, "destroyed");
 }
 
+static void tell_pin(struct cluster *c, const struct assign_change *change)
+{
+	const struct pin_record *p = &change->pin;
+	struct assign_view v;
+
+	if (assign_dataset(c->assign, cluster_now_ms(), p->dataset_id, &v) < 0)
+		return; /* leases of the original may name what is not there */
+	if (change->drop)
+		tell_control(c, p->dataset_id, "the lease for node %s ended: %s", ID128_STR(p->node), change->why);
+	else
+		tell_control(c, p->dataset_id, "leased for node %s", ID128_STR(p->node));
+}
+
 static void tell_flight(struct cluster *c, const struct flight *f)
 {
 	struct assign_view v;
@@ -189,8 +203,15 @@ static void tell_flight(struct cluster *c, const struct flight *f)
 		const struct ds_record *new = &f->records[i].ds;
 		bool known;
 
-		if (f->records[i].is_node)
+		if (f->records[i].kind == CHANGE_PIN)
+			tell_pin(c, &f->records[i]);
+		if (f->records[i].kind != CHANGE_DATASET)
 			continue;
+		if (f->records[i].drop) {
+			log_dataset(new->dataset_id, LOG_INFO, 0, "deleted long ago: its record is dropped");
+			history_drop(c->history, new->dataset_id);
+			continue;
+		}
 		known = assign_dataset(c->assign, cluster_now_ms(), new->dataset_id, &v) == 0;
 		tell_record(c, known ? v.record : NULL, new);
 	}
@@ -216,10 +237,9 @@ static void flight_finish(struct flight *f, int err)
 		free(w);
 	}
 	for (size_t i = 0; i < f->n_records; i++) {
-		if (f->records[i].is_node)
-			node_record_done(&f->records[i].node);
-		else
-			ds_record_done(&f->records[i].ds);
+		ds_record_done(&f->records[i].ds);
+		node_record_done(&f->records[i].node);
+		pin_record_done(&f->records[i].pin);
 	}
 	free(f->records);
 	free(f);
@@ -305,16 +325,26 @@ static void out_of_memory(void)
 static void add_record(struct store_batch *b, const struct assign_change *change)
 {
 	_cleanup_free_ char *text = NULL;
-	char key[KEY_MAX];
+	char key[KEY_MAX] = RECORD_KEY_FLOOR;
 
-	if (change->is_node) {
-		snprintf(key, sizeof(key), RECORD_KEY_NODE "%s", ID128_STR(change->node.uuid));
-		text = node_record_to_json(&change->node);
-	} else {
+	switch (change->kind) {
+	case CHANGE_DATASET:
 		snprintf(key, sizeof(key), RECORD_KEY_DATASET "%s", ID128_STR(change->ds.dataset_id));
 		text = ds_record_to_json(&change->ds);
+		break;
+	case CHANGE_NODE:
+		snprintf(key, sizeof(key), RECORD_KEY_NODE "%s", ID128_STR(change->node.uuid));
+		text = node_record_to_json(&change->node);
+		break;
+	case CHANGE_PIN:
+		snprintf(key, sizeof(key), RECORD_KEY_PIN "%s", ID128_STR(change->pin.dataset_id));
+		text = pin_record_to_json(&change->pin);
+		break;
+	case CHANGE_FLOOR:
+		text = floor_to_json(change->floor);
+		break;
 	}
-	if (!text || store_batch_put(b, key, text) < 0)
+	if (!text || (change->drop ? store_batch_delete(b, key) : store_batch_put(b, key, text)) < 0)
 		out_of_memory();
 }
 
@@ -395,6 +425,30 @@ void cluster_decide(struct cluster *c, struct assign_event *ev,
 	cluster_arm(c);
 }
 
+#define EXPIRE_S UINT64_C(3600)
+
+static void on_expire(evutil_socket_t fd, short what, void *userdata)
+{
+	struct cluster *c = userdata;
+	struct assign_event ev = { .type = ASSIGN_EXPIRE, .now_s = wall_clock_ms() / 1000,
+		.retention_s = c->retention_s };
+
+	cluster_decide(c, &ev, NULL, NULL);
+	(void)event_add(c->expire, &(struct timeval){ .tv_sec = (time_t)MIN(c->retention_s, EXPIRE_S) });
+}
+
+int cluster_retain(struct cluster *c, uint64_t seconds)
+{
+	if (!seconds)
+		return 0;
+	c->retention_s = seconds;
+	c->expire = evtimer_new(c->base, on_expire, c);
+	if (!c->expire)
+		return -ENOMEM;
+	event_active(c->expire, EV_TIMEOUT, 0);
+	return 0;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *userdata)
 {
 	struct assign_event ev = { .type = ASSIGN_TICK };
@@ -409,11 +463,24 @@ struct loading {
 	char *error;
 };
 
+static int load_pin(struct assign *a, const char *value)
+{
+	struct pin_record p;
+	int r = pin_record_from_json(value, &p);
+
+	if (r < 0)
+		return r;
+	assign_load_pin(a, &p, p.expires_ms - wall_clock_ms());
+	pin_record_done(&p);
+	return 0;
+}
+
 static int on_record(const char *key, const char *value, void *userdata)
 {
 	struct loading *l = userdata;
 	struct ds_record ds;
 	struct node_record node;
+	uint64_t floor;
 	int r = -EBADMSG;
 
 	if (strncmp(key, RECORD_KEY_DATASET, strlen(RECORD_KEY_DATASET)) == 0) {
@@ -428,6 +495,12 @@ static int on_record(const char *key, const char *value, void *userdata)
 			assign_load_node(l->cluster->assign, &node);
 			node_record_done(&node);
 		}
+	} else if (strncmp(key, RECORD_KEY_PIN, strlen(RECORD_KEY_PIN)) == 0) {
+		r = load_pin(l->cluster->assign, value);
+	} else if (STREQ(key, RECORD_KEY_FLOOR)) {
+		r = floor_from_json(value, &floor);
+		if (r == 0)
+			assign_load_floor(l->cluster->assign, floor);
 	}
 	if (r == -EBADMSG &&
 		asprintf(&l->error, "the store's record '%s' cannot be read: it is damaged or of a "
@@ -458,6 +531,8 @@ struct cluster *cluster_free(struct cluster *c)
 	}
 	if (c->tick)
 		event_free(c->tick);
+	if (c->expire)
+		event_free(c->expire);
 	assign_free(c->assign);
 	history_free(c->history);
 	free(c);

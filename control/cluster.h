@@ -53,6 +53,10 @@ void cluster_set_outlet(struct cluster *c, const struct cluster_outlet *outlet, 
 void cluster_decide(struct cluster *c, struct assign_event *ev,
 	void (*done)(int status, int err, void *userdata), void *userdata);
 
+/* What was deleted for longer is dropped, and what is remembered of nodes that were not heard for longer;
+ * looked at now and every hour at least. 0: never. 0 or -ENOMEM. */
+int cluster_retain(struct cluster *c, uint64_t seconds);
+
 /* For looking, not for deciding. */
 const struct assign *cluster_assign(const struct cluster *c);
 const struct history *cluster_history(const struct cluster *c);

@@ -66,6 +66,11 @@ struct history *history_free(struct history *h)
 	return NULL;
 }
 
+void history_drop(struct history *h, struct id128 dataset)
+{
+	(void)lh_table_delete(h->rings, &dataset);
+}
+
 static struct ring *find(const struct history *h, struct id128 dataset)
 {
 	struct lh_entry *e = lh_table_lookup_entry(h->rings, &dataset);

@@ -29,6 +29,9 @@ struct history *history_free(struct history *h);
  */
 bool history_add(struct history *h, struct id128 dataset, const struct history_step *s);
 
+/* Nothing is kept of it any more. */
+void history_drop(struct history *h, struct id128 dataset);
+
 /* Steps kept of @dataset, 0 when unknown. */
 size_t history_count(const struct history *h, struct id128 dataset);
 

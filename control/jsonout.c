@@ -161,6 +161,17 @@ void jsonout_u64(struct jsonout *o, const char *key, uint64_t v)
 	put(o, text, (size_t)n);
 }
 
+void jsonout_number(struct jsonout *o, const char *key, double v)
+{
+	char text[40];
+	int n = snprintf(text, sizeof(text), "%.15g", v);
+
+	if (!strpbrk(text, ".e"))
+		n += snprintf(text + n, sizeof(text) - (size_t)n, ".0");
+	put_key(o, key);
+	put(o, text, (size_t)n);
+}
+
 void jsonout_bool(struct jsonout *o, const char *key, bool v)
 {
 	put_key(o, key);

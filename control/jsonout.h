@@ -26,6 +26,7 @@ void jsonout_close(struct jsonout *o, char bracket); /* '}' or ']' */
 void jsonout_text(struct jsonout *o, const char *key, const char *text); /* NULL: null */
 void jsonout_id(struct jsonout *o, const char *key, struct id128 id);	 /* nil: null */
 void jsonout_u64(struct jsonout *o, const char *key, uint64_t v);
+void jsonout_number(struct jsonout *o, const char *key, double v); /* finite; always with a fraction */
 void jsonout_bool(struct jsonout *o, const char *key, bool v);
 void jsonout_null(struct jsonout *o, const char *key);
 

@@ -26,11 +26,11 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 		a->extra == b->extra && a->maximum_size == b->maximum_size &&
 		a->size_bytes == b->size_bytes && a->created_at == b->created_at &&
 		id128_equal(a->primary, b->primary) && a->failed_over == b->failed_over &&
-		a->deleted == b->deleted &&
+		a->deleted == b->deleted && a->deleted_at == b->deleted_at &&
 		STREQ(a->backend, b->backend) && id128_equal(a->volume_id, b->volume_id) &&
 		a->filesystem == b->filesystem && id128_equal(a->fs_uuid, b->fs_uuid) &&
 		a->format_state == b->format_state && id128_equal(a->owner, b->owner) &&
-		a->epoch == b->epoch && a->grant == b->grant && a->incarnation == b->incarnation &&
+		a->epoch == b->epoch && a->born_epoch == b->born_epoch && a->grant == b->grant && a->incarnation == b->incarnation &&
 		failover_equal(a->failover, b->failover) && a->extended_ms == b->extended_ms &&
 		a->failover_rev == b->failover_rev &&
 		failover_equal(a->in_force, b->in_force) && a->sure_from == b->sure_from &&
@@ -38,6 +38,14 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 }
 
 void node_record_done(struct node_record *r)
+{
+	if (!r)
+		return;
+	json_object_put(r->extra);
+	memset(r, 0, sizeof(*r));
+}
+
+void pin_record_done(struct pin_record *r)
 {
 	if (!r)
 		return;
@@ -109,6 +117,7 @@ char *ds_record_to_json(const struct ds_record *r)
 	put_id(&b, "primary", r->primary);
 	put(&b, "failed_over", json_object_new_boolean(r->failed_over));
 	put(&b, "deleted", json_object_new_boolean(r->deleted));
+	put(&b, "deleted_at", json_object_new_int64(r->deleted_at));
 	put_text(&b, "backend", r->backend);
 	put_id(&b, "volume_id", r->volume_id);
 	put_text(&b, "filesystem", fs_kind_name(r->filesystem));
@@ -116,6 +125,7 @@ char *ds_record_to_json(const struct ds_record *r)
 	put_text(&b, "format_state", format_state_name(r->format_state));
 	put_id(&b, "owner", r->owner);
 	put_u64(&b, "epoch", r->epoch);
+	put_u64(&b, "born_epoch", r->born_epoch);
 	put_text(&b, "grant", grant_kind_name(r->grant));
 	put_text(&b, "failover", failover_kind_name(r->failover.kind));
 	put_u64(&b, "term_ms", r->failover.term_ms);
@@ -126,6 +136,7 @@ char *ds_record_to_json(const struct ds_record *r)
 	put_u64(&b, "sure_from", r->sure_from);
 	put_u64(&b, "fenced_from", r->fenced.from);
 	put_u64(&b, "fenced", r->fenced.to);
+	put_u64(&b, "fenced_also", r->fenced.also);
 	put_text(&b, "proof", proof_kind_name(r->proof));
 	put_u64(&b, "incarnation", r->incarnation);
 	return finish(&b, r->extra);
@@ -144,6 +155,33 @@ char *node_record_to_json(const struct node_record *r)
 	put_u64(&b, "given_up", r->given_up);
 	put(&b, "forgotten", json_object_new_boolean(r->forgotten));
 	return finish(&b, r->extra);
+}
+
+char *pin_record_to_json(const struct pin_record *r)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+	struct builder b = { .o = o };
+
+	if (!o)
+		return NULL;
+	put_u64(&b, "version", RECORD_VERSION);
+	put_id(&b, "dataset_id", r->dataset_id);
+	put_id(&b, "node", r->node);
+	if (r->expires_ms != PIN_ENDLESS)
+		put(&b, "expires_ms", json_object_new_int64(r->expires_ms));
+	return finish(&b, r->extra);
+}
+
+char *floor_to_json(uint64_t floor)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+	struct builder b = { .o = o };
+
+	if (!o)
+		return NULL;
+	put_u64(&b, "version", RECORD_VERSION);
+	put_u64(&b, "epoch", floor);
+	return finish(&b, NULL);
 }
 
 /* ---- reading: each known key is taken out of the map, and what remains is kept as it is ---- */
@@ -275,6 +313,12 @@ static int64_t take_time(struct reader *in, const char *key)
 	return v ? json_object_get_int64(v) : 0;
 }
 
+/* Of a key that records of earlier versions do not have. */
+static int64_t take_late_time(struct reader *in, const char *key)
+{
+	return json_object_object_get_ex(in->o, key, NULL) ? take_time(in, key) : 0;
+}
+
 /* Parses the map and checks its version. */
 static int reader_open(const char *text, struct json_object **ret, struct reader *in)
 {
@@ -315,6 +359,7 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	take_id(&in, "primary", &d.primary);
 	d.failed_over = take_late_bool(&in, "failed_over");
 	d.deleted = take_bool(&in, "deleted");
+	d.deleted_at = take_late_time(&in, "deleted_at");
 	take_backend(&in, d.backend);
 	take_id(&in, "volume_id", &d.volume_id);
 	d.filesystem = (enum fs_kind)take_word(&in, "filesystem", fs_kind_parse);
@@ -322,6 +367,7 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	d.format_state = (enum format_state)take_word(&in, "format_state", format_state_parse);
 	take_id(&in, "owner", &d.owner);
 	d.epoch = take_u64(&in, "epoch");
+	d.born_epoch = take_late_u64(&in, "born_epoch");
 	d.grant = (enum grant_kind)take_word(&in, "grant", grant_kind_parse);
 	d.incarnation = take_u64(&in, "incarnation");
 	d.failover = take_failover(&in, "failover", "term_ms");
@@ -331,6 +377,7 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	d.sure_from = take_late_u64(&in, "sure_from");
 	d.fenced.from = take_late_u64(&in, "fenced_from");
 	d.fenced.to = take_late_u64(&in, "fenced");
+	d.fenced.also = take_late_u64(&in, "fenced_also");
 	d.proof = (enum proof_kind)take_late_word(&in, "proof", proof_kind_parse);
 	if (in.bad || id128_is_nil(d.dataset_id)) {
 		ds_record_done(&d);
@@ -359,5 +406,43 @@ int node_record_from_json(const char *text, struct node_record *ret)
 		return -EBADMSG;
 	n.extra = leftovers(&in);
 	*ret = n;
+	return 0;
+}
+
+int pin_record_from_json(const char *text, struct pin_record *ret)
+{
+	_cleanup_json_ struct json_object *o = NULL;
+	struct pin_record p = { .expires_ms = PIN_ENDLESS };
+	struct reader in;
+	int r;
+
+	r = reader_open(text, &o, &in);
+	if (r < 0)
+		return r;
+	take_id(&in, "dataset_id", &p.dataset_id);
+	take_id(&in, "node", &p.node);
+	if (json_object_object_get_ex(in.o, "expires_ms", NULL))
+		p.expires_ms = take_time(&in, "expires_ms");
+	if (in.bad || id128_is_nil(p.dataset_id) || id128_is_nil(p.node))
+		return -EBADMSG;
+	p.extra = leftovers(&in);
+	*ret = p;
+	return 0;
+}
+
+int floor_from_json(const char *text, uint64_t *ret)
+{
+	_cleanup_json_ struct json_object *o = NULL;
+	struct reader in;
+	uint64_t floor;
+	int r;
+
+	r = reader_open(text, &o, &in);
+	if (r < 0)
+		return r;
+	floor = take_u64(&in, "epoch");
+	if (in.bad)
+		return -EBADMSG;
+	*ret = floor;
 	return 0;
 }

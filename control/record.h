@@ -15,6 +15,8 @@
 /* Keys in the store: these and the id. */
 #define RECORD_KEY_DATASET "dataset/"
 #define RECORD_KEY_NODE "node/"
+#define RECORD_KEY_PIN "lease/"
+#define RECORD_KEY_FLOOR "epoch-floor" /* the whole key */
 
 struct ds_record {
 	struct id128 dataset_id;
@@ -26,6 +28,7 @@ struct ds_record {
 	struct id128 primary;	      /* the wish: where it should be; never nil in v1 */
 	bool failed_over;	      /* control chose @primary, since the node that was wished for is lost */
 	bool deleted;		      /* the wish: gone. volume_id nil then means: done */
+	int64_t deleted_at;	      /* seconds since the epoch; 0: not known */
 	char backend[RECORD_BACKEND_MAX];
 	struct id128 volume_id;	      /* chosen before create; nil: none (only when deleted) */
 	enum fs_kind filesystem;
@@ -33,6 +36,7 @@ struct ds_record {
 	enum format_state format_state;
 	struct id128 owner;	      /* the only node that may attach; nil: nobody */
 	uint64_t epoch;		      /* of the last grant; grows by one with each */
+	uint64_t born_epoch;	      /* what @epoch was before the first grant */
 	enum grant_kind grant;	      /* what the owner may do; meaningless without owner */
 	struct failover failover;     /* the wish: what governs a grant once its owner has said so */
 	uint64_t extended_ms;	      /* a longer term that was granted over a planned stop of control; 0: none */
@@ -54,23 +58,38 @@ struct node_record {
 	struct json_object *extra;
 };
 
+/* What the API calls a lease: who asks for a move meanwhile waits. Neither its dataset nor its node need
+ * exist. */
+struct pin_record {
+	struct id128 dataset_id, node;
+	int64_t expires_ms;	      /* of the wall clock; PIN_ENDLESS */
+	struct json_object *extra;
+};
+
+#define PIN_ENDLESS INT64_MAX
+
 void ds_record_done(struct ds_record *r);
 void ds_record_copy(const struct ds_record *r, struct ds_record *ret); /* takes references */
 bool ds_record_equal(const struct ds_record *a, const struct ds_record *b); /* metadata by pointer */
 void node_record_done(struct node_record *r);
+void pin_record_done(struct pin_record *r);
 
 /**
- * ds_record_to_json(), node_record_to_json() - the stored form
+ * ds_record_to_json() and the like - the stored form
  * Returns: an allocated JSON text that the caller frees, or NULL when out of memory.
  */
 char *ds_record_to_json(const struct ds_record *r);
 char *node_record_to_json(const struct node_record *r);
+char *pin_record_to_json(const struct pin_record *r);
+char *floor_to_json(uint64_t floor);
 
 /**
- * ds_record_from_json(), node_record_from_json() - read a stored map
+ * ds_record_from_json() and the like - read a stored map
  * @ret: set on success only; end it with *_done()
  *
  * Returns: 0, -EBADMSG when the text is no such record (the store is damaged), or -ENOMEM.
  */
 int ds_record_from_json(const char *text, struct ds_record *ret);
 int node_record_from_json(const char *text, struct node_record *ret);
+int pin_record_from_json(const char *text, struct pin_record *ret);
+int floor_from_json(const char *text, uint64_t *ret);

@@ -215,7 +215,7 @@ void rest_write(struct rest_request *q, struct assign_event *ev, struct id128 id
 
 /* ---- routes ---- */
 
-static const struct rest_route *const tables[] = { rest_v1_routes, rest_v2_routes };
+static const struct rest_route *const tables[] = { rest_v1_routes, rest_lease_routes, rest_v2_routes };
 
 /* The next segment of @path, doubled slashes being one; NULL at the end. A trailing slash makes an
  * empty segment, which no route has. */

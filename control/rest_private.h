@@ -36,7 +36,7 @@ struct rest_outcome {
 	const char *description;
 };
 
-extern const struct rest_route rest_v1_routes[], rest_v2_routes[]; /* end with a NULL path */
+extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_v2_routes[]; /* end with a NULL path */
 
 struct cluster *rest_cluster(const struct rest_request *q);
 struct failover rest_failover(const struct rest_request *q); /* of datasets that do not choose one */
@@ -58,6 +58,9 @@ void rest_reply_schema(struct rest_request *q, int r, struct schema_errors *e);
 void rest_write(struct rest_request *q, struct assign_event *ev, struct id128 id, int status,
 	const struct rest_outcome *outcomes,
 	void (*answer)(struct rest_request *q, struct id128 id, struct jsonout *o));
+
+/* Of a path whose case and dashes do not matter: leases and eras. -EINVAL. */
+int rest_parse_uuid(const char *text, struct id128 *ret);
 
 /* The node's last word is too old to be told as the state of things. */
 bool rest_is_stale(const struct assign_node_view *n);

@@ -55,7 +55,7 @@ static void answer_configured(struct rest_request *q, struct id128 id, struct js
 
 	if (assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), id, &v) == 0)
 		add_configured(o, v.record);
-	else /* cannot be: records are never dropped */
+	else /* deleted, and dropped since */
 		jsonout_null(o, NULL);
 }
 
@@ -135,7 +135,7 @@ static void update_dataset(struct rest_request *q)
 
 static void delete_dataset(struct rest_request *q)
 {
-	struct assign_event ev = { .type = ASSIGN_DELETE };
+	struct assign_event ev = { .type = ASSIGN_DELETE, .now_s = time(NULL) };
 	struct assign_view v;
 
 	if (path_dataset(q, &v) < 0) {
@@ -240,8 +240,7 @@ static int on_era(const struct assign_node_view *n, void *userdata)
 	return 1;
 }
 
-/* Case and dashes do not matter here. */
-static int parse_era(const char *text, struct id128 *ret)
+int rest_parse_uuid(const char *text, struct id128 *ret)
 {
 	char hex[33];
 	size_t n = 0;
@@ -268,7 +267,7 @@ static void node_by_era(struct rest_request *q)
 	struct jsonout o = { 0 };
 	struct era era;
 
-	if (parse_era(q->param, &era.boot) < 0 || id128_is_nil(era.boot) ||
+	if (rest_parse_uuid(q->param, &era.boot) < 0 || id128_is_nil(era.boot) ||
 		assign_nodes(cluster_assign(rest_cluster(q)), cluster_now_ms(), on_era, &era) ==
 			0) {
 		rest_reply_error(q, HTTP_NOTFOUND, "No node found with given era.");

@@ -96,6 +96,20 @@ static void add_failover(struct jsonout *o, const struct ds_record *r)
 	jsonout_text(o, "fence_proof", r->fenced.to ? proof_kind_name(r->proof) : NULL);
 }
 
+static void add_lease(const struct picture *p, struct id128 id)
+{
+	struct assign_pin_view v;
+
+	if (assign_pin(p->assign, p->now_ms, id, false, &v) < 0) {
+		jsonout_null(p->o, "lease");
+		return;
+	}
+	jsonout_open(p->o, "lease", '{');
+	jsonout_id(p->o, "node", v.node);
+	jsonout_time(p->o, "expires", v.endless ? 0 : v.expires_ms);
+	jsonout_close(p->o, '}');
+}
+
 static void add_wish(const struct picture *p, const struct assign_view *v)
 {
 	const struct ds_record *r = v->record;
@@ -114,6 +128,7 @@ static void add_wish(const struct picture *p, const struct assign_view *v)
 	jsonout_bool(p->o, "failed_over", r->failed_over);
 	jsonout_u64(p->o, "epoch", r->epoch);
 	add_failover(p->o, r);
+	add_lease(p, r->dataset_id);
 	jsonout_id(p->o, "volume_id", r->volume_id);
 	jsonout_text(p->o, "filesystem", fs_kind_name(r->filesystem));
 	jsonout_id(p->o, "fs_uuid", r->fs_uuid);
@@ -197,7 +212,7 @@ static void answer_dataset(struct rest_request *q, struct id128 id, struct jsono
 	struct assign_view v;
 
 	if (assign_dataset(p.assign, p.now_ms, id, &v) < 0) {
-		jsonout_null(o, NULL); /* cannot be: records are never dropped */
+		jsonout_null(o, NULL); /* deleted, and dropped since */
 		return;
 	}
 	jsonout_open(o, NULL, '{');
@@ -263,6 +278,7 @@ static int on_node(const struct assign_node_view *n, void *userdata)
 	for (size_t i = 0; i < n->n_unknown; i++)
 		jsonout_id(o, NULL, n->unknown[i]);
 	jsonout_close(o, ']');
+	jsonout_bool(o, "awaited", n->awaited);
 	jsonout_bool(o, "forgotten", n->forgotten);
 	jsonout_text(o, "refused", n->refused);
 	jsonout_close(o, '}');

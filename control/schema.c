@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include "failover_to.h"
 #include "jsonin.h"
@@ -283,6 +284,50 @@ int schema_failover(struct json_object *body, struct failover *ret, struct schem
 		return -EINVAL;
 	*ret = f;
 	return 0;
+}
+
+/* The original asks for no version here. */
+static void read_any_uuid(struct json_object *v, const char *pointer, struct id128 *ret, struct schema_errors *e)
+{
+	if (!json_object_is_type(v, json_type_string) || id128_parse(json_object_get_string(v), ret) < 0)
+		violation(e, "%s: must be a string holding a UUID of 36 characters", pointer);
+}
+
+#define CALENDAR_END_S 253402300800.0 /* 10000-01-01 */
+
+static void read_expires(struct json_object *v, bool *ret_endless, double *ret_seconds, struct schema_errors *e)
+{
+	double now = (double)time(NULL);
+
+	*ret_endless = !v;
+	*ret_seconds = json_object_get_double(v);
+	if (v && !json_object_is_type(v, json_type_int) && !json_object_is_type(v, json_type_double))
+		violation(e, "/expires: must be a number of seconds, or null for a lease without end");
+	else if (v && !(now + *ret_seconds < CALENDAR_END_S && now + *ret_seconds > 0))
+		violation(e, "/expires: must be a number of seconds that ends between the years 1970 and 9999");
+}
+
+int schema_lease(struct json_object *body, struct id128 *ret_dataset, struct id128 *ret_node, bool *ret_endless,
+	double *ret_seconds, struct schema_errors *e)
+{
+	static const char *const required[] = { "dataset_id", "node_uuid", "expires" };
+
+	if (!is_object(body, "", e))
+		return -EINVAL;
+	json_object_object_foreach(body, key, value) {
+		if (STREQ(key, "dataset_id"))
+			read_any_uuid(value, "/dataset_id", ret_dataset, e);
+		else if (STREQ(key, "node_uuid"))
+			read_uuid(value, "/node_uuid", ret_node, e);
+		else if (STREQ(key, "expires"))
+			read_expires(value, ret_endless, ret_seconds, e);
+		else
+			unknown_key(key, e);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
+		if (!json_object_object_get_ex(body, required[i], NULL))
+			violation(e, "/%s: is required", required[i]);
+	return e->n > 0 ? -EINVAL : 0;
 }
 
 int schema_dataset_update(struct json_object *body, struct id128 *ret_primary,

@@ -54,6 +54,14 @@ int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, str
  */
 int schema_failover(struct json_object *body, struct failover *ret, struct schema_errors *errors);
 
+/**
+ * schema_lease() - the body of POST configuration/leases
+ * @ret_endless, @ret_seconds: "expires"; of an endless one @ret_seconds is 0
+ * Returns as above.
+ */
+int schema_lease(struct json_object *body, struct id128 *ret_dataset, struct id128 *ret_node, bool *ret_endless,
+	double *ret_seconds, struct schema_errors *errors);
+
 /* The body of POST configuration/datasets/<id>; @ret_primary is nil when not given. As above. */
 int schema_dataset_update(struct json_object *body, struct id128 *ret_primary,
 	struct schema_errors *errors);

@@ -92,6 +92,7 @@ int nodeview_show(struct fstree *tree, const struct roster_view *v, uint64_t now
 		.filesystem = ordered ? fs_kind_name(v->wish->filesystem) : NULL,
 		.fs_uuid = s->fs_uuid,
 		.mountpoint = s->mountpoint,
+		.lease = v->lease,
 		.holders = s->holders,
 		.last_error = error,
 		.metadata = v->metadata,

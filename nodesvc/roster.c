@@ -43,6 +43,7 @@ struct roster *roster_free(struct roster *r)
 	for (size_t i = 0; i < r->n; i++) {
 		roster_extra_done(&r->entries[i]->extra);
 		json_object_put(r->entries[i]->metadata);
+		free(r->entries[i]->lease);
 		free(r->entries[i]);
 	}
 	free(r->entries);
@@ -246,6 +247,8 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 	e->owner = order->owner;
 	e->primary = order->primary;
 	e->created_at = order->created_at;
+	free(e->lease);
+	e->lease = *order->lease ? strdup(order->lease) : NULL;
 	if (order->metadata) {
 		json_object_put(e->metadata);
 		e->metadata = json_object_get(order->metadata);
@@ -550,6 +553,7 @@ int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_v
 		.since_ms = e->since_ms,
 		.looked_ms = e->seen.at_ms,
 		.created_at = e->created_at,
+		.lease = e->lease,
 		.gone = is_gone(e),
 	};
 	fill_status(e, &ret->status);

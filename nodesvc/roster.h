@@ -68,6 +68,7 @@ struct roster_view {
 	uint64_t since_ms;		/* of the present state */
 	uint64_t looked_ms;		/* when it was last looked at */
 	int64_t created_at;		/* seconds since 1970; 0: not known */
+	const char *lease;		/* what pins it, as control says, or NULL */
 	bool gone;			/* nothing to show any more */
 };
 

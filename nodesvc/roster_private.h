@@ -34,6 +34,7 @@ struct entry {
 	struct roster_extra extra;
 	struct id128 owner, primary;
 	int64_t created_at;
+	char *lease;		  /* or NULL */
 	struct json_object *metadata;
 	/* said in the present session */
 	bool said;

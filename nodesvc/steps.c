@@ -79,10 +79,13 @@ static int step_create(struct step_job *j)
 static int void_claims(struct step_job *j)
 {
 	const struct converge_wish *w = &j->start.wish;
+	int r = 0;
 
-	if (!w->fenced.to || fenced_covers(w->fenced, w->epoch))
-		return 0;
-	return j->env->ops->fence(j->env->driver, w->volume_id, w->fenced.from, w->fenced.to);
+	if (w->fenced.to && !fenced_covers(w->fenced, w->epoch))
+		r = j->env->ops->fence(j->env->driver, w->volume_id, w->fenced.from, w->fenced.to);
+	if (r == 0 && w->fenced.also)
+		r = j->env->ops->fence(j->env->driver, w->volume_id, w->fenced.also, w->fenced.also);
+	return r;
 }
 
 static int step_attach(struct step_job *j)

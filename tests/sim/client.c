@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The clients: what they wish, and whether what they were promised is kept. */
+#include <inttypes.h>
+
 #include "failover_to.h"
 #include "sim.h"
 
@@ -50,7 +52,7 @@ void client_wish(struct sim *s)
 	struct ds_record r = { .dataset_id = s->dataset_ids[dataset], .backend = "default",
 		.size_bytes = DATASET_MINIMUM_SIZE, .primary = s->nodes[node].uuid,
 		.failover = any_failover(s) };
-	struct assign_event ev = { .dataset_id = r.dataset_id, .primary = r.primary, .record = &r };
+	struct assign_event ev = { .now_s = (int64_t)s->now / 1000, .dataset_id = r.dataset_id, .primary = r.primary, .record = &r };
 	struct op op = { .dataset = dataset, .primary = node };
 	static const enum assign_event_type types[] = { ASSIGN_CREATE, ASSIGN_MOVE, ASSIGN_DELETE,
 		ASSIGN_FAILOVER };
@@ -73,6 +75,107 @@ void client_wish(struct sim *s)
 	json_object_put(r.metadata);
 	if (!taken)
 		sim_log(s, "client: refused");
+}
+
+/* Now and then what was deleted is not kept any longer, and its id may be used again. */
+void client_expire(struct sim *s)
+{
+	struct assign_event ev = { .type = ASSIGN_EXPIRE, .now_s = 1 + (int64_t)s->now / 1000,
+		.retention_s = sim_below(s, 20) };
+
+	if (s->control.up)
+		(void)control_decide(s, &ev, NULL);
+}
+
+/* ---- leases in the API's sense ---- */
+
+/* Nothing stands in the way of the promise: it is mounted where it is wanted, control knows, and nothing else
+ * was asked for. */
+static bool is_settled(struct sim *s, int d, int node, uint64_t *ret_epoch)
+{
+	const struct sim_control *c = &s->control;
+	const struct volume *volume;
+	struct assign_view v;
+
+	if (assign_dataset(c->assign, control_now(s), s->dataset_ids[d], &v) < 0 || !v.status ||
+		!id128_equal(v.record->owner, s->nodes[node].uuid) || !id128_equal(v.status_node, v.record->owner) ||
+		v.status->epoch != v.record->epoch || !v.status->mounted || v.record->grant != GRANT_HOLD)
+		return false;
+	volume = world_find(s, v.record->volume_id);
+	if (!volume || !(volume->mounted & ~volume->cut & 1u << node))
+		return false;
+	*ret_epoch = v.record->epoch;
+	return id128_equal(c->wished[d], s->nodes[node].uuid) && !c->unwanted[d] &&
+	       c->releasing[d] != v.record->epoch && !v.status->releasing;
+}
+
+static void take_pin(struct sim *s, int d, int node)
+{
+	struct sim_control *c = &s->control;
+	bool endless = sim_chance(s, 200);
+	uint64_t left = sim_below(s, 60000), epoch = 0;
+	struct pin_record r = { .dataset_id = s->dataset_ids[d], .node = s->nodes[node].uuid,
+		.expires_ms = endless ? PIN_ENDLESS : (int64_t)(control_now(s) + left) };
+	struct assign_event ev = { .type = ASSIGN_PIN, .pin = &r, .pin_ms = endless ? PIN_ENDLESS : (int64_t)left };
+	bool settled = is_settled(s, d, node, &epoch);
+	struct promise p = { .made = settled, .node = node, .epoch = epoch, .generation = c->generation,
+		.until = endless ? UINT64_MAX : s->now + left * 1000 / c->clock_rate };
+
+	sim_log(s, "client: leases dataset %d for node %d, %s", d, node, endless ? "endless" : "for a while");
+	if (control_decide(s, &ev, &p.txn) == 0)
+		s->promises[d] = p;
+	else
+		sim_log(s, "client: refused");
+}
+
+static void give_pin_up(struct sim *s, int d)
+{
+	struct assign_event ev = { .type = ASSIGN_UNPIN, .dataset_id = s->dataset_ids[d] };
+
+	sim_log(s, "client: releases the lease of dataset %d", d);
+	s->promises[d].made = false;
+	(void)control_decide(s, &ev, NULL);
+}
+
+void client_pin(struct sim *s)
+{
+	int d = (int)sim_below(s, (uint64_t)s->n_datasets);
+	int node = sim_node_index(s, s->control.wished[d]);
+
+	if (!s->control.up)
+		return;
+	if (sim_chance(s, 350))
+		give_pin_up(s, d);
+	else
+		take_pin(s, d, node >= 0 && sim_chance(s, 800) ? node : (int)sim_below(s, (uint64_t)s->n_nodes));
+}
+
+bool client_unpin_all(struct sim *s)
+{
+	bool all = s->control.up;
+
+	for (int d = 0; d < s->n_datasets && s->control.up; d++) {
+		all &= !s->control.disk.have_pin[d];
+		give_pin_up(s, d);
+	}
+	return all;
+}
+
+void client_check_promise(struct sim *s, int node, int dataset, uint64_t epoch)
+{
+	const struct promise *p = &s->promises[dataset];
+
+	/* What is not durable is not promised yet. */
+	if (p->made && p->node == node && p->epoch == epoch && s->now + 2 < p->until &&
+		(p->generation != s->control.generation || p->txn <= s->control.durable_txn))
+		sim_fail(s, "dataset %d leaves node %d, and is leased there (epoch %" PRIu64 ", until %" PRIu64 ")", dataset, node, p->epoch, p->until);
+}
+
+void client_void_promises(struct sim *s, int node)
+{
+	for (int d = 0; d < s->n_datasets; d++)
+		if (node < 0 || s->promises[d].node == node)
+			s->promises[d].made = false;
 }
 
 /* The durable record is what some request asked for, at or after the last that was acknowledged. */

@@ -10,7 +10,7 @@
 
 static void pump(struct sim *s);
 
-static uint64_t control_now(const struct sim *s)
+uint64_t control_now(const struct sim *s)
 {
 	return s->now * s->control.clock_rate / 1000;
 }
@@ -156,16 +156,53 @@ static void check_granted(struct sim *s, int dataset, const struct ds_record *ne
 		sim_fail(s, "dataset %d is granted to node %d, which was forgotten", dataset, owner);
 }
 
+/* Nothing that was asked before counts any more; the id may be used again. */
+static void drop_record(struct sim *s, int i, uint64_t txn)
+{
+	struct sim_control *c = &s->control;
+
+	if (!c->disk.have[i] || !c->disk.records[i].deleted || !id128_is_nil(c->disk.records[i].volume_id))
+		sim_fail(s, "the record of dataset %d is dropped, and it is not destroyed", i);
+	ds_record_done(&c->disk.records[i]);
+	c->disk.have[i] = false;
+	for (int k = 0; k < s->n_ops; k++)
+		if (s->ops[k].dataset == i && (s->ops[k].generation != c->generation || s->ops[k].txn <= txn))
+			s->ops[k].dataset = -1;
+}
+
+static void check_used_once(struct sim *s, int i, const struct ds_record *new)
+{
+	const struct sim_store *disk = &s->control.disk;
+
+	if (id128_is_nil(new->owner) || s->restored || (disk->have[i] && disk->records[i].epoch == new->epoch))
+		return;
+	if (s->granted[i][new->epoch % SIM_EPOCHS])
+		sim_fail(s, "epoch %" PRIu64 " of dataset %d is granted again", new->epoch, i);
+}
+
 static void make_durable(struct sim *s, const struct queued_commit *q)
 {
 	struct sim_control *c = &s->control;
 
 	for (size_t k = 0; k < q->n_changes; k++) {
 		const struct assign_change *ch = &q->changes[k];
-		int i = ch->is_node ? sim_node_index(s, ch->node.uuid) :
-				      sim_dataset_index(s, ch->ds.dataset_id);
+		int i = ch->kind == CHANGE_NODE ? sim_node_index(s, ch->node.uuid) :
+			sim_dataset_index(s, ch->kind == CHANGE_PIN ? ch->pin.dataset_id : ch->ds.dataset_id);
 
-		if (ch->is_node) {
+		if (ch->kind == CHANGE_FLOOR) {
+			c->disk.floor = ch->floor;
+			continue;
+		}
+		if (ch->kind == CHANGE_PIN) {
+			c->disk.pins[i] = ch->pin;
+			c->disk.have_pin[i] = !ch->drop;
+			continue;
+		}
+		if (ch->drop) {
+			drop_record(s, i, q->txn);
+			continue;
+		}
+		if (ch->kind == CHANGE_NODE) {
 			if (c->disk.nodes[i].forgotten && !ch->node.forgotten)
 				sim_fail(s, "node %d was forgotten, and is taken back", i);
 			if (s->calm && ch->node.forgotten && !c->disk.nodes[i].forgotten)
@@ -176,6 +213,7 @@ static void make_durable(struct sim *s, const struct queued_commit *q)
 			continue;
 		}
 		check_granted(s, i, &ch->ds);
+		check_used_once(s, i, &ch->ds);
 		if (c->disk.have[i]) {
 			check_record(s, &c->disk.records[i], &ch->ds);
 			ds_record_done(&c->disk.records[i]);
@@ -216,9 +254,18 @@ static void drop_queues(struct sim *s)
 static void note_durable_wishes(struct sim *s)
 {
 	for (int i = 0; i < SIM_DATASETS; i++)
-		s->control.wished[i] = s->control.disk.have[i] ? s->control.disk.records[i].primary : ID128_NIL;
+		s->control.wished[i] = s->control.disk.have[i] ? s->control.disk.records[i].primary : ID128_NIL,
+		s->control.unwanted[i] = s->control.disk.have[i] && s->control.disk.records[i].deleted;
 	for (int i = 0; i < SIM_NODES; i++)
 		s->control.given_up[i] = is_given_up(s, i);
+}
+
+/* The answer never came. */
+static void void_promises_from(struct sim *s, uint64_t txn)
+{
+	for (int i = 0; i < SIM_DATASETS; i++)
+		if (s->promises[i].generation == s->control.generation && s->promises[i].txn >= txn)
+			s->promises[i].made = false;
 }
 
 static void fail_commits(struct sim *s, uint64_t txn)
@@ -241,6 +288,7 @@ static void fail_commits(struct sim *s, uint64_t txn)
 	for (int i = 0; i < s->n_ops; i++)
 		if (s->ops[i].generation == c->generation && s->ops[i].txn >= txn)
 			s->ops[i].generation = 0; /* answered with an error: it did not happen */
+	void_promises_from(s, txn);
 	assign_failed(c->assign, control_now(s), txn);
 	c->durable_txn = MAX(c->durable_txn, txn - 1);
 	note_durable_wishes(s);
@@ -289,6 +337,16 @@ static void check_failover(struct sim *s, const struct ds_record *to, int d, int
 			sim_fail(s, "dataset %d fails over while node %d is connected", d, from);
 }
 
+/* Only a claim of who was given up is void. */
+static void check_voided(struct sim *s, const struct ds_record *to, int d)
+{
+	const struct volume *v = world_find(s, to->volume_id);
+
+	if (v && v->claimed && v->claim_epoch == to->fenced.also && !s->control.given_up[v->claim_node])
+		sim_fail(s, "the claim of node %d on dataset %d is voided, and nobody gave that node up",
+			v->claim_node, d);
+}
+
 static void note_wish(struct sim *s, uint64_t txn, const struct ds_record *to)
 {
 	int d = sim_dataset_index(s, to->dataset_id), node = sim_node_index(s, to->primary);
@@ -301,6 +359,12 @@ static void note_wish(struct sim *s, uint64_t txn, const struct ds_record *to)
 			.generation = s->control.generation, .txn = txn };
 	}
 	s->control.wished[d] = to->primary;
+	s->control.unwanted[d] = to->deleted;
+	if (to->fenced.also && to->fenced.also != s->control.voided[d])
+		check_voided(s, to, d);
+	s->control.voided[d] = to->fenced.also;
+	if (to->fenced.to == to->epoch && s->promises[d].epoch == to->epoch)
+		s->promises[d].made = false;
 }
 
 int control_decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
@@ -319,6 +383,8 @@ int control_decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 		struct queued_send *q = calloc(1, sizeof(*q)), **p = &c->sends;
 
 		q->send = r.sends[i];
+		if (q->send.msg.type == WIRE_ASSIGN && q->send.msg.assign.wish == WISH_RELEASE)
+			c->releasing[sim_dataset_index(s, q->send.msg.assign.dataset_id)] = q->send.msg.assign.epoch;
 		if (q->send.msg.type == WIRE_PONG && q->send.after_txn > c->durable_txn)
 			sim_fail(s, "a renewal waits for the store");
 		while (*p)
@@ -336,7 +402,7 @@ int control_decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 		r.n_changes = 0;
 		flush_sends(s); /* sessions that ended with it have ended */
 		for (size_t i = 0; i < q->n_changes; i++)
-			if (!q->changes[i].is_node)
+			if (q->changes[i].kind == CHANGE_DATASET && !q->changes[i].drop)
 				note_wish(s, q->txn, &q->changes[i].ds);
 	}
 	assign_result_done(&r);
@@ -410,6 +476,11 @@ void control_start(struct sim *s)
 	for (int i = 0; i < SIM_DATASETS; i++)
 		if (c->disk.have[i])
 			assign_load_dataset(c->assign, &c->disk.records[i]);
+	assign_load_floor(c->assign, c->disk.floor);
+	for (int i = 0; i < SIM_DATASETS; i++)
+		if (c->disk.have_pin[i])
+			assign_load_pin(c->assign, &c->disk.pins[i],
+				c->disk.pins[i].expires_ms - (int64_t)control_now(s));
 	for (int i = 0; i < SIM_NODES; i++)
 		if (c->disk.have_node[i])
 			assign_load_node(c->assign, &c->disk.nodes[i]);
@@ -441,6 +512,7 @@ void control_kill(struct sim *s)
 	if (!c->up)
 		return;
 	sim_log(s, "control: is killed");
+	void_promises_from(s, c->durable_txn + 1);
 	/* What was being written may have reached the disk, though nobody heard of it. */
 	if (c->committing && sim_chance(s, 500))
 		make_durable(s, c->commits);
@@ -487,6 +559,7 @@ void control_restore(struct sim *s)
 	copy_store(&s->control.backup, &s->control.disk);
 	s->control.incarnation++;
 	s->restored = true;
+	client_void_promises(s, -1);
 	for (int i = 0; i < s->n_ops; i++) /* what the backup does not know was promised in vain */
 		s->ops[i] = (struct op){ .dataset = -1 };
 }
@@ -512,6 +585,7 @@ int control_fence(struct sim *s, int node, bool forget)
 		return -EAGAIN;
 	sim_log(s, "operator: node %d is %s", node, forget ? "forgotten" : "fenced");
 	s->control.given_up[node] = true;
+	client_void_promises(s, node);
 	return control_decide(s, &ev, NULL);
 }
 
@@ -519,7 +593,8 @@ bool control_give_up(struct sim *s, int node)
 {
 	bool forgotten = s->control.disk.nodes[node].forgotten;
 	int to = 0, said = forgotten ? 0 : control_fence(s, node, false);
-	bool done = said != -EBUSY && said != -EAGAIN && s->control.up;
+	/* Of what is wished for a forgotten one more may be on its way to the disk. */
+	bool done = said != -EBUSY && said != -EAGAIN && s->control.up && !forgotten;
 
 	for (int i = 0; i < s->n_datasets && s->control.up; i++) {
 		const struct ds_record *r = &s->control.disk.records[i];

@@ -197,8 +197,12 @@ static void make_trouble(struct sim *s)
 		node_kill(s, node, true);
 		(void)control_fence(s, node, dice == 944 && may_forget(s, node));
 		sim_after(s, sim_below(s, 20000), EV_NODE_START)->node = node;
-	} else if (dice >= 945 && dice < 975) {
+	} else if (dice >= 945 && dice < 960) {
 		node_lose_helper(s, node);
+	} else if (dice >= 960 && dice < 995) {
+		client_pin(s);
+	} else if (dice >= 995) {
+		client_expire(s);
 	} else if (s->restores) {
 		make_history_repeat(s, dice);
 	}
@@ -252,6 +256,8 @@ static void dispatch(struct sim *s, struct event *ev)
 	case EV_CLIENT:
 		if (!s->calm)
 			make_trouble(s);
+		else if (!client_unpin_all(s))
+			sim_after(s, 1000, EV_CLIENT);
 		break;
 	case EV_HEAL_LINK:
 		s->nodes[ev->node].cut_in = s->nodes[ev->node].cut_out = false;

@@ -501,24 +501,21 @@ void node_lose_helper(struct sim *s, int node)
 	run_roster(s, node);
 }
 
-/* It is told all anew. What is over the daemon cuts by itself, since the helper has nothing of it. */
+/* It is told all anew, also what is over by now and which steps are under way. */
 void node_start_helper(struct sim *s, int node)
 {
 	struct sim_node *n = &s->nodes[node];
 
 	n->helper_lost = false;
 	sim_log(s, "node %d: another fence helper is started", node);
-	for (int i = 0; i < s->n_datasets; i++) {
-		if (n->wanted[i].until > node_now(s, node)) {
+	for (int i = 0; i < s->n_datasets && n->up; i++) {
+		if (n->wanted[i].until > node_now(s, node))
 			arm(s, node, i);
-		} else if (n->wanted[i].until) {
-			n->wanted[i].until = 0;
-			world_cut(s, node, i);
-			roster_term_over(n->roster, node_now(s, node), s->dataset_ids[i]);
-			roster_fenced(n->roster, node_now(s, node), s->dataset_ids[i]);
-		}
+		else if (n->wanted[i].until)
+			fire(s, node, i);
 	}
-	run_roster(s, node);
+	if (n->up)
+		run_roster(s, node);
 }
 
 void node_fence(struct sim *s, struct event *ev)

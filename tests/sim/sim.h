@@ -142,9 +142,19 @@ struct queued_commit {
 	struct queued_commit *next;
 };
 
+/* What a client was promised: the dataset stays mounted at the node until then. */
+struct promise {
+	bool made;	 /* it was asked for when there was nothing in its way */
+	uint64_t txn, generation, until, epoch;
+	int node;
+};
+
 struct sim_store {
 	struct ds_record records[SIM_DATASETS];
 	bool have[SIM_DATASETS];
+	struct pin_record pins[SIM_DATASETS];
+	bool have_pin[SIM_DATASETS];
+	uint64_t floor;
 	struct node_record nodes[SIM_NODES];
 	bool have_node[SIM_NODES];
 };
@@ -161,6 +171,9 @@ struct sim_control {
 	struct sim_store disk;	 /* survives */
 	struct sim_store backup; /* of a while ago */
 	struct id128 wished[SIM_DATASETS]; /* as decided last */
+	bool unwanted[SIM_DATASETS];	   /* a deletion was decided */
+	uint64_t voided[SIM_DATASETS];	   /* the last claim that was said to be void */
+	uint64_t releasing[SIM_DATASETS];  /* the last epoch whose release was ordered */
 	uint64_t heard_at[SIM_NODES];
 	bool given_up[SIM_NODES]; /* an operator said so, and it was not durably let in since */
 	uint64_t incarnation;
@@ -187,6 +200,7 @@ struct sim {
 	bool restores;		/* backups of control's store are put to use in this history */
 	bool restored;		/* control has started from a backup: it may know less than there is */
 	bool delete_wanted[SIM_DATASETS]; /* durably, once */
+	struct promise promises[SIM_DATASETS];
 	uint8_t granted[SIM_DATASETS][SIM_EPOCHS]; /* to whom, durably: a bit for each node */
 	bool verbose;
 	char failure[512];	/* empty: all is well */
@@ -247,7 +261,14 @@ void control_impostor(struct sim *s, int node);
 int control_fence(struct sim *s, int node, bool forget);
 bool control_give_up(struct sim *s, int node); /* false: to be tried again */
 void control_done(struct sim *s);
+uint64_t control_now(const struct sim *s);
 
 /* clients */
 void client_wish(struct sim *s);
+void client_pin(struct sim *s);
+void client_expire(struct sim *s);
+bool client_unpin_all(struct sim *s); /* false: to be tried again */
+/* The node takes the mount of a dataset away, as control ordered. */
+void client_check_promise(struct sim *s, int node, int dataset, uint64_t epoch);
+void client_void_promises(struct sim *s, int node); /* -1: of all */
 void client_check_acked(struct sim *s);

@@ -274,6 +274,8 @@ static int do_unmount(struct sim *s, struct job *j)
 
 	if (!s->calm && sim_chance(s, s->faults.busy))
 		return -EBUSY;
+	if (v && v->mounted & 1u << j->node && j->start.wish.kind == WISH_RELEASE)
+		client_check_promise(s, j->node, sim_dataset_index(s, j->start.dataset_id), j->start.wish.epoch);
 	if (v)
 		v->mounted &= ~(1u << j->node);
 	return 0;
@@ -287,6 +289,8 @@ static int do_cut(struct sim *s, struct job *j)
 
 void world_cut(struct sim *s, int node, int dataset)
 {
+	if (s->promises[dataset].node == node)
+		s->promises[dataset].made = false;
 	for (int i = 0; i < s->n_volumes; i++) {
 		struct volume *v = &s->volumes[i];
 
@@ -344,6 +348,7 @@ int world_step(struct sim *s, struct job *j)
 
 void world_reboot(struct sim *s, int node)
 {
+	client_void_promises(s, node);
 	for (int i = 0; i < s->n_volumes; i++) {
 		struct volume *v = &s->volumes[i];
 

@@ -24,7 +24,7 @@ static void restart(uint64_t incarnation)
 	struct ds_record r;
 
 	for (size_t i = 0; i < res.n_changes; i++)
-		if (res.changes[i].is_node)
+		if (res.changes[i].kind == CHANGE_NODE)
 			node = res.changes[i].node;
 	assert_false(id128_is_nil(node.uuid));
 	ds_record_copy(record(), &r);
@@ -124,6 +124,36 @@ static void who_is_heard_again_is_not_given_up_any_more(void **state)
 	assert_true(v.awaited);
 }
 
+/* Who was fenced and cleans up finds a claim of one that is gone for good in its way. */
+static void a_claim_that_is_found_while_cleaning_up_is_void_as_well(void **state)
+{
+	const struct id128 node_c = { 0xcccccccccccc4ccc, 0x8ccccccccccccccc };
+	struct ds_record old = { .dataset_id = dataset, .primary = node_a, .volume_id = node_b, .epoch = 7,
+		.format_state = FORMAT_DONE, .incarnation = 1 };
+	struct node_record nc = { .uuid = node_c, .host = node_c };
+	struct wire_status held = { .dataset_id = dataset, .volume_id = node_b };
+	struct wire_report r = { .kind = REPORT_STATUS };
+	uint64_t sa;
+
+	a = assign_free(a);
+	assert_int_equal(assign_new(2, now_ms, &a), 0);
+	assign_load_dataset(a, &old);
+	assign_load_node(a, &nc);
+	fence(node_c);
+	sa = hello(node_a, NULL, 0);
+	assert_true(id128_equal(record()->owner, node_a));
+	held.epoch = record()->epoch;
+	gone(node_a, sa);
+	fence(node_a);
+	sa = hello(node_a, &held, 1);
+	r.status = held;
+	r.status.claimant = node_c;
+	r.status.claim_epoch = 8; /* which the backup did not know */
+	decide((struct assign_event){ .type = ASSIGN_REPORT, .node = node_a, .session = sa, .report = &r });
+	assert_int_equal(sent(node_a)->fenced.also, 8);
+	assert_true(fenced_covers(sent(node_a)->fenced, held.epoch));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +162,7 @@ int main(void)
 		TEST(it_stays_forgotten_when_control_starts_again_or_is_restored),
 		TEST(a_node_that_was_given_up_is_not_waited_for_by_a_restarted_control),
 		TEST(a_restored_control_waits_for_a_node_that_was_given_up_before),
+		TEST(a_claim_that_is_found_while_cleaning_up_is_void_as_well),
 		TEST(who_is_heard_again_is_not_given_up_any_more),
 	};
 

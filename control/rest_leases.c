@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The original's leases: a dataset stays where it is mounted until the lease ends. */
+#include <time.h>
+
+#include "rest_private.h"
+
+static void add_lease(struct jsonout *o, struct id128 dataset, struct id128 node, bool endless, double seconds)
+{
+	jsonout_open(o, NULL, '{');
+	jsonout_id(o, "dataset_id", dataset);
+	jsonout_id(o, "node_uuid", node);
+	if (endless)
+		jsonout_null(o, "expires");
+	else
+		jsonout_number(o, "expires", seconds);
+	jsonout_close(o, '}');
+}
+
+static int on_lease(const struct assign_pin_view *v, void *userdata)
+{
+	add_lease(userdata, v->dataset_id, v->node, v->endless, (double)v->left_ms / 1000);
+	return 0;
+}
+
+static void list_leases(struct rest_request *q)
+{
+	struct jsonout o = { 0 };
+
+	jsonout_open(&o, NULL, '[');
+	(void)assign_pins(cluster_assign(rest_cluster(q)), cluster_now_ms(), on_lease, &o);
+	jsonout_close(&o, ']');
+	rest_reply(q, HTTP_OK, &o);
+}
+
+static int64_t wall_clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* What was asked for, and not what is left of it by now. */
+static void answer_acquired(struct rest_request *q, struct id128 id, struct jsonout *o)
+{
+	struct schema_errors errors = { 0 };
+	struct id128 dataset, node;
+	double seconds;
+	bool endless;
+
+	if (schema_lease(q->body, &dataset, &node, &endless, &seconds, &errors) == 0)
+		add_lease(o, dataset, node, endless, seconds);
+	schema_errors_done(&errors);
+}
+
+static void acquire_lease(struct rest_request *q)
+{
+	static const struct rest_outcome outcomes[] = {
+		{ -EBUSY, 409, "Lease already held." },
+		{ 0 },
+	};
+	struct assign_event ev = { .type = ASSIGN_PIN, .pin_ms = PIN_ENDLESS };
+	struct pin_record pin = { .expires_ms = PIN_ENDLESS };
+	struct schema_errors errors = { 0 };
+	struct assign_pin_view held;
+	double seconds;
+	bool endless;
+	int r;
+
+	r = schema_lease(q->body, &pin.dataset_id, &pin.node, &endless, &seconds, &errors);
+	if (r < 0) {
+		rest_reply_schema(q, r, &errors);
+		return;
+	}
+	if (!endless) {
+		ev.pin_ms = (int64_t)(seconds * 1000);
+		pin.expires_ms = wall_clock_ms() + ev.pin_ms;
+	}
+	ev.pin = &pin;
+	r = assign_pin(cluster_assign(rest_cluster(q)), cluster_now_ms(), pin.dataset_id, true, &held);
+	rest_write(q, &ev, pin.dataset_id, r == 0 ? HTTP_OK : 201, outcomes, answer_acquired);
+}
+
+/* The body is not read: it holds what is released. */
+static void answer_released(struct rest_request *q, struct id128 id, struct jsonout *o)
+{
+	struct json_object *node = json_object_object_get(q->body, "node"), *left;
+	struct id128 uuid = ID128_NIL;
+	bool ends = json_object_object_get_ex(q->body, "left", &left);
+
+	(void)id128_parse(json_object_get_string(node), &uuid);
+	add_lease(o, id, uuid, !ends, json_object_get_double(left));
+}
+
+static struct json_object *keep_released(const struct assign_pin_view *v)
+{
+	struct json_object *o = json_object_new_object();
+
+	if (!o || json_object_object_add(o, "node", json_object_new_string(ID128_STR(v->node))) < 0 ||
+		(!v->endless &&
+			json_object_object_add(o, "left", json_object_new_double((double)v->left_ms / 1000)) < 0)) {
+		json_object_put(o);
+		return NULL;
+	}
+	return o;
+}
+
+static void release_lease(struct rest_request *q)
+{
+	static const struct rest_outcome outcomes[] = {
+		{ -ENOENT, HTTP_NOTFOUND, "Lease not found." },
+		{ 0 },
+	};
+	struct assign_event ev = { .type = ASSIGN_UNPIN };
+	struct assign_pin_view v;
+
+	if (rest_parse_uuid(q->param, &ev.dataset_id) < 0) {
+		rest_reply_error(q, HTTP_BADREQUEST,
+			"The path must end with the dataset_id of the lease, a UUID of 32 hexadecimal digits.");
+	} else if (assign_pin(cluster_assign(rest_cluster(q)), cluster_now_ms(), ev.dataset_id, true, &v) < 0) {
+		rest_reply_error(q, HTTP_NOTFOUND, "Lease not found.");
+	} else {
+		q->body = keep_released(&v);
+		if (!q->body)
+			rest_reply_error(q, HTTP_INTERNAL, "out of memory");
+		else
+			rest_write(q, &ev, ev.dataset_id, HTTP_OK, outcomes, answer_released);
+	}
+}
+
+/* clang-format off */
+const struct rest_route rest_lease_routes[] = {
+	{ EVHTTP_REQ_GET,    "/v1/configuration/leases",   list_leases },
+	{ EVHTTP_REQ_POST,   "/v1/configuration/leases",   acquire_lease, REST_READS_BODY },
+	{ EVHTTP_REQ_DELETE, "/v1/configuration/leases/*", release_lease },
+	{ 0 },
+};
+/* clang-format on */
