@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
+#include <openssl/bn.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -12,6 +13,7 @@
 #include "tls.h"
 
 DEFINE_CLEANUP(X509_STORE_CTX *, X509_STORE_CTX_free);
+DEFINE_CLEANUP(BIGNUM *, BN_free);
 
 /* What one session wants of its peer, and what was wrong with it. */
 struct peer {
@@ -20,7 +22,7 @@ struct peer {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int peer_index = -1, prefix_index = -1;
+static int peer_index = -1, kinds_index = -1;
 
 static void peer_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
@@ -36,8 +38,8 @@ static void peer_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long
 static void make_indices(void)
 {
 	peer_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, peer_free);
-	prefix_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	assert(peer_index >= 0 && prefix_index >= 0);
+	kinds_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	assert(peer_index >= 0 && kinds_index >= 0);
 }
 
 static struct peer *peer_get(SSL *ssl)
@@ -158,14 +160,19 @@ static bool is_expected_server(SSL *ssl, X509 *cert)
 
 static bool is_expected_client(SSL *ssl, X509 *cert)
 {
-	const char *prefix = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), prefix_index);
-	char name[TLS_NAME_MAX];
+	const char *const *kinds = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), kinds_index);
+	bool named;
+	char name[TLS_NAME_MAX], allowed[128] = "";
 
-	if (common_name(cert, name, sizeof(name)) == 0 &&
-		strncmp(name, prefix, strlen(prefix)) == 0 && name[strlen(prefix)])
-		return true;
-	peer_problem(ssl, "certificate '%s' is of the wrong kind: only %s... may come here",
-		name_or_unknown(cert, name), prefix);
+	named = common_name(cert, name, sizeof(name)) == 0;
+	for (size_t n = 0; *kinds; kinds++) {
+		if (named && strncmp(name, *kinds, strlen(*kinds)) == 0 && name[strlen(*kinds)])
+			return true;
+		n += (size_t)snprintf(allowed + n, sizeof(allowed) - n, "%s%s...", n ? " and " : "", *kinds);
+		assert(n < sizeof(allowed));
+	}
+	peer_problem(ssl, "certificate '%s' is of the wrong kind: only %s may come here",
+		named ? name : "(no name)", allowed);
 	return false;
 }
 
@@ -301,7 +308,7 @@ static int context_new(const SSL_METHOD *method, const struct tls_files *f, SSL_
 	return 0;
 }
 
-int tls_server_new(const struct tls_files *f, const char *peer_prefix, SSL_CTX **ret,
+int tls_server_new(const struct tls_files *f, const char *const *kinds, SSL_CTX **ret,
 	char **ret_error)
 {
 	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = NULL;
@@ -310,7 +317,7 @@ int tls_server_new(const struct tls_files *f, const char *peer_prefix, SSL_CTX *
 	r = context_new(TLS_server_method(), f, &ctx, ret_error);
 	if (r < 0)
 		return r;
-	if (SSL_CTX_set_ex_data(ctx, prefix_index, (void *)(uintptr_t)peer_prefix) != 1)
+	if (SSL_CTX_set_ex_data(ctx, kinds_index, (void *)(uintptr_t)kinds) != 1)
 		return fail(ret_error, -ENOMEM, "cannot set up TLS");
 	*ret = TAKE_PTR(ctx);
 	return 0;
@@ -354,6 +361,25 @@ int tls_peer_name(SSL *ssl, const char *prefix, char *buf, size_t size)
 		return -ENOBUFS;
 	strcpy(buf, name + strlen(prefix));
 	return 0;
+}
+
+static int serial_text(X509 *cert, char *buf, size_t size)
+{
+	_cleanup_(BN_freep) BIGNUM *n = ASN1_INTEGER_to_BN(X509_get0_serialNumber(cert), NULL);
+	char *text = n ? BN_bn2hex(n) : NULL;
+	int r = !text ? -ENOMEM : strlen(text) < size ? 0 : -ENOBUFS;
+
+	if (r == 0)
+		strcpy(buf, text);
+	OPENSSL_free(text);
+	return r;
+}
+
+int tls_peer_serial(SSL *ssl, char *buf, size_t size)
+{
+	X509 *cert = SSL_get0_peer_certificate(ssl);
+
+	return cert && SSL_get_verify_result(ssl) == X509_V_OK ? serial_text(cert, buf, size) : -ENOENT;
 }
 
 bool tls_key_exposed(const char *path)

@@ -15,6 +15,7 @@
 #include "macro.h"
 
 #define TLS_NAME_MAX 256
+#define TLS_SERIAL_MAX 80
 #define TLS_CONTROL_NAME "control-service"
 
 struct tls_files {
@@ -26,13 +27,13 @@ DEFINE_CLEANUP(SSL *, SSL_free);
 
 /**
  * tls_server_new() - a context for a listening side
- * @peer_prefix: what the common name of a client must start with ("user-", "node-"); a static
- *   string. Another name, another authority or no certificate fails the handshake.
+ * @kinds: what the common name of a client may start with ("user-", "node-"), with NULL at the end;
+ *   static. Another name, another authority or no certificate fails the handshake.
  * @ret_error: set on failure: allocated, one line that names the file and what would be right
  *
  * Returns: 0; -ENOENT or -EACCES (of a file), -EINVAL (its content), or -ENOMEM.
  */
-int tls_server_new(const struct tls_files *f, const char *peer_prefix, SSL_CTX **ret,
+int tls_server_new(const struct tls_files *f, const char *const *kinds, SSL_CTX **ret,
 	char **ret_error);
 
 /* As tls_server_new(), for the side that dials. Each session names its server: tls_client_expect().
@@ -53,6 +54,12 @@ int tls_client_expect(SSL *ssl, const char *host);
  * Returns: 0; -ENOENT without such a certificate; -ENOBUFS when it does not fit.
  */
 int tls_peer_name(SSL *ssl, const char *prefix, char *buf, size_t size);
+
+/**
+ * tls_peer_serial() - the serial number of the verified peer's certificate, in hexadecimal
+ * Returns: 0; -ENOENT without such a certificate; -ENOBUFS when it does not fit.
+ */
+int tls_peer_serial(SSL *ssl, char *buf, size_t size);
 
 /* Others than owner and group may use the key file: worth a warning. */
 bool tls_key_exposed(const char *path);

@@ -10,6 +10,8 @@
 #include "conn.h"
 #include "log.h"
 
+const char *const agents_kinds[] = { AGENTS_PREFIX, NULL };
+
 #define UNKNOWN_MAX 512 /* connections that have not said hello; more wait to be accepted */
 
 /* A message that waits until what it rests on is durable, or behind such a one. */

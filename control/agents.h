@@ -17,12 +17,14 @@
 #define AGENTS_PING_S 10
 #define AGENTS_SILENCE_S 30
 
+extern const char *const agents_kinds[]; /* of certificates that come in, for tls_server_new() */
+
 struct agents;
 
 /**
  * agents_new() - serve a listening socket
  * @fd: of endpoint_listen(); taken over in every case
- * @ctx: of tls_server_new() with AGENTS_PREFIX; borrowed
+ * @ctx: of tls_server_new() with agents_kinds; borrowed
  *
  * Becomes the outlet of @cluster. Returns: 0 or -ENOMEM.
  */

@@ -155,9 +155,9 @@ static int load_certificates(struct control *c)
 		asprintf(&key, "%s/control-service.key", dir) < 0)
 		return log_error(ENOMEM, "cannot start");
 	files = (struct tls_files){ ca, cert, key };
-	r = tls_server_new(&files, REST_PREFIX, &c->user_ctx, &error);
+	r = tls_server_new(&files, rest_kinds, &c->user_ctx, &error);
 	if (r == 0)
-		r = tls_server_new(&files, AGENTS_PREFIX, &c->node_ctx, &error);
+		r = tls_server_new(&files, agents_kinds, &c->node_ctx, &error);
 	if (r < 0)
 		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
 	if (tls_key_exposed(key))
