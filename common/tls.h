@@ -5,6 +5,9 @@
  * cluster's certificate authority is the only one trusted; the original's X.509 v1 certificates are
  * accepted.
  *
+ * A revoked certificate is refused on either side. A list of revoked ones that is past its date still
+ * counts: refusing everybody then would stop a cluster because nobody thought of a file.
+ *
  * Making a context reads files; nothing else here blocks. Nothing logs. A program that uses TLS
  * ignores SIGPIPE.
  */
@@ -20,6 +23,7 @@
 
 struct tls_files {
 	const char *ca, *cert, *key; /* paths of PEM files */
+	const char *crl; /* of revoked certificates, signed by @ca; NULL, or no such file: none is */
 };
 
 DEFINE_CLEANUP(SSL_CTX *, SSL_CTX_free);
@@ -39,6 +43,34 @@ int tls_server_new(const struct tls_files *f, const char *const *kinds, SSL_CTX 
 /* As tls_server_new(), for the side that dials. Each session names its server: tls_client_expect().
  */
 int tls_client_new(const struct tls_files *f, SSL_CTX **ret, char **ret_error);
+
+/**
+ * tls_reload() - give contexts what the files hold now
+ * @contexts: of one certificate, with NULL at the end
+ * @ret_error: as of tls_server_new()
+ *
+ * New sessions use it; those that stand go on as they are, see tls_recheck(). The certificate's common
+ * name has to stay. Returns: as tls_server_new(); on failure every context holds what it held.
+ */
+int tls_reload(const struct tls_files *f, SSL_CTX *const contexts[], char **ret_error);
+
+/* Until when what a context holds is good, in seconds since 1970; 0: there is none. */
+struct tls_dates {
+	int64_t cert_s, ca_s, crl_s; /* own, of the authority that signed it, the first list's to end */
+};
+void tls_dates(SSL_CTX *ctx, struct tls_dates *ret);
+
+/* The common name of the context's own certificate. 0, -ENOENT or -ENOBUFS. */
+int tls_own_name(SSL_CTX *ctx, char *buf, size_t size);
+
+/**
+ * tls_recheck() - would the peer of a standing session still come in?
+ * @buf: when not, set to one line that says why
+ *
+ * By what its context holds since tls_reload(); dates do not count. Returns: 0, also before the end of
+ * the handshake; -EKEYREVOKED; -EKEYREJECTED (its authority is none any more); -ENOMEM.
+ */
+int tls_recheck(SSL *ssl, char *buf, size_t size);
 
 /**
  * tls_client_expect() - which server this session will accept, before its handshake

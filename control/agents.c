@@ -465,6 +465,21 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	}
 }
 
+/* At once and without a word: whoever has a stolen key is told nothing more. */
+void agents_recheck(struct agents *a)
+{
+	char text[TLS_NAME_MAX + 256];
+
+	for (struct agent *g = a->first, *next; g; g = next) {
+		next = g->next;
+		if (conn_recheck(g->conn, text, sizeof(text)) == 0)
+			continue;
+		log_node_message(g->node, MESSAGE_NODE_REFUSED, LOG_WARNING, 0, "closed %s: %s", conn_peer(g->conn),
+			text);
+		agent_gone(g);
+	}
+}
+
 struct agents *agents_free(struct agents *a)
 {
 	if (!a)

@@ -31,6 +31,9 @@ struct agents;
 int agents_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
 	struct agents **ret);
 
+/* Other certificates are valid, or fewer: sessions whose peer would not come in again are closed. */
+void agents_recheck(struct agents *a);
+
 /* Takes no more nodes, and tells those that are here that control stops. */
 void agents_stop(struct agents *a);
 

@@ -644,6 +644,18 @@ int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *
 	return 0;
 }
 
+void rest_recheck(struct rest *r)
+{
+	char peer[96], text[TLS_NAME_MAX + 256];
+
+	for (struct door *d = r->doors; d; d = d->next) {
+		if (tls_recheck(d->ssl, text, sizeof(text)) == 0)
+			continue;
+		log_warning(0, "REST port: closed %s: %s", peer_text(d->ssl, peer, sizeof(peer)), text);
+		(void)shutdown(SSL_get_fd(d->ssl), SHUT_RDWR); /* the bufferevent sees the end */
+	}
+}
+
 void rest_stop(struct rest *r)
 {
 	r->stopping = true;

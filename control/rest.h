@@ -32,6 +32,9 @@ struct rest;
 int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
 	struct failover failover, struct rest **ret);
 
+/* Other certificates are valid, or fewer: connections whose peer would not come in again are closed. */
+void rest_recheck(struct rest *r);
+
 /* Takes no more connections; what waits for the store is still answered. */
 void rest_stop(struct rest *r);
 
