@@ -46,15 +46,31 @@ def serial_of(crt):
 class Authority:
     """A cluster's certificates, made with the openssl program."""
 
-    def __init__(self, directory, name="test"):
+    def __init__(self, directory, name="test", path_length="0"):
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(exist_ok=True)
         self.ca, self.ca_key = self.dir / "cluster.crt", self.dir / "cluster.key"
         self.cluster = str(uuid.uuid4())
         run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
             "-nodes", "-keyout", self.ca_key, "-out", self.ca, "-days", "3650", "-subj",
-            f"/OU={self.cluster}/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE,pathlen:0",
+            f"/OU={self.cluster}/CN={name}", "-addext", f"basicConstraints=critical,CA:TRUE,pathlen:{path_length}",
             "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        self.chain = ""
+        self.issue_first()
+
+    @classmethod
+    def between(cls, directory, root):
+        """One that @root signed. What it signs shows both certificates."""
+        self = cls.__new__(cls)
+        self.dir, self.cluster = pathlib.Path(directory), root.cluster
+        self.dir.mkdir()
+        self.ca, self.ca_key = root.issue("between", "basicConstraints=critical,CA:TRUE,pathlen:0\n"
+                                          "keyUsage=critical,keyCertSign,cRLSign")
+        self.chain = self.ca.read_text()
+        self.issue_first()
+        return self
+
+    def issue_first(self):
         self.control = self.issue("control-service",
                                   "subjectAltName=DNS:control-service,IP:127.0.0.1")
         self.user = self.issue("user-alice", "extendedKeyUsage=clientAuth")
@@ -74,6 +90,8 @@ class Authority:
                            + (extension or "") + "\n")
             command += ["-extfile", ext]
         run(*command)
+        with open(crt, "a") as f:
+            f.write(self.chain)
         return crt, pem
 
     def revocations(self, *pairs, ends="20450101000000Z"):

@@ -268,3 +268,16 @@ def test_the_end_of_its_certificate_is_told_once(authority, tmp_path, days, said
     log_after(server, mark, TAKEN)
     assert "expire" not in server.log[mark:]
     server.end()
+
+
+def test_an_authority_between_is_as_good(tmp_path):
+    """The root signs another authority, and that one signs everybody; each shows the chain."""
+    root = rig.Authority(tmp_path / "root", "root", path_length="1")
+    between = rig.Authority.between(tmp_path / "between", root)
+    server = rig.Control(between, tmp_path)
+    (server.certs / "cluster.crt").write_bytes(root.ca.read_bytes())
+    between.ca = root.ca  # what everybody trusts
+    server.start()
+    assert not is_refused(server, between.user)
+    assert is_refused(server, rig.Authority(tmp_path / "other", "other").user)
+    server.end()
