@@ -10,7 +10,8 @@
 #define SETTLE_MS 500 /* a pair is two files */
 #define LOOK_AGAIN_S 3600
 #define DAY_S 86400
-#define WATCHED (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB)
+#define WATCHED                                                                                    \
+	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_MOVE_SELF)
 
 enum { FILE_CA, FILE_CERT, FILE_KEY, FILE_CRL, FILE_MAX };
 
@@ -182,8 +183,7 @@ static void reload(struct certs *c)
 		return;
 	log_notice("certificates are read anew and in use for new sessions: %s", c->paths[FILE_CERT]);
 	if (tls_key_exposed(c->paths[FILE_KEY]))
-		(void)log_warning(0, "%s can be read by everybody; it should have mode 0600",
-			c->paths[FILE_KEY]);
+		(void)log_warning(0, "%s can be read by everybody: chmod o= it", c->paths[FILE_KEY]);
 	c->c.on_change(c->c.userdata);
 }
 
@@ -201,6 +201,7 @@ static void on_settled(evutil_socket_t fd, short what, void *userdata)
 {
 	struct certs *c = userdata;
 
+	watch_directory(c);
 	if (take_stamps(c))
 		reload(c);
 }
@@ -216,8 +217,11 @@ static void on_changed(evutil_socket_t fd, short what, void *userdata)
 		for (ssize_t at = 0; at < n;) {
 			const struct inotify_event *e = (const void *)(buf + at);
 
-			if (e->mask & IN_IGNORED)
-				c->watch = -1; /* the directory went; the slow timer looks for another */
+			/* Another directory may stand there now, and the watch stays with the former. */
+			if (e->mask & IN_MOVE_SELF)
+				(void)inotify_rm_watch(c->inotify, e->wd);
+			if (e->mask & (IN_MOVE_SELF | IN_IGNORED) && e->wd == c->watch)
+				c->watch = -1;
 			at += (ssize_t)(sizeof(*e) + e->len);
 		}
 	if (!event_pending(c->settled, EV_TIMEOUT, NULL))
@@ -237,7 +241,6 @@ static void on_look(evutil_socket_t fd, short what, void *userdata)
 {
 	struct certs *c = userdata;
 
-	watch_directory(c);
 	on_settled(-1, 0, c);
 	check_dates(c);
 }

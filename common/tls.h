@@ -8,7 +8,7 @@
  * A revoked certificate is refused on either side. A list of revoked ones that is past its date still
  * counts: refusing everybody then would stop a cluster because nobody thought of a file.
  *
- * Making a context reads files; nothing else here blocks. Nothing logs. A program that uses TLS
+ * Making a context and tls_reload() read files; nothing else here blocks. Nothing logs. A program that uses TLS
  * ignores SIGPIPE.
  */
 #pragma once

@@ -143,6 +143,17 @@ def test_hangup_reads_the_files(control):
     assert not is_refused(control, control.authority.user)
 
 
+def test_another_directory_in_its_place_is_read_and_watched(control):
+    renewed = new_control_pair(control.authority, "renewed-directory")
+    new = control.authority.install(control.dir / "new")
+    control.certs.rename(control.dir / "old")
+    new.rename(control.certs)
+    control.wait_log(TAKEN)
+    put_pair(control, renewed)
+    rig.wait_until("the new one is shown",
+                   lambda: shown_serial(control).strip() in renewed[0].read_text())
+
+
 def test_a_revoked_user_is_cut_off_and_kept_out(control):
     bob = control.authority.issue("user-bob")
     eve = control.authority.issue("viewer-eve")
