@@ -167,6 +167,7 @@ static bool take_files(struct certs *c)
 	if (r < 0) {
 		(void)log_warning(0, "changed certificates are not taken, and the former go on: %s",
 			error ?: strerror(-r));
+		memset(c->stamps, 0, sizeof(c->stamps)); /* so that the slow timer tries, and says it, again */
 		return false;
 	}
 	c->listed = c->paths[FILE_CRL] && access(c->paths[FILE_CRL], F_OK) == 0;

@@ -4,9 +4,10 @@
  *
  *   quiet --SIGHUP, or a change in the files' directory--> changed --0.5 s--> read --> quiet
  *
- * What was read is taken as a whole, or not at all: then the former goes on and the log says why, once
- * a change. Half of a pair is such a case, and the other half is the next change. Sessions that stand
- * are not touched by it; on_change() is where their owner looks at them again.
+ * What was read is taken as a whole, or not at all: then the former goes on and the log says why, with
+ * each change and each hour, since a restart would fail. Half of a pair is such a case, and the other half
+ * is the next change. Sessions that stand are not touched by it; on_change() is where their owner looks at
+ * them again.
  *
  * Logs also, once each, that a certificate ends within 30, 7 and 1 days and that it has ended. Reads
  * small files on the loop's thread. The program has to leave SIGHUP to it.
