@@ -202,7 +202,14 @@ static int send_all(struct api *r, const char *data, size_t size)
 	r->sent = true;
 	errno = 0;
 	rc = SSL_write_ex(r->ssl, data, size, &n);
-	return rc == 1 ? 0 : tls_failed(r, rc);
+	if (rc == 1)
+		return 0;
+	/* With TLS 1.3 a certificate is refused after our side of the handshake. Then the connection is
+	 * closed, and the reason still waits to be read. */
+	if (SSL_get_error(r->ssl, rc) == SSL_ERROR_SYSCALL)
+		rc = SSL_read_ex(r->ssl, r->in, sizeof(r->in), &n);
+	return rc == 1 ? failed(r, -ECONNRESET, "the control service at %s port %u hung up", r->host, r->port)
+		       : tls_failed(r, rc);
 }
 
 /* More bytes to r->in: 1, 0 at the end of the stream, or an error. */

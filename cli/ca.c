@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * flocker-ca - the certificates of a cluster: one root, and what it signs for the control service,
- * the nodes and the users of the API. Names, subjects and first words of the output are the
+ * the nodes and the users of the API; and the list of those that it takes back. Names, subjects and first words of the output are the
  * original's, since installers read them.
  */
 #include <arpa/inet.h>
@@ -12,18 +12,30 @@
 #include "credential.h"
 #include "id128.h"
 #include "pairfile.h"
+#include "revocation.h"
 #include "say.h"
 
 struct request {
-	const char *argument; /* NAME or HOST */
+	const char *argument; /* NAME, HOST, FILE ... */
 	const char *input, *output;
 	enum key_type type;
 };
 
+enum command_options {
+	TAKES_INPUT = 1 << 0, /* reads the root */
+	TAKES_OUTPUT = 1 << 1,
+	TAKES_KEY_TYPE = 1 << 2,
+	MAKES_ROOT = TAKES_OUTPUT | TAKES_KEY_TYPE,
+	MAKES_PAIR = TAKES_INPUT | TAKES_OUTPUT | TAKES_KEY_TYPE,
+};
+
+DEFINE_CLEANUP(X509 *, X509_free);
+DEFINE_CLEANUP(ASN1_INTEGER *, ASN1_INTEGER_free);
+
 struct command {
 	const char *name, *argument;
 	int (*run)(const struct request *rq);
-	bool reads_root;
+	unsigned int options;
 	const char *help;
 };
 
@@ -141,11 +153,10 @@ static int run_node(const struct request *rq)
 	return 0;
 }
 
-static int run_api(const struct request *rq)
+static int issue_for_person(const struct request *rq, const char *prefix)
 {
 	_cleanup_free_ char *common_name = NULL;
 	const char *name = rq->argument;
-	int r;
 
 	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') || !say_is_clean(name))
 		return say_error(-EINVAL,
@@ -157,11 +168,18 @@ static int run_api(const struct request *rq)
 		return say_error(-EINVAL,
 			"'cluster' would be taken for the cluster's own files; choose another "
 			"name");
-	if (asprintf(&common_name, "user-%s", name) < 0) {
+	if (asprintf(&common_name, "%s%s", prefix, name) < 0) {
 		common_name = NULL;
 		return say_error(-ENOMEM, "out of memory");
 	}
-	r = issue(rq, CREDENTIAL_USER, common_name, name);
+	return issue(rq, CREDENTIAL_USER, common_name, name);
+}
+
+static int run_api(const struct request *rq)
+{
+	const char *name = rq->argument;
+	int r = issue_for_person(rq, "user-");
+
 	if (r < 0)
 		return r;
 	printf("Created %s.crt. Use it and %s.key, with cluster.crt beside them, to call the "
@@ -170,16 +188,126 @@ static int run_api(const struct request *rq)
 	return 0;
 }
 
+static int run_viewer(const struct request *rq)
+{
+	const char *name = rq->argument;
+	int r = issue_for_person(rq, "viewer-");
+
+	if (r < 0)
+		return r;
+	printf("Created %s.crt. With it and %s.key, and cluster.crt beside them, one may look at "
+	       "everything and change nothing: flockerctl --user %s\n",
+		name, name, name);
+	return 0;
+}
+
+/* "alice" of "some/where/alice.crt"; newly allocated */
+static int stem_of(const char *path, char **ret)
+{
+	const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	size_t n = strlen(base);
+
+	if (n <= 4 || !STREQ(base + n - 4, ".crt"))
+		return say_error(-EINVAL, "'%s' is no name of a certificate's file, which ends in .crt", path);
+	*ret = strndup(base, n - 4);
+	return *ret ? 0 : say_error(-ENOMEM, "out of memory");
+}
+
+static int run_renew(const struct request *rq)
+{
+	_cleanup_(credential_done) struct credential root = { 0 }, leaf = { 0 };
+	_cleanup_(X509_freep) X509 *old = NULL;
+	_cleanup_free_ char *stem = NULL, *name = NULL;
+	int r = stem_of(rq->argument, &stem);
+
+	if (r == 0)
+		r = credential_load_root(rq->input, &root);
+	if (r == 0)
+		r = credential_load_leaf(&root, rq->argument, &old);
+	if (r == 0)
+		r = credential_renew(&root, rq->type, old, &leaf);
+	if (r == 0)
+		r = write_pair(rq, stem, &leaf);
+	if (r < 0)
+		return r;
+	name = credential_name(old);
+	printf("Created %s.crt and %s.key anew for ", stem, stem);
+	say_text(stdout, name);
+	printf(". Put both in the place of the old ones: a running daemon takes them without a restart. The old "
+	       "certificate stays valid until it expires or is revoked.\n");
+	return 0;
+}
+
+/* Of a certificate's file, or written out. */
+static int take_serial(const struct request *rq, const struct credential *root, ASN1_INTEGER **ret, char **ret_name)
+{
+	_cleanup_(X509_freep) X509 *cert = NULL;
+	int r;
+
+	if (access(rq->argument, F_OK) < 0) {
+		*ret = revocation_serial_parse(rq->argument);
+		*ret_name = strdup("certificate");
+		if (*ret && *ret_name)
+			return 0;
+		return say_error(-EINVAL, "'%s' is neither a file nor a serial number in hexadecimal", rq->argument);
+	}
+	r = credential_load_leaf(root, rq->argument, &cert);
+	if (r < 0)
+		return r;
+	*ret = ASN1_INTEGER_dup(X509_get0_serialNumber(cert));
+	*ret_name = credential_name(cert);
+	return *ret && *ret_name ? 0 : say_error(-ENOMEM, "out of memory");
+}
+
+static int run_revoke(const struct request *rq)
+{
+	_cleanup_(credential_done) struct credential root = { 0 };
+	_cleanup_(ASN1_INTEGER_freep) ASN1_INTEGER *serial = NULL;
+	_cleanup_free_ char *name = NULL, *text = NULL;
+	bool is_new = false;
+	int r = credential_load_root(rq->input, &root);
+
+	if (r == 0)
+		r = take_serial(rq, &root, &serial, &name);
+	if (r == 0)
+		r = revocation_add(rq->input, &root, serial, &is_new);
+	if (r < 0)
+		return r;
+	text = revocation_serial_text(serial);
+	printf(is_new ? "Revoked " : "Was revoked before: ");
+	say_text(stdout, name);
+	printf(" (serial %s). Copy cluster.crl to /etc/flocker on the control service's host and on every node: "
+	       "running daemons take it without a restart.\n",
+		text ? text : "unknown");
+	return 0;
+}
+
+static int run_list_revoked(const struct request *rq)
+{
+	_cleanup_(credential_done) struct credential root = { 0 };
+	int r = credential_load_root(rq->input, &root);
+
+	return r < 0 ? r : revocation_print(rq->input, &root);
+}
+
 static const struct command commands[] = {
-	{ "initialize", "NAME", run_initialize, false,
+	{ "initialize", "NAME", run_initialize, MAKES_ROOT,
 		"Make the root of a new cluster: cluster.key and cluster.crt." },
-	{ "create-control-certificate", "HOST", run_control, true,
+	{ "create-control-certificate", "HOST", run_control, MAKES_PAIR,
 		"Make control-HOST.key and .crt for the control service on HOST." },
-	{ "create-node-certificate", NULL, run_node, true,
+	{ "create-node-certificate", NULL, run_node, MAKES_PAIR,
 		"Make UUID.key and .crt for one node; the UUID is random and the node's "
 		"identity." },
-	{ "create-api-certificate", "NAME", run_api, true,
+	{ "create-api-certificate", "NAME", run_api, MAKES_PAIR,
 		"Make NAME.key and .crt for a user of the REST API." },
+	{ "create-viewer-certificate", "NAME", run_viewer, MAKES_PAIR,
+		"Make NAME.key and .crt for a user who may look and change nothing." },
+	{ "renew", "FILE.crt", run_renew, MAKES_PAIR,
+		"Make FILE.key and .crt anew, for whom the old FILE.crt is." },
+	{ "revoke", "FILE.crt|SERIAL", run_revoke, TAKES_INPUT,
+		"Put a certificate on the list of revoked ones: cluster.crl." },
+	{ "list-revoked", NULL, run_list_revoked, TAKES_INPUT,
+		"List the serial numbers in cluster.crl, and since when." },
 };
 
 static void help(FILE *out)
@@ -196,13 +324,16 @@ static void command_help(FILE *out, const struct command *c)
 {
 	fprintf(out, "Usage: flocker-ca %s [OPTIONS]%s%s\n\n%s\n\nOptions:\n", c->name,
 		c->argument ? " " : "", c->argument ? c->argument : "", c->help);
-	if (c->reads_root)
-		fputs("  -i, --inputpath=DIR   where cluster.crt and cluster.key are (default: "
-		      ".)\n",
+	if (c->options & TAKES_INPUT)
+		fputs("  -i, --inputpath=DIR   where cluster.crt, cluster.key and cluster.crl are\n"
+		      "                        (default: .)\n",
 			out);
-	fputs("  -o, --outputpath=DIR  where to write, never over existing files (default: .)\n"
-	      "      --key-type=TYPE   p256 (default), or rsa4096 for old clients\n"
-	      "      --help            this text\n"
+	if (c->options & TAKES_OUTPUT)
+		fputs("  -o, --outputpath=DIR  where to write, never over existing files (default: .)\n",
+			out);
+	if (c->options & TAKES_KEY_TYPE)
+		fputs("      --key-type=TYPE   p256 (default), or rsa4096 for old clients\n", out);
+	fputs("      --help            this text\n"
 	      "      --version         the version\n",
 		out);
 }
@@ -223,7 +354,7 @@ static int parse_options(const struct command *c, int argc, char **argv, struct 
 	while ((o = getopt_long(argc, argv, "i:o:h", options, NULL)) != -1)
 		switch (o) {
 		case 'i':
-			if (!c->reads_root)
+			if (!(c->options & TAKES_INPUT))
 				return say_error(-EINVAL,
 					"%s reads no files, so --inputpath means "
 					"nothing; did you mean --outputpath?",
@@ -231,9 +362,14 @@ static int parse_options(const struct command *c, int argc, char **argv, struct 
 			rq->input = optarg;
 			break;
 		case 'o':
+			if (!(c->options & TAKES_OUTPUT))
+				return say_error(-EINVAL, "%s writes beside cluster.key, so --outputpath means "
+					"nothing; did you mean --inputpath?", c->name);
 			rq->output = optarg;
 			break;
 		case 'k':
+			if (!(c->options & TAKES_KEY_TYPE))
+				return say_error(-EINVAL, "%s makes no key", c->name);
 			type = key_type_parse(optarg);
 			if (type < 0)
 				return say_error(

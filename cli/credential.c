@@ -15,6 +15,7 @@ DEFINE_CLEANUP(BIO *, BIO_free);
 DEFINE_CLEANUP(X509_EXTENSION *, X509_EXTENSION_free);
 DEFINE_CLEANUP(GENERAL_NAME *, GENERAL_NAME_free);
 DEFINE_CLEANUP(GENERAL_NAMES *, GENERAL_NAMES_free);
+DEFINE_CLEANUP(X509 *, X509_free);
 DEFINE_CLEANUP(ASN1_IA5STRING *, ASN1_IA5STRING_free);
 
 struct extension {
@@ -253,8 +254,9 @@ static int copy_cluster(const X509 *root, X509_NAME *subject)
 	return 0;
 }
 
-static int fill_leaf(const struct credential *root, struct credential *c, enum credential_kind kind,
-	enum key_type type, const char *common_name, const char *host)
+/* All but the subject. @server_names: an old certificate that has them, or NULL. */
+static int finish_leaf(const struct credential *root, struct credential *c, enum credential_kind kind,
+	enum key_type type, const char *host, const X509 *server_names)
 {
 	const struct extension usage[] = {
 		{ NID_key_usage, key_usage[type] },
@@ -262,23 +264,30 @@ static int fill_leaf(const struct credential *root, struct credential *c, enum c
 	};
 	/* Imported roots may lack the identifier that this extension repeats. */
 	const size_t n_authority = X509_get0_subject_key_id(root->cert) ? 1 : 0;
-	X509_NAME *subject = X509_get_subject_name(c->cert);
-	int r;
+	int names = server_names ? X509_get_ext_by_NID(server_names, NID_subject_alt_name, -1) : -1;
 
-	r = copy_cluster(root->cert, subject);
-	if (r == 0)
-		r = add_name(subject, NID_commonName, common_name);
-	if (r < 0)
-		return r;
 	if (!X509_set_issuer_name(c->cert, X509_get_subject_name(root->cert)) ||
 		add_extensions(c->cert, root->cert, leaf_extensions, ARRAY_SIZE(leaf_extensions)) <
 			0 ||
 		add_extensions(c->cert, root->cert, &authority_extension, n_authority) < 0 ||
 		add_extensions(c->cert, root->cert, usage, ARRAY_SIZE(usage)) < 0 ||
 		(host && add_server_names(c->cert, host) < 0) ||
+		(names >= 0 && !X509_add_ext(c->cert, X509_get_ext(server_names, names), -1)) ||
 		!X509_sign(c->cert, root->key, EVP_sha256()))
 		return openssl_failed("sign the certificate");
 	return 0;
+}
+
+static int fill_leaf(const struct credential *root, struct credential *c, enum credential_kind kind,
+	enum key_type type, const char *common_name, const char *host)
+{
+	X509_NAME *subject = X509_get_subject_name(c->cert);
+	int r;
+
+	r = copy_cluster(root->cert, subject);
+	if (r == 0)
+		r = add_name(subject, NID_commonName, common_name);
+	return r < 0 ? r : finish_leaf(root, c, kind, type, host, NULL);
 }
 
 int credential_issue(const struct credential *root, enum credential_kind kind, enum key_type type,
@@ -297,6 +306,78 @@ int credential_issue(const struct credential *root, enum credential_kind kind, e
 		return r;
 	}
 	*ret = c;
+	return 0;
+}
+
+char *credential_name(const X509 *cert)
+{
+	const X509_NAME *subject = X509_get_subject_name(cert);
+	int i = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+	unsigned char *utf8;
+	char *copy;
+
+	if (i < 0 || ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i))) < 0)
+		return NULL;
+	copy = strdup((char *)utf8);
+	OPENSSL_free(utf8);
+	return copy;
+}
+
+static int kind_of(const char *name)
+{
+	static const struct {
+		const char *prefix;
+		enum credential_kind kind;
+	} kinds[] = { { "control-", CREDENTIAL_CONTROL }, { "node-", CREDENTIAL_NODE }, { "user-", CREDENTIAL_USER },
+		{ "viewer-", CREDENTIAL_USER } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (strncmp(name, kinds[i].prefix, strlen(kinds[i].prefix)) == 0)
+			return kinds[i].kind;
+	return -EINVAL;
+}
+
+int credential_renew(const struct credential *root, enum key_type type, const X509 *old,
+	struct credential *ret)
+{
+	_cleanup_free_ char *name = credential_name(old);
+	struct credential c = { 0 };
+	int kind = kind_of(name ? name : ""), r;
+
+	if (kind < 0)
+		return say_error(-EINVAL, "the certificate of '%s' is of no kind that could be renewed: it is not "
+			"the control service's, a node's, a user's or a viewer's", name ? name : "");
+	r = key_new(type, &c.key);
+	if (r == 0)
+		r = cert_new(c.key, &c.cert);
+	if (r == 0 && !X509_set_subject_name(c.cert, X509_get_subject_name(old)))
+		r = openssl_failed("make a certificate");
+	if (r == 0)
+		r = finish_leaf(root, &c, (enum credential_kind)kind, type, NULL, old);
+	if (r < 0) {
+		credential_done(&c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+int credential_load_leaf(const struct credential *root, const char *path, X509 **ret)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	_cleanup_(X509_freep) X509 *cert = NULL;
+	bool is_ours;
+
+	if (!f)
+		return say_error(-errno, "cannot read %s: %s", path, strerror(errno));
+	cert = PEM_read_X509(f, NULL, NULL, NULL);
+	is_ours = cert && X509_verify(cert, root->key) == 1 && X509_cmp(cert, root->cert) != 0;
+	ERR_clear_error();
+	if (!cert)
+		return say_error(-EINVAL, "%s holds no certificate in PEM form", path);
+	if (!is_ours)
+		return say_error(-EINVAL, "%s is no certificate that this cluster's root signed for others", path);
+	*ret = TAKE_PTR(cert);
 	return 0;
 }
 

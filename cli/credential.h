@@ -7,6 +7,7 @@
  *   control service  CN=control-service; names control-service and its host
  *   node             CN=node-UUID; client only
  *   API user         CN=user-NAME; client only
+ *   API viewer       CN=viewer-NAME; client only
  */
 #pragma once
 
@@ -53,6 +54,21 @@ int credential_load_root(const char *dir, struct credential *ret);
  */
 int credential_issue(const struct credential *root, enum credential_kind kind, enum key_type type,
 	const char *common_name, const char *host, struct credential *ret);
+
+/* Reads a certificate and checks that @root signed it. The caller frees @ret. */
+int credential_load_leaf(const struct credential *root, const char *path, X509 **ret);
+
+/**
+ * credential_renew() - a new key and certificate for whom @old is
+ *
+ * Subject and server names are the old one's. Returns: 0, -EINVAL for one of no kind that is known, or
+ * -EIO.
+ */
+int credential_renew(const struct credential *root, enum key_type type, const X509 *old,
+	struct credential *ret);
+
+/* The common name, newly allocated; NULL when there is none, or memory is out. */
+char *credential_name(const X509 *cert);
 
 /* Both as PEM text, the key unencrypted PKCS#8; the caller wipes and frees @ret_key. 0 or -ENOMEM. */
 int credential_to_pem(const struct credential *c, char **ret_key, char **ret_cert);

@@ -203,17 +203,28 @@ static int create_pair(const struct pair *p, const char *key_pem, const char *ce
 	return 0;
 }
 
-int pairfile_create(const char *dir, const char *stem, const char *key_pem, const char *cert_pem)
+int pairfile_open(const char *dir)
 {
 	_cleanup_close_ int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct pair p = { .dir = dir, .dir_fd = dir_fd };
 	int r;
 
 	if (dir_fd < 0)
 		return say_error(-errno, "cannot write to directory %s: %s", dir, strerror(errno));
+	r = lock_directory(dir, dir_fd);
+	if (r < 0)
+		return say_error(r, "cannot lock directory %s: %s", dir, strerror(-r));
+	return TAKE_FD(dir_fd);
+}
+
+int pairfile_create(const char *dir, const char *stem, const char *key_pem, const char *cert_pem)
+{
+	_cleanup_close_ int dir_fd = pairfile_open(dir);
+	struct pair p = { .dir = dir, .dir_fd = dir_fd };
+	int r;
+
+	if (dir_fd < 0)
+		return dir_fd;
 	r = pair_name(&p, stem);
-	if (r == 0)
-		r = lock_directory(dir, dir_fd);
 	if (r == 0)
 		r = repair_directory(dir, dir_fd);
 	if (r < 0)

@@ -11,6 +11,9 @@
 
 #include "macro.h"
 
+/* Opens a directory and waits until no other run is at work in it. The caller closes it. */
+int pairfile_open(const char *dir);
+
 /**
  * pairfile_create() - write both files durably
  * @dir: existing directory

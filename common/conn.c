@@ -492,6 +492,11 @@ int conn_peer_name(const struct conn *c, const char *prefix, char *buf, size_t s
 	return tls_peer_name(bufferevent_openssl_get_ssl(c->bev), prefix, buf, size);
 }
 
+int conn_recheck(const struct conn *c, char *buf, size_t size)
+{
+	return c->bev ? tls_recheck(bufferevent_openssl_get_ssl(c->bev), buf, size) : 0;
+}
+
 const char *conn_peer_host(const struct conn *c)
 {
 	return c->peer_host;

@@ -72,6 +72,9 @@ struct conn *conn_free(struct conn *c);
 /* The common name of the peer after @prefix, as tls_peer_name(). */
 int conn_peer_name(const struct conn *c, const char *prefix, char *buf, size_t size);
 
+/* As tls_recheck() of the peer; 0 when there is none yet. */
+int conn_recheck(const struct conn *c, char *buf, size_t size);
+
 /* "192.0.2.1" and "192.0.2.1:4524" of the peer; of a dialled one the host as given. */
 const char *conn_peer_host(const struct conn *c);
 const char *conn_peer(const struct conn *c);

@@ -12,3 +12,4 @@
 #define MESSAGE_DATASET_STUCK "e19a7c4b5d2f4f06a3c8b9d7e6f5a418"   /* a step does not return: hung storage */
 #define MESSAGE_NODE_REFUSED "57d2c8e6b9f04a1d8e3b6c7f5a0d9e42"	   /* a second machine, or an old control */
 #define MESSAGE_STORE_FAILED "b6e1f8d34c7a4952a0d9c3b8e7f6514a"	   /* control cannot make anything durable */
+#define MESSAGE_CERTIFICATE_ENDS "d41c7b0e9f3a4c58b26e08a7f5d1936c"   /* one of this service ends soon, or has */

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <ctype.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
+#include <openssl/bn.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-#include "tls.h"
+#include "tls_private.h"
 
-DEFINE_CLEANUP(X509_STORE_CTX *, X509_STORE_CTX_free);
+DEFINE_CLEANUP(BIGNUM *, BN_free);
 
 /* What one session wants of its peer, and what was wrong with it. */
 struct peer {
@@ -20,7 +18,7 @@ struct peer {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int peer_index = -1, prefix_index = -1;
+static int peer_index = -1, kinds_index = -1, own_index = -1;
 
 static void peer_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
@@ -33,11 +31,17 @@ static void peer_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long
 	free(p);
 }
 
+static void own_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	SSL_CTX_free(ptr);
+}
+
 static void make_indices(void)
 {
 	peer_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, peer_free);
-	prefix_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	assert(peer_index >= 0 && prefix_index >= 0);
+	kinds_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	own_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, own_free);
+	assert(peer_index >= 0 && kinds_index >= 0 && own_index >= 0);
 }
 
 static struct peer *peer_get(SSL *ssl)
@@ -68,7 +72,7 @@ static void _printf_(2, 3) peer_problem(SSL *ssl, const char *fmt, ...)
 }
 
 /* The only common name, without control characters or embedded NUL; -ENOENT otherwise. */
-static int common_name(X509 *cert, char *buf, size_t size)
+int tls_common_name(X509 *cert, char *buf, size_t size)
 {
 	X509_NAME *subject = X509_get_subject_name(cert);
 	int i = X509_NAME_get_index_by_NID(subject, NID_commonName, -1), len;
@@ -95,7 +99,7 @@ static int common_name(X509 *cert, char *buf, size_t size)
 
 static const char *name_or_unknown(X509 *cert, char buf[TLS_NAME_MAX])
 {
-	return cert && common_name(cert, buf, TLS_NAME_MAX) == 0 ? buf : "(no name)";
+	return cert && tls_common_name(cert, buf, TLS_NAME_MAX) == 0 ? buf : "(no name)";
 }
 
 static void time_text(const ASN1_TIME *t, char *buf, size_t size)
@@ -106,7 +110,7 @@ static void time_text(const ASN1_TIME *t, char *buf, size_t size)
 		snprintf(buf, size, "an unreadable date");
 }
 
-static void explain(SSL *ssl, X509_STORE_CTX *store)
+static void explain(X509_STORE_CTX *store, char *buf, size_t size)
 {
 	X509 *cert = X509_STORE_CTX_get_current_cert(store);
 	char name[TLS_NAME_MAX], when[64];
@@ -116,11 +120,11 @@ static void explain(SSL *ssl, X509_STORE_CTX *store)
 	switch (err) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
 		time_text(X509_get0_notAfter(cert), when, sizeof(when));
-		peer_problem(ssl, "certificate '%s' expired on %s", name, when);
+		snprintf(buf, size, "certificate '%s' expired on %s", name, when);
 		break;
 	case X509_V_ERR_CERT_NOT_YET_VALID:
 		time_text(X509_get0_notBefore(cert), when, sizeof(when));
-		peer_problem(ssl, "certificate '%s' is not valid before %s", name, when);
+		snprintf(buf, size, "certificate '%s' is not valid before %s", name, when);
 		break;
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
@@ -128,12 +132,46 @@ static void explain(SSL *ssl, X509_STORE_CTX *store)
 	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-		peer_problem(ssl, "certificate '%s' is signed by another cluster", name);
+		snprintf(buf, size, "certificate '%s' is signed by another cluster",
+			name_or_unknown(X509_STORE_CTX_get0_cert(store), name));
 		break;
 	default:
-		peer_problem(ssl, "certificate '%s' refused: %s", name,
+		snprintf(buf, size, "certificate '%s' refused: %s", name,
 			X509_verify_cert_error_string(err));
 	}
+}
+
+static int serial_text(X509 *cert, char *buf, size_t size)
+{
+	_cleanup_(BN_freep) BIGNUM *n = ASN1_INTEGER_to_BN(X509_get0_serialNumber(cert), NULL);
+	char *text = n ? BN_bn2hex(n) : NULL;
+	int r = !text ? -ENOMEM : strlen(text) < size ? 0 : -ENOBUFS;
+
+	if (r == 0)
+		strcpy(buf, text);
+	OPENSSL_free(text);
+	return r;
+}
+
+/* The lists in a store are checked and whole: tls_files.c. An authority without one revoked nobody. */
+static bool is_revoked(X509_STORE_CTX *store, X509 *cert, char *buf, size_t size)
+{
+	STACK_OF(X509_CRL) *lists = X509_STORE_CTX_get1_crls(store, X509_get_issuer_name(cert));
+	char name[TLS_NAME_MAX], serial[TLS_SERIAL_MAX], when[64];
+	X509_REVOKED *found = NULL;
+
+	for (int i = 0; i < sk_X509_CRL_num(lists) && !found; i++)
+		if (X509_CRL_get0_by_cert(sk_X509_CRL_value(lists, i), &found, cert) != 1)
+			found = NULL;
+	if (found) {
+		if (serial_text(cert, serial, sizeof(serial)) < 0)
+			strcpy(serial, "unknown");
+		time_text(X509_REVOKED_get0_revocationDate(found), when, sizeof(when));
+		snprintf(buf, size, "certificate '%s' (serial %s) was revoked on %s",
+			name_or_unknown(cert, name), serial, when);
+	}
+	sk_X509_CRL_pop_free(lists, X509_CRL_free);
+	return found;
 }
 
 static bool valid_for_host(X509 *cert, const char *host)
@@ -158,14 +196,19 @@ static bool is_expected_server(SSL *ssl, X509 *cert)
 
 static bool is_expected_client(SSL *ssl, X509 *cert)
 {
-	const char *prefix = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), prefix_index);
-	char name[TLS_NAME_MAX];
+	const char *const *kinds = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), kinds_index);
+	bool named;
+	char name[TLS_NAME_MAX], allowed[128] = "";
 
-	if (common_name(cert, name, sizeof(name)) == 0 &&
-		strncmp(name, prefix, strlen(prefix)) == 0 && name[strlen(prefix)])
-		return true;
-	peer_problem(ssl, "certificate '%s' is of the wrong kind: only %s... may come here",
-		name_or_unknown(cert, name), prefix);
+	named = tls_common_name(cert, name, sizeof(name)) == 0;
+	for (size_t n = 0; *kinds; kinds++) {
+		if (named && strncmp(name, *kinds, strlen(*kinds)) == 0 && name[strlen(*kinds)])
+			return true;
+		n += (size_t)snprintf(allowed + n, sizeof(allowed) - n, "%s%s...", n ? " and " : "", *kinds);
+		assert(n < sizeof(allowed));
+	}
+	peer_problem(ssl, "certificate '%s' is of the wrong kind: only %s may come here",
+		named ? name : "(no name)", allowed);
 	return false;
 }
 
@@ -173,9 +216,16 @@ static int on_verify(int ok, X509_STORE_CTX *store)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	X509 *cert = X509_STORE_CTX_get_current_cert(store);
+	char text[TLS_NAME_MAX + 256];
 
 	if (!ok) {
-		explain(ssl, store);
+		explain(store, text, sizeof(text));
+		peer_problem(ssl, "%s", text);
+		return 0;
+	}
+	if (is_revoked(store, cert, text, sizeof(text))) {
+		peer_problem(ssl, "%s", text);
+		X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REVOKED);
 		return 0;
 	}
 	if (X509_STORE_CTX_get_error_depth(store) > 0)
@@ -186,97 +236,67 @@ static int on_verify(int ok, X509_STORE_CTX *store)
 	return 0;
 }
 
-static int _printf_(3, 4) fail(char **ret_error, int err, const char *fmt, ...)
-{
-	va_list ap;
-	char *text;
-	int n;
+/* ---- contexts ---- */
 
-	ERR_clear_error();
-	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	if (n < 0)
-		return -ENOMEM;
-	*ret_error = text;
-	return err;
+/* What a context shows lies in a context of its own, so that it can be exchanged as a whole: a session
+ * gets it when it needs it. */
+static int on_certificate_wanted(SSL *ssl, void *userdata)
+{
+	SSL_CTX *own = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), own_index);
+	STACK_OF(X509) *chain = NULL;
+
+	SSL_certs_clear(ssl);
+	return SSL_CTX_get0_chain_certs(own, &chain) == 1 &&
+	       SSL_use_cert_and_key(ssl, SSL_CTX_get0_certificate(own), SSL_CTX_get0_privatekey(own),
+		       chain, 1) == 1;
 }
 
-static int check_readable(const char *path, const char *what, char **ret_error)
+static int take_own(SSL_CTX *ctx, SSL_CTX *own)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
-	int err = errno;
+	SSL_CTX *former = SSL_CTX_get_ex_data(ctx, own_index);
 
-	if (fd < 0 && err == ENOENT)
-		return fail(ret_error, -ENOENT,
-			"%s does not exist: put the %s there (see flocker-ca)", path, what);
-	if (fd < 0 && err == EACCES)
-		return fail(ret_error, -EACCES,
-			"%s cannot be read: let this program's user or group read the %s", path,
-			what);
-	if (fd < 0)
-		return fail(ret_error, -err, "%s cannot be read: %s", path, strerror(err));
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return fail(ret_error, -EINVAL, "%s is no file: it has to be the %s in PEM form",
-			path, what);
+	if (SSL_CTX_set_ex_data(ctx, own_index, own) != 1)
+		return -ENOMEM;
+	SSL_CTX_up_ref(own);
+	SSL_CTX_free(former);
+	SSL_CTX_set1_cert_store(ctx, SSL_CTX_get_cert_store(own));
 	return 0;
 }
 
-/* A certificate of another cluster in the right place would fail every handshake later; say it now.
- * Its dates are left to the peers: a clock may still be wrong at boot. */
-static int check_own_chain(SSL_CTX *ctx, const struct tls_files *f, char **ret_error)
+int tls_reload(const struct tls_files *f, SSL_CTX *const contexts[], char **ret_error)
 {
-	_cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *store = X509_STORE_CTX_new();
-
-	if (!store || X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(ctx),
-			      SSL_CTX_get0_certificate(ctx), NULL) != 1)
-		return -ENOMEM;
-	X509_STORE_CTX_set_flags(store, X509_V_FLAG_NO_CHECK_TIME);
-	if (X509_verify_cert(store) != 1)
-		return fail(ret_error, -EINVAL,
-			"%s is not signed by the authority in %s: both have to be of one cluster",
-			f->cert, f->ca);
-	return 0;
-}
-
-static int load_files(SSL_CTX *ctx, const struct tls_files *f, char **ret_error)
-{
+	_cleanup_(SSL_CTX_freep) SSL_CTX *own = NULL;
+	char before[TLS_NAME_MAX] = "", after[TLS_NAME_MAX] = "";
 	int r;
 
-	if ((r = check_readable(f->ca, "certificate of the cluster's authority", ret_error)) < 0 ||
-		(r = check_readable(f->cert, "certificate of this service", ret_error)) < 0 ||
-		(r = check_readable(f->key, "private key of this service", ret_error)) < 0)
+	r = tls_files_load(f, &own, ret_error);
+	if (r < 0)
 		return r;
-	if (SSL_CTX_load_verify_file(ctx, f->ca) != 1)
-		return fail(ret_error, -EINVAL, "%s holds no certificate in PEM form", f->ca);
-	if (SSL_CTX_use_certificate_chain_file(ctx, f->cert) != 1)
-		return fail(ret_error, -EINVAL,
-			"%s holds no certificate in PEM form, or one too weak to use", f->cert);
-	if (SSL_CTX_use_PrivateKey_file(ctx, f->key, SSL_FILETYPE_PEM) != 1) {
-		if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH ||
-			ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_TYPE_MISMATCH)
-			return fail(ret_error, -EINVAL,
-				"%s is not the key of the certificate in %s", f->key, f->cert);
-		return fail(
-			ret_error, -EINVAL, "%s holds no private key in plain PEM form", f->key);
-	}
-	if (SSL_CTX_check_private_key(ctx) != 1)
-		return fail(ret_error, -EINVAL, "%s is not the key of the certificate in %s",
-			f->key, f->cert);
-	return check_own_chain(ctx, f, ret_error);
+	(void)tls_own_name(contexts[0], before, sizeof(before));
+	(void)tls_common_name(SSL_CTX_get0_certificate(own), after, sizeof(after));
+	if (!STREQ(before, after))
+		return tls_fail(ret_error, -EINVAL, "%s is of '%s', and this program is '%s' until it is "
+			"started anew", f->cert, after, before);
+	for (; *contexts; contexts++)
+		if (take_own(*contexts, own) < 0)
+			return tls_fail(ret_error, -ENOMEM, "out of memory");
+	return 0;
 }
 
-/* No passphrase prompt: a daemon has no terminal to ask on. */
-static int on_passphrase(char *buf, int size, int rwflag, void *userdata)
+void tls_dates(SSL_CTX *ctx, struct tls_dates *ret)
 {
-	return -1;
+	tls_files_dates(SSL_CTX_get_ex_data(ctx, own_index), ret);
+}
+
+int tls_own_name(SSL_CTX *ctx, char *buf, size_t size)
+{
+	return tls_common_name(SSL_CTX_get0_certificate(SSL_CTX_get_ex_data(ctx, own_index)), buf, size);
 }
 
 static int context_new(const SSL_METHOD *method, const struct tls_files *f, SSL_CTX **ret,
 	char **ret_error)
 {
-	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = NULL;
+	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = NULL, *own = NULL;
 	int r;
 
 	pthread_once(&once, make_indices);
@@ -284,7 +304,7 @@ static int context_new(const SSL_METHOD *method, const struct tls_files *f, SSL_
 	ctx = SSL_CTX_new(method);
 	if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
 		SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
-		return fail(ret_error, -ENOMEM, "cannot set up TLS");
+		return tls_fail(ret_error, -ENOMEM, "cannot set up TLS");
 	/* A peer that just goes away is an end like any other: frames and lengths show a cut. */
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
 			SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
@@ -292,16 +312,18 @@ static int context_new(const SSL_METHOD *method, const struct tls_files *f, SSL_
 			SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(ctx, 0);
-	SSL_CTX_set_default_passwd_cb(ctx, on_passphrase);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
-	r = load_files(ctx, f, ret_error);
+	SSL_CTX_set_cert_cb(ctx, on_certificate_wanted, NULL);
+	r = tls_files_load(f, &own, ret_error);
 	if (r < 0)
 		return r;
+	if (take_own(ctx, own) < 0)
+		return tls_fail(ret_error, -ENOMEM, "cannot set up TLS");
 	*ret = TAKE_PTR(ctx);
 	return 0;
 }
 
-int tls_server_new(const struct tls_files *f, const char *peer_prefix, SSL_CTX **ret,
+int tls_server_new(const struct tls_files *f, const char *const *kinds, SSL_CTX **ret,
 	char **ret_error)
 {
 	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = NULL;
@@ -310,8 +332,8 @@ int tls_server_new(const struct tls_files *f, const char *peer_prefix, SSL_CTX *
 	r = context_new(TLS_server_method(), f, &ctx, ret_error);
 	if (r < 0)
 		return r;
-	if (SSL_CTX_set_ex_data(ctx, prefix_index, (void *)(uintptr_t)peer_prefix) != 1)
-		return fail(ret_error, -ENOMEM, "cannot set up TLS");
+	if (SSL_CTX_set_ex_data(ctx, kinds_index, (void *)(uintptr_t)kinds) != 1)
+		return tls_fail(ret_error, -ENOMEM, "cannot set up TLS");
 	*ret = TAKE_PTR(ctx);
 	return 0;
 }
@@ -345,7 +367,7 @@ int tls_peer_name(SSL *ssl, const char *prefix, char *buf, size_t size)
 
 	if (!cert || SSL_get_verify_result(ssl) != X509_V_OK)
 		return -ENOENT;
-	r = common_name(cert, name, sizeof(name));
+	r = tls_common_name(cert, name, sizeof(name));
 	if (r < 0)
 		return r;
 	if (strncmp(name, prefix, strlen(prefix)) != 0)
@@ -353,6 +375,39 @@ int tls_peer_name(SSL *ssl, const char *prefix, char *buf, size_t size)
 	if (strlen(name) - strlen(prefix) >= size)
 		return -ENOBUFS;
 	strcpy(buf, name + strlen(prefix));
+	return 0;
+}
+
+int tls_peer_serial(SSL *ssl, char *buf, size_t size)
+{
+	X509 *cert = SSL_get0_peer_certificate(ssl);
+
+	return cert && SSL_get_verify_result(ssl) == X509_V_OK ? serial_text(cert, buf, size) : -ENOENT;
+}
+
+int tls_recheck(SSL *ssl, char *buf, size_t size)
+{
+	_cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *store = X509_STORE_CTX_new();
+	X509 *cert = SSL_get0_peer_certificate(ssl);
+	STACK_OF(X509) *chain;
+
+	if (!cert || !SSL_is_init_finished(ssl))
+		return 0;
+	if (!store || X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl)), cert,
+			      SSL_get_peer_cert_chain(ssl)) != 1) {
+		snprintf(buf, size, "out of memory");
+		return -ENOMEM;
+	}
+	X509_STORE_CTX_set_flags(store, X509_V_FLAG_NO_CHECK_TIME);
+	if (X509_verify_cert(store) != 1) {
+		explain(store, buf, size);
+		ERR_clear_error();
+		return -EKEYREJECTED;
+	}
+	chain = X509_STORE_CTX_get0_chain(store);
+	for (int i = 0; i < sk_X509_num(chain); i++)
+		if (is_revoked(store, sk_X509_value(chain, i), buf, size))
+			return -EKEYREVOKED;
 	return 0;
 }
 

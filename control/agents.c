@@ -10,6 +10,8 @@
 #include "conn.h"
 #include "log.h"
 
+const char *const agents_kinds[] = { AGENTS_PREFIX, NULL };
+
 #define UNKNOWN_MAX 512 /* connections that have not said hello; more wait to be accepted */
 
 /* A message that waits until what it rests on is durable, or behind such a one. */
@@ -460,6 +462,21 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 		agent_free(g);
 	} else if (conn_accept(a->base, fd, a->ctx, &callbacks, g, &g->conn) < 0) {
 		agent_free(g);
+	}
+}
+
+/* At once and without a word: whoever has a stolen key is told nothing more. */
+void agents_recheck(struct agents *a)
+{
+	char text[TLS_NAME_MAX + 256];
+
+	for (struct agent *g = a->first, *next; g; g = next) {
+		next = g->next;
+		if (conn_recheck(g->conn, text, sizeof(text)) == 0)
+			continue;
+		log_node_message(g->node, MESSAGE_NODE_REFUSED, LOG_WARNING, 0, "closed %s: %s", conn_peer(g->conn),
+			text);
+		agent_gone(g);
 	}
 }
 

@@ -17,17 +17,22 @@
 #define AGENTS_PING_S 10
 #define AGENTS_SILENCE_S 30
 
+extern const char *const agents_kinds[]; /* of certificates that come in, for tls_server_new() */
+
 struct agents;
 
 /**
  * agents_new() - serve a listening socket
  * @fd: of endpoint_listen(); taken over in every case
- * @ctx: of tls_server_new() with AGENTS_PREFIX; borrowed
+ * @ctx: of tls_server_new() with agents_kinds; borrowed
  *
  * Becomes the outlet of @cluster. Returns: 0 or -ENOMEM.
  */
 int agents_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
 	struct agents **ret);
+
+/* Other certificates are valid, or fewer: sessions whose peer would not come in again are closed. */
+void agents_recheck(struct agents *a);
 
 /* Takes no more nodes, and tells those that are here that control stops. */
 void agents_stop(struct agents *a);

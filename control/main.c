@@ -16,6 +16,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "agents.h"
+#include "certs.h"
 #include "command.h"
 #include "log.h"
 #include "options.h"
@@ -35,6 +36,8 @@ struct control {
 	struct agents *agents;
 	struct rest *rest;
 	SSL_CTX *user_ctx, *node_ctx;
+	char *certificates[4]; /* paths, in the order of struct tls_files */
+	struct certs *certs;
 	int rest_fd, agents_fd;
 	uint64_t incarnation, watchdog_us, stop_at_ms, extend_until_ms;
 	bool idle; /* at the last look */
@@ -92,6 +95,7 @@ static void on_signal(evutil_socket_t sig, short what, void *userdata)
 
 static void control_done(struct control *c)
 {
+	certs_free(c->certs);
 	rest_free(c->rest);
 	agents_free(c->agents);
 	store_close(c->store); /* before the cluster, whose transactions it finishes */
@@ -106,6 +110,8 @@ static void control_done(struct control *c)
 			event_free(events[i]);
 	if (c->base)
 		event_base_free(c->base);
+	for (size_t i = 0; i < ARRAY_SIZE(c->certificates); i++)
+		free(c->certificates[i]);
 	close_keep_errno(c->rest_fd);
 	close_keep_errno(c->agents_fd);
 }
@@ -143,26 +149,60 @@ static int open_port(const char *option, const struct endpoint *e, int *ret_fd)
 	return 0;
 }
 
+static struct tls_files certificate_files(const struct control *c)
+{
+	return (struct tls_files){ c->certificates[0], c->certificates[1], c->certificates[2],
+		c->certificates[3] };
+}
+
+static int name_certificates(struct control *c)
+{
+	static const char *const names[] = { "cluster.crt", "control-service.crt", "control-service.key",
+		"cluster.crl" };
+	static_assert(ARRAY_SIZE(names) == ARRAY_SIZE(c->certificates), "a file has no path");
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (asprintf(&c->certificates[i], "%s/%s", c->options.certificates, names[i]) < 0) {
+			c->certificates[i] = NULL;
+			return log_error(ENOMEM, "cannot start");
+		}
+	return 0;
+}
+
 static int load_certificates(struct control *c)
 {
-	_cleanup_free_ char *ca = NULL, *cert = NULL, *key = NULL, *error = NULL;
-	const char *dir = c->options.certificates;
+	_cleanup_free_ char *error = NULL;
 	struct tls_files files;
 	int r;
 
-	if (asprintf(&ca, "%s/cluster.crt", dir) < 0 ||
-		asprintf(&cert, "%s/control-service.crt", dir) < 0 ||
-		asprintf(&key, "%s/control-service.key", dir) < 0)
-		return log_error(ENOMEM, "cannot start");
-	files = (struct tls_files){ ca, cert, key };
-	r = tls_server_new(&files, REST_PREFIX, &c->user_ctx, &error);
+	r = name_certificates(c);
+	if (r < 0)
+		return r;
+	files = certificate_files(c);
+	r = tls_server_new(&files, rest_kinds, &c->user_ctx, &error);
 	if (r == 0)
-		r = tls_server_new(&files, AGENTS_PREFIX, &c->node_ctx, &error);
+		r = tls_server_new(&files, agents_kinds, &c->node_ctx, &error);
 	if (r < 0)
 		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
-	if (tls_key_exposed(key))
-		log_warning(0, "%s can be read by every user: chmod 0640 it", key);
+	if (tls_key_exposed(files.key))
+		log_warning(0, "%s can be read by every user: chmod 0640 it", files.key);
 	return 0;
+}
+
+static void on_certificates(void *userdata)
+{
+	struct control *c = userdata;
+
+	rest_recheck(c->rest);
+	agents_recheck(c->agents);
+}
+
+static int watch_certificates(struct control *c)
+{
+	struct certs_config config = { .files = certificate_files(c),
+		.contexts = { c->user_ctx, c->node_ctx }, .on_change = on_certificates, .userdata = c };
+
+	return certs_new(c->base, &config, &c->certs) < 0 ? log_error(ENOMEM, "cannot start") : 0;
 }
 
 /* It begins with 1; `flocker-control recover` makes the others. */
@@ -242,7 +282,8 @@ static int start(struct control *c)
 	c->base = event_base_new();
 	if (!c->base)
 		return log_error(ENOMEM, "cannot start");
-	if ((r = open_store(c)) < 0 || (r = open_doors(c)) < 0 || (r = arm_events(c)) < 0)
+	if ((r = open_store(c)) < 0 || (r = open_doors(c)) < 0 ||
+		(r = watch_certificates(c)) < 0 || (r = arm_events(c)) < 0)
 		return r;
 	log_notice("ready: users on %s port %u, nodes on %s port %u, incarnation %llu",
 		c->options.rest.address, c->options.rest.port, c->options.agents.address,

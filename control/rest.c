@@ -24,6 +24,8 @@
 #define BAD_BODY                                                                                   \
 	"The request body could not be decoded according to the value of the\nContent-Type header."
 
+const char *const rest_kinds[] = { REST_USER, REST_VIEWER, NULL };
+
 struct rest {
 	struct event_base *base;
 	struct cluster *cluster;
@@ -43,6 +45,7 @@ struct door {
 	struct door *prev, *next;
 	SSL *ssl;
 	struct event *limit;
+	struct rest_peer peer; /* known when its name is */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -56,6 +59,11 @@ struct cluster *rest_cluster(const struct rest_request *q)
 struct failover rest_failover(const struct rest_request *q)
 {
 	return q->rest->failover;
+}
+
+const struct rest_peer *rest_peer(const struct rest_request *q)
+{
+	return &q->peer;
 }
 
 bool rest_is_stale(const struct assign_node_view *n)
@@ -366,6 +374,16 @@ static bool read_body(struct rest_request *q)
 	return r == 0;
 }
 
+/* A viewer changes nothing, not even by a path that does not exist. */
+static bool check_role(struct rest_request *q)
+{
+	if (!q->peer.viewer || evhttp_request_get_command(q->http) & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD))
+		return true;
+	rest_reply_error(q, 403, "The certificate '%s' may only look (GET and HEAD): for changes use one of "
+		"a user, as flocker-ca create-api-certificate makes.", q->peer.name);
+	return false;
+}
+
 static void dispatch(struct rest_request *q)
 {
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(q->http);
@@ -376,6 +394,8 @@ static void dispatch(struct rest_request *q)
 		path, evhttp_request_get_command(q->http), &allowed, &param, &param_size);
 	int r = 0;
 
+	if (!check_role(q))
+		return;
 	if (!allowed) {
 		rest_reply_error(q, HTTP_NOTFOUND, "No such resource: %.200s", path);
 		return;
@@ -399,6 +419,21 @@ static void dispatch(struct rest_request *q)
 		route->handle(q);
 }
 
+/* Asked of OpenSSL once a connection. */
+static void set_peer(struct rest_request *q)
+{
+	struct bufferevent *bev = evhttp_connection_get_bufferevent(evhttp_request_get_connection(q->http));
+	SSL *ssl = bufferevent_openssl_get_ssl(bev);
+	struct door *d = SSL_get_ex_data(ssl, door_index);
+
+	if (!*d->peer.name) {
+		d->peer.viewer = tls_peer_name(ssl, "", d->peer.name, sizeof(d->peer.name)) < 0 ||
+				 strncmp(d->peer.name, REST_USER, strlen(REST_USER)) != 0;
+		(void)tls_peer_serial(ssl, d->peer.serial, sizeof(d->peer.serial));
+	}
+	q->peer = d->peer;
+}
+
 static void on_request(struct evhttp_request *http, void *userdata)
 {
 	struct rest *r = userdata;
@@ -412,6 +447,7 @@ static void on_request(struct evhttp_request *http, void *userdata)
 	if (q->next)
 		q->next->prev = q;
 	r->first = q;
+	set_peer(q);
 	dispatch(q);
 }
 
@@ -606,6 +642,18 @@ int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *
 	evconnlistener_set_error_cb(r->listener, on_accept_error);
 	*ret = TAKE_PTR(r);
 	return 0;
+}
+
+void rest_recheck(struct rest *r)
+{
+	char peer[96], text[TLS_NAME_MAX + 256];
+
+	for (struct door *d = r->doors; d; d = d->next) {
+		if (tls_recheck(d->ssl, text, sizeof(text)) == 0)
+			continue;
+		log_warning(0, "REST port: closed %s: %s", peer_text(d->ssl, peer, sizeof(peer)), text);
+		(void)shutdown(SSL_get_fd(d->ssl), SHUT_RDWR); /* the bufferevent sees the end */
+	}
 }
 
 void rest_stop(struct rest *r)

@@ -10,11 +10,14 @@
 
 #include "cluster.h"
 
-#define REST_PREFIX "user-"
+#define REST_USER "user-"
+#define REST_VIEWER "viewer-" /* may look, and change nothing */
 #define REST_BODY_MAX MIB
 #define REST_HEADERS_MAX (16 * KIB)
 #define REST_CONNECTIONS_MAX 4096
 #define REST_IDLE_S 120
+
+extern const char *const rest_kinds[]; /* of certificates that come in, for tls_server_new() */
 
 struct rest;
 
@@ -22,12 +25,15 @@ struct rest;
  * rest_new() - serve a listening socket
  * @fd: of endpoint_listen(); taken over in every case
  * @failover: of datasets that do not choose one
- * @ctx: of tls_server_new() with REST_PREFIX; borrowed; refused handshakes are logged through it
+ * @ctx: of tls_server_new() with rest_kinds; borrowed; refused handshakes are logged through it
  *
  * Returns: 0 or -ENOMEM.
  */
 int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
 	struct failover failover, struct rest **ret);
+
+/* Other certificates are valid, or fewer: connections whose peer would not come in again are closed. */
+void rest_recheck(struct rest *r);
 
 /* Takes no more connections; what waits for the store is still answered. */
 void rest_stop(struct rest *r);

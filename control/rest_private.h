@@ -8,6 +8,15 @@
 #include "jsonout.h"
 #include "rest.h"
 #include "schema.h"
+#include "tls.h"
+
+/* Who asks, as the connection's certificate says; of one whose name begins with "viewer-" only GET and
+ * HEAD come as far as a handler. */
+struct rest_peer {
+	bool viewer;
+	char name[TLS_NAME_MAX];     /* the common name, whole: "user-alice" */
+	char serial[TLS_SERIAL_MAX]; /* of the certificate, in hexadecimal */
+};
 
 struct rest_request {
 	struct rest *rest;
@@ -15,6 +24,7 @@ struct rest_request {
 	struct evhttp_request *http;
 	char *param;		  /* the path's "*", decoded; or NULL */
 	struct json_object *body; /* of a route that reads one */
+	struct rest_peer peer;	  /* stays when the connection ends */
 };
 
 enum rest_flags {
@@ -40,6 +50,7 @@ extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_v2_ro
 
 struct cluster *rest_cluster(const struct rest_request *q);
 struct failover rest_failover(const struct rest_request *q); /* of datasets that do not choose one */
+const struct rest_peer *rest_peer(const struct rest_request *q); /* as long as the request */
 
 /* Each request is ended by exactly one of these, maybe later; @q is gone afterwards. */
 void rest_reply(struct rest_request *q, int status, struct jsonout *o);

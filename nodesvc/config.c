@@ -387,6 +387,7 @@ static int set_certificates(struct yamlmap *y)
 		const char *name;
 	} files[] = {
 		{ &config_of(y)->cluster_crt, "cluster.crt" },
+		{ &config_of(y)->cluster_crl, "cluster.crl" },
 		{ &config_of(y)->node_crt, "node.crt" },
 		{ &config_of(y)->node_key, "node.key" },
 	};
@@ -512,6 +513,7 @@ struct node_config *node_config_free(struct node_config *c)
 	free(c->state_directory);
 	free(c->mount_options);
 	free(c->cluster_crt);
+	free(c->cluster_crl);
 	free(c->node_crt);
 	free(c->node_key);
 	free(c);

@@ -39,6 +39,7 @@ struct node_view {
 	const char *control; /* "host:port" */
 	bool connected;
 	int64_t connected_since_ms; /* of the present connection, or of its loss */
+	int64_t certificate_expires_ms, authority_expires_ms; /* the node's, and what signed it */
 	const char *version, *backend, *last_error;
 	unsigned int datasets, mounted, troubled; /* troubled: failed, blocked, lost or faulty */
 };

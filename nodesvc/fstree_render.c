@@ -29,6 +29,8 @@ const char *const fs_node_files[NODE_FILE_MAX] = {
 	[NODE_UUID] = "uuid",		    [NODE_ERA] = "era",
 	[NODE_CONTROL] = "control",	    [NODE_CONNECTED] = "connected",
 	[NODE_VERSION] = "version",	    [NODE_STATUS] = "status.json",
+	[NODE_CERTIFICATE_EXPIRES] = "certificate_expires",
+	[NODE_AUTHORITY_EXPIRES] = "authority_expires",
 };
 /* clang-format on */
 
@@ -264,6 +266,8 @@ static void node_json(const struct node_view *v, struct fs_text *b)
 	add_time(b, "connected_since", v->connected_since_ms);
 	add_string(b, "version", v->version);
 	add_string(b, "backend", v->backend);
+	add_time(b, "certificate_expires", v->certificate_expires_ms);
+	add_time(b, "authority_expires", v->authority_expires_ms);
 	add_string(b, "last_error", v->last_error);
 	add_number(b, "datasets", true, v->datasets);
 	add_number(b, "mounted", true, v->mounted);
@@ -331,6 +335,10 @@ void fs_render_node(const struct node_view *v, enum node_file file, struct fs_te
 		return line(b, v->connected ? "yes" : "no");
 	case NODE_VERSION:
 		return line(b, v->version);
+	case NODE_CERTIFICATE_EXPIRES:
+		return time_line(b, v->certificate_expires_ms);
+	case NODE_AUTHORITY_EXPIRES:
+		return time_line(b, v->authority_expires_ms);
 	case NODE_STATUS:
 		return node_json(v, b);
 	case NODE_FILE_MAX:

@@ -23,7 +23,8 @@ static const char usage[] =
 	"                    [--fence-helper FILE]\n"
 	"\n"
 	"  -c, --agent-config FILE  configuration (default " NODE_CONFIG_DEFAULT_PATH ");\n"
-	"                           cluster.crt, node.crt and node.key lie beside it\n"
+	"                           cluster.crt, node.crt, node.key and, if there is\n"
+	"                           one, cluster.crl lie beside it\n"
 	"      --log-level LEVEL    error, warning, notice, info (default) or debug\n"
 	"      --step-limit SECONDS report a step as hung after this time at the latest;\n"
 	"                           for tests and diagnosis\n"
@@ -104,9 +105,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 
 static int open_tls(const struct node_config *c, SSL_CTX **ret, struct id128 *ret_uuid)
 {
-	struct tls_files files = { c->cluster_crt, c->node_crt, c->node_key };
+	struct tls_files files = { c->cluster_crt, c->node_crt, c->node_key, c->cluster_crl };
 	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = NULL;
-	_cleanup_(SSL_freep) SSL *ssl = NULL;
 	_cleanup_free_ char *error = NULL;
 	char name[TLS_NAME_MAX] = "";
 	int r;
@@ -116,11 +116,7 @@ static int open_tls(const struct node_config *c, SSL_CTX **ret, struct id128 *re
 		return log_error(0, "%s", error ? error : strerror(-r)), r;
 	if (tls_key_exposed(c->node_key))
 		(void)log_warning(0, "%s can be read by everybody; it should have mode 0600", c->node_key);
-	ssl = SSL_new(ctx);
-	if (!ssl)
-		return -ENOMEM;
-	X509_NAME_get_text_by_NID(X509_get_subject_name(SSL_get_certificate(ssl)), NID_commonName,
-		name, sizeof(name));
+	(void)tls_own_name(ctx, name, sizeof(name));
 	if (strncmp(name, "node-", 5) != 0 || id128_parse(name + 5, ret_uuid) < 0)
 		return log_error(EINVAL, "%s is of '%s', and a node needs one of node-UUID: make it with "
 					 "flocker-ca create-node-certificate", c->node_crt, name);

@@ -29,7 +29,7 @@ void node_after_s(struct event *ev, int seconds)
 
 /* ---- what is shown ---- */
 
-static void show_node(struct node *n)
+void node_show(struct node *n)
 {
 	char control[512];
 	struct node_view v = {
@@ -38,6 +38,8 @@ static void show_node(struct node *n)
 		.control = control,
 		.connected = n->connected,
 		.connected_since_ms = nodeview_realtime_ms(&n->connected_at),
+		.certificate_expires_ms = n->dates.cert_s * 1000,
+		.authority_expires_ms = n->dates.ca_s * 1000,
 		.version = FLOCKER_VERSION,
 		.backend = n->c->backend,
 		.last_error = n->last_error,
@@ -189,7 +191,7 @@ static void on_plan(evutil_socket_t fd, short what, void *userdata)
 	for (size_t i = 0; i < out.n_changed; i++)
 		show_change(n, &out.changed[i]);
 	if (out.n_changed)
-		show_node(n);
+		node_show(n);
 	roster_out_done(&out);
 
 	wake = roster_next_wake(n->roster);
@@ -218,7 +220,7 @@ static void adopted(struct node *n)
 	n->adopted = true;
 	uplink_start(n->uplink);
 	n->cbs->on_ready(n->userdata);
-	show_node(n);
+	node_show(n);
 }
 
 static void on_inherited(struct id128 dataset_id, uint64_t until_ms, void *userdata)
@@ -311,7 +313,7 @@ static void on_up(void *userdata)
 	steps_remove_places(&n->env, is_known, n); /* again what could not be removed at the start */
 	roster_connected(n->roster, node_now_ms());
 	remember(n->remember, true);
-	show_node(n);
+	node_show(n);
 	node_plan_soon(n);
 }
 
@@ -329,7 +331,7 @@ static void on_down(const char *why, void *userdata)
 	n->connected = false;
 	roster_disconnected(n->roster, node_now_ms());
 	uplink_hurry(n->uplink, MAX(roster_shortest_term(n->roster) / 2, UINT64_C(500)));
-	show_node(n);
+	node_show(n);
 	node_plan_soon(n);
 }
 
@@ -421,7 +423,7 @@ static void on_adopt_trouble(const char *why, void *userdata)
 	if (!STREQ(why, n->last_error)) /* each reason once, not each attempt */
 		(void)log_error(0, "%s", why);
 	snprintf(n->last_error, sizeof(n->last_error), "%s", why);
-	show_node(n);
+	node_show(n);
 }
 
 static void on_adopt_failed(int err, const char *why, void *userdata)
@@ -522,18 +524,28 @@ static int make_events(struct node *n)
 		&n->runwatch);
 }
 
-static int make_uplink(struct node *n, SSL_CTX *ctx)
+static int make_uplink(struct node *n)
 {
 	static const struct uplink_callbacks cbs = { on_hello, on_up, on_down, on_order, on_renewed };
 	struct uplink_config c = {
 		.host = n->c->control_hostname,
 		.port = n->c->control_port,
 		.address = n->c->address,
-		.ctx = ctx,
+		.ctx = n->tls,
 		.seen = n->state.seen,
 	};
 
 	return uplink_new(n->base, &c, &cbs, n, &n->uplink);
+}
+
+static int make_certs(struct node *n)
+{
+	struct certs_config c = { .files = { n->c->cluster_crt, n->c->node_crt, n->c->node_key,
+		n->c->cluster_crl }, .contexts = { n->tls }, .priority = PRIO_SIGNAL,
+		.on_change = node_on_certificates, .userdata = n };
+
+	tls_dates(n->tls, &n->dates);
+	return certs_new(n->base, &c, &n->certs);
 }
 
 static int make_guard(struct node *n)
@@ -579,6 +591,7 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 	n->c = c;
 	n->base = base;
 	n->uuid = uuid;
+	n->tls = ctx;
 	n->state.lock_fd = -EBADF;
 	n->env.mount_root = c->mount_root;
 	n->env.mount_options = c->mount_options;
@@ -602,12 +615,14 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 	if (r == 0)
 		r = make_remember(n);
 	if (r == 0)
-		r = make_uplink(n, ctx);
+		r = make_uplink(n);
+	if (r == 0)
+		r = make_certs(n);
 	if (r < 0) {
 		node_free(n);
 		return r;
 	}
-	show_node(n);
+	node_show(n);
 	*ret = n;
 	return 0;
 }
@@ -644,6 +659,7 @@ struct node *node_free(struct node *n)
 	struct event **events[] = { &n->plan, &n->timer, &n->tree_timer };
 	bool busy = n->pool && worker_pending(n->pool) > 0;
 
+	certs_free(n->certs);
 	uplink_free(n->uplink);
 	guard_free(n->guard);
 	devmon_free(n->devmon);

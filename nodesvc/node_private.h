@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "adopt.h"
+#include "certs.h"
 #include "devmon.h"
 #include "fstree.h"
 #include "guard.h"
@@ -34,6 +35,9 @@ struct node {
 	struct fstree *tree;
 	struct devmon *devmon;
 	struct uplink *uplink;
+	SSL_CTX *tls; /* borrowed */
+	struct certs *certs;
+	struct tls_dates dates;
 	struct guard *guard;
 	struct fence_client_options fence;
 	struct event *plan, *timer, *tree_timer;
@@ -68,3 +72,6 @@ void node_on_mounts(int error, const struct vmount_entry *list, size_t count, vo
 void node_on_run_mounts(int error, const struct vmount_entry *list, size_t count, void *userdata);
 void node_on_device(const struct devmon_event *ev, void *userdata);
 void node_on_overrun(void *userdata);
+void node_on_certificates(void *userdata);
+
+void node_show(struct node *n); /* the tree's .node as it is now */

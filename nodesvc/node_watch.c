@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the machine tells the node: mounts and devices that change. */
+/* What the machine tells the node: mounts, devices and certificates that change. */
 #include "node_private.h"
 
 /* ---- the mount table: what changed there is looked at, dataset by dataset ---- */
@@ -92,4 +92,15 @@ void node_on_overrun(void *userdata)
 	(void)log_warning(0, "device events were lost in a burst; all datasets are looked at again");
 	roster_touch_all(n->roster, node_now_ms());
 	node_plan_soon(n);
+}
+
+/* ---- certificates ---- */
+
+void node_on_certificates(void *userdata)
+{
+	struct node *n = userdata;
+
+	tls_dates(n->tls, &n->dates);
+	uplink_recheck(n->uplink);
+	node_show(n);
 }

@@ -220,6 +220,14 @@ void uplink_again(struct uplink *u)
 		drop(u, "a hello that names everything is to be said");
 }
 
+void uplink_recheck(struct uplink *u)
+{
+	char text[TLS_NAME_MAX + 256];
+
+	if (u->conn && conn_recheck(u->conn, text, sizeof(text)) < 0)
+		drop(u, text);
+}
+
 void uplink_stop(struct uplink *u, const char *reason)
 {
 	struct wire_msg bye = { .type = WIRE_BYE, .bye = { .reason = strdup(reason) } };

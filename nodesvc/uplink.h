@@ -44,6 +44,9 @@ void uplink_start(struct uplink *u);
 /* Ends the session and begins another, with a new hello. */
 void uplink_again(struct uplink *u);
 
+/* Other certificates are valid, or fewer: a session whose control would not be accepted again ends. */
+void uplink_recheck(struct uplink *u);
+
 /* Says bye with @reason; no more dialling, and no more callbacks. */
 void uplink_stop(struct uplink *u, const char *reason);
 

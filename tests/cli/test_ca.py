@@ -61,6 +61,8 @@ class CaTest(Case):
         node = re.match(rf"Created ({UUID})\.crt\. ", out).group(1)
         out = self.ca("create-api-certificate", "alice", *options)
         self.assertTrue(out.startswith("Created alice.crt"))
+        out = self.ca("create-viewer-certificate", "wall", *options)
+        self.assertTrue(out.startswith("Created wall.crt"))
 
         root = self.text("cluster.crt")
         cluster = re.search(rf"Subject: CN=my cluster,OU=({UUID})", root).group(1)
@@ -70,6 +72,7 @@ class CaTest(Case):
             "control-control.example.com": ("control-service", "sslserver"),
             node: (f"node-{node}", "sslclient"),
             "alice": ("user-alice", "sslclient"),
+            "wall": ("viewer-wall", "sslclient"),
         }
         for stem, (name, purpose) in leaves.items():
             text = self.text(stem + ".crt")
@@ -89,7 +92,87 @@ class CaTest(Case):
         self.verify("cluster.crt", "any")
         for name in self.files():
             self.assertEqual(stat.S_IMODE(os.stat(f"{self.dir}/{name}").st_mode), 0o600, name)
-        self.assertEqual(len(self.files()), 8)
+        self.assertEqual(len(self.files()), 10)
+
+    def serial(self, name):
+        return openssl("x509", "-in", f"{self.dir}/{name}", "-noout", "-serial").strip().split("=")[1]
+
+    def revoked(self):
+        """Serial numbers in the list, after its signature was found good."""
+        openssl("crl", "-in", f"{self.dir}/cluster.crl", "-CAfile", f"{self.dir}/cluster.crt", "-noout", "-verify")
+        text = openssl("crl", "-in", f"{self.dir}/cluster.crl", "-noout", "-text")
+        return set(re.findall("Serial Number: ([0-9A-F]+)", text)), text
+
+    def test_a_renewed_certificate_is_for_the_same_one(self):
+        self.ca("initialize", "c")
+        node = re.match("Created (.*)\\.crt\\. ", self.ca("create-node-certificate")).group(1)
+        self.ca("create-control-certificate", "192.0.2.1")
+        self.ca("create-viewer-certificate", "wall", "--key-type", "rsa4096")
+        os.mkdir(self.dir + "/new")
+        for stem, purpose in ((node, "sslclient"), ("control-192.0.2.1", "sslserver"), ("wall", "sslclient")):
+            self.assertIn(f"{stem}.crt exists", self.ca("renew", f"{stem}.crt", status=1)
+                          .replace(f"{stem}.key exists", f"{stem}.crt exists"))
+            out = self.ca("renew", f"{stem}.crt", "-o", "new")
+            self.assertTrue(out.startswith(f"Created {stem}.crt and {stem}.key anew for "), out)
+            self.verify(f"new/{stem}.crt", purpose)
+            old, new = self.text(f"{stem}.crt"), self.text(f"new/{stem}.crt")
+            for line in ("Subject: .*", "DNS:control-service.*", "Extended Key Usage: ?\n.*"):
+                self.assertEqual(re.findall(line, old), re.findall(line, new))
+            self.assertNotEqual(self.serial(f"{stem}.crt"), self.serial(f"new/{stem}.crt"))
+        self.ca("renew", "cluster.crt", "-o", "new", status=1)
+        os.mkdir(self.dir + "/other")
+        self.ca("initialize", "o", "-o", "other")
+        self.assertIn("is no certificate that this cluster's root signed",
+                      self.ca("renew", "wall.crt", "-i", "other", "-o", "new", status=1))
+
+    def test_revoked_certificates_are_on_the_list(self):
+        self.ca("initialize", "c")
+        for name in "ab":
+            self.ca("create-api-certificate", name)
+        self.assertEqual(self.ca("list-revoked"), "")
+        a, b = self.serial("a.crt"), self.serial("b.crt")
+        self.assertIn(f"Revoked user-a (serial {a}).", self.ca("revoke", "a.crt"))
+        serials, text = self.revoked()
+        self.assertEqual(serials, {a})
+        self.assertIn("X509v3 CRL Number: \n                1\n", text)
+        self.assertEqual(stat.S_IMODE(os.stat(self.dir + "/cluster.crl").st_mode), 0o644)
+        # By the number that the log has, when the certificate is lost.
+        self.assertIn(f"(serial {b}).", self.ca("revoke", b.lower()))
+        serials, text = self.revoked()
+        self.assertEqual(serials, {a, b})
+        self.assertIn("X509v3 CRL Number: \n                2\n", text)
+        before = pathlib.Path(self.dir + "/cluster.crl").read_bytes()
+        self.assertIn(f"Was revoked before: user-a (serial {a})", self.ca("revoke", "a.crt"))
+        self.assertEqual(pathlib.Path(self.dir + "/cluster.crl").read_bytes(), before)
+        listed = self.ca("list-revoked").splitlines()
+        self.assertEqual({line.split()[0] for line in listed}, {a, b})
+        run = subprocess.run(["openssl", "verify", "-crl_check", "-CAfile", f"{self.dir}/cluster.crt",
+                              "-CRLfile", f"{self.dir}/cluster.crl", f"{self.dir}/a.crt"],
+                             capture_output=True, text=True)
+        self.assertIn("certificate revoked", run.stderr)
+
+    def test_what_cannot_be_revoked(self):
+        self.ca("initialize", "c")
+        self.ca("create-api-certificate", "a")
+        os.mkdir(self.dir + "/other")
+        self.ca("initialize", "o", "-o", "other")
+        self.assertIn("is neither a file nor a serial", self.ca("revoke", "no-such.crt", status=1))
+        self.assertIn("is no certificate that this cluster's", self.ca("revoke", "cluster.crt", status=1))
+        self.assertIn("is no certificate that this cluster's",
+                      self.ca("revoke", "a.crt", "-i", "other", status=1))
+        self.assertIn("did you mean --inputpath", self.ca("revoke", "a.crt", "-o", "other", status=1))
+        self.assertNotIn("cluster.crl", self.files())
+        self.ca("revoke", "00", "-i", "other")
+        os.rename(self.dir + "/other/cluster.crl", self.dir + "/cluster.crl")
+        self.assertIn("is not a list of revoked certificates of this cluster's root",
+                      self.ca("revoke", "a.crt", status=1))
+
+    def test_two_revocations_at_once_are_both_on_the_list(self):
+        self.ca("initialize", "c")
+        runs = [subprocess.Popen([FLOCKER_CA, "revoke", f"{n:02X}"], cwd=self.dir, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL) for n in range(1, 9)]
+        self.assertEqual([run.wait(60) for run in runs], [0] * 8)
+        self.assertEqual(self.revoked()[0], {f"{n:02X}" for n in range(1, 9)})
 
     def test_validity_is_twenty_years_and_serials_differ(self):
         self.ca("initialize", "c")

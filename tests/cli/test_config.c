@@ -46,6 +46,7 @@ static void the_shortest_file_has_the_documented_defaults(void **state)
 	assert_string_equal(c->mount_options, "");
 	assert_false(c->self_fence_reboot);
 	assert_string_equal(c->cluster_crt, "/etc/flocker/cluster.crt");
+	assert_string_equal(c->cluster_crl, "/etc/flocker/cluster.crl");
 	assert_string_equal(c->node_crt, "/etc/flocker/node.crt");
 	assert_string_equal(c->node_key, "/etc/flocker/node.key");
 	assert_int_equal(c->n_warnings, 0);

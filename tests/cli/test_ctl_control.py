@@ -89,6 +89,21 @@ class ControlTest(unittest.TestCase):
         self.assertIn("deleted", self.ctl("list", "-d"))
         self.assertIn("has been deleted", self.ctl("destroy", "-d", row[0], status=4))
 
+    def test_a_viewer_may_look_and_a_revoked_one_is_told_why(self):
+        subprocess.run([FLOCKER_CA, "create-viewer-certificate", "wall"], cwd=self.dir, check=True,
+                       stdout=subprocess.DEVNULL)
+        self.create_by_hand()
+        dataset = self.ctl("list", "--user", "wall").splitlines()[1].split()[0]
+        self.assertIn("(403): The certificate 'viewer-wall' may only look",
+                      self.ctl("destroy", "-d", dataset, "--user", "wall", status=3))
+        subprocess.run([FLOCKER_CA, "revoke", "wall.crt"], cwd=self.dir, check=True,
+                       stdout=subprocess.DEVNULL)
+        self.control.send_signal(signal.SIGHUP)
+        for _ in range(20):  # whoever is faster, the alert or the request
+            self.assertIn("the other side refused: certificate revoked",
+                          self.ctl("list", "--user", "wall", status=2))
+        self.assertIn(dataset[:8], self.ctl("list"))
+
     def create_by_hand(self):
         """flockerctl refuses nodes that are not there; the API does not."""
         context = ssl.create_default_context(cafile=self.dir + "/cluster.crt")

@@ -37,29 +37,51 @@ def wait_until(what, condition, limit=LIMIT_S):
     return value
 
 
+def serial_of(crt):
+    out = subprocess.run(["openssl", "x509", "-in", str(crt), "-noout", "-serial"], check=True,
+                         capture_output=True, text=True).stdout
+    return out.strip().split("=")[1]
+
+
 class Authority:
     """A cluster's certificates, made with the openssl program."""
 
-    def __init__(self, directory, name="test"):
+    def __init__(self, directory, name="test", path_length="0"):
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(exist_ok=True)
         self.ca, self.ca_key = self.dir / "cluster.crt", self.dir / "cluster.key"
         self.cluster = str(uuid.uuid4())
         run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
             "-nodes", "-keyout", self.ca_key, "-out", self.ca, "-days", "3650", "-subj",
-            f"/OU={self.cluster}/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE,pathlen:0",
+            f"/OU={self.cluster}/CN={name}", "-addext", f"basicConstraints=critical,CA:TRUE,pathlen:{path_length}",
             "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        self.chain = ""
+        self.issue_first()
+
+    @classmethod
+    def between(cls, directory, root):
+        """One that @root signed. What it signs shows both certificates."""
+        self = cls.__new__(cls)
+        self.dir, self.cluster = pathlib.Path(directory), root.cluster
+        self.dir.mkdir()
+        self.ca, self.ca_key = root.issue("between", "basicConstraints=critical,CA:TRUE,pathlen:0\n"
+                                          "keyUsage=critical,keyCertSign,cRLSign")
+        self.chain = self.ca.read_text()
+        self.issue_first()
+        return self
+
+    def issue_first(self):
         self.control = self.issue("control-service",
                                   "subjectAltName=DNS:control-service,IP:127.0.0.1")
         self.user = self.issue("user-alice", "extendedKeyUsage=clientAuth")
 
-    def issue(self, cn, extension=None, days=3650, file=None, version3=True):
+    def issue(self, cn, extension=None, days=3650, file=None, version3=True,
+              key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
         base = self.dir / (file or cn)
-        crt, key, csr = (base.with_name(base.name + s) for s in (".crt", ".key", ".csr"))
+        crt, pem, csr = (base.with_name(base.name + s) for s in (".crt", ".key", ".csr"))
         if crt.exists():
-            return crt, key
-        run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-keyout", key, "-out", csr, "-subj", f"/OU={self.cluster}/CN={cn}")
+            return crt, pem
+        run("openssl", "req", "-new", "-newkey", *key, "-nodes", "-keyout", pem, "-out", csr, "-subj", f"/OU={self.cluster}/CN={cn}")
         command = ["openssl", "x509", "-req", "-in", csr, "-CA", self.ca, "-CAkey", self.ca_key,
                    "-set_serial", str(uuid.uuid4().int), "-days", str(days), "-out", crt]
         if version3:
@@ -68,7 +90,22 @@ class Authority:
                            + (extension or "") + "\n")
             command += ["-extfile", ext]
         run(*command)
-        return crt, key
+        with open(crt, "a") as f:
+            f.write(self.chain)
+        return crt, pem
+
+    def revocations(self, *pairs, ends="20450101000000Z"):
+        """Text of a list that names these certificates."""
+        index, conf = self.dir / "index.txt", self.dir / "ca.cnf"
+        conf.write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={index}\ndefault_md=sha256\n")
+        with open(index, "w") as f:
+            for crt, _ in pairs:
+                serial = serial_of(crt)
+                f.write(f"R\t450101000000Z\t260101000000Z\t{serial}\tunknown\t/CN=x\n")
+        crl = self.dir / "new.crl"
+        run("openssl", "ca", "-gencrl", "-config", conf, "-cert", self.ca, "-keyfile", self.ca_key,
+            "-crl_lastupdate", "20260101000000Z", "-crl_nextupdate", ends, "-out", crl)
+        return crl.read_text()
 
     def node(self, node_id):
         return self.issue(f"node-{node_id}")

@@ -10,6 +10,7 @@
 #include "cm.h"
 #include "conn.h"
 
+static const char *const kinds[] = { "node-", NULL };
 static char dir[] = "/tmp/flocker-conn-XXXXXX";
 
 struct end {
@@ -109,7 +110,7 @@ static int set_up(void **state)
 
 	p->base = event_base_new();
 	f = files("control");
-	assert_int_equal(tls_server_new(&f, "node-", &p->server_ctx, &error), 0);
+	assert_int_equal(tls_server_new(&f, kinds, &p->server_ctx, &error), 0);
 	f = files("node");
 	assert_int_equal(tls_client_new(&f, &p->client_ctx, &error), 0);
 	p->listener = evconnlistener_new_bind(p->base, on_accept, p,
@@ -281,7 +282,7 @@ static void use_certificate(struct pair *p, const char *server, const char *clie
 	SSL_CTX_free(p->client_ctx);
 	p->server_ctx = p->client_ctx = NULL;
 	f = files(server);
-	assert_int_equal(tls_server_new(&f, "node-", &p->server_ctx, &error), 0);
+	assert_int_equal(tls_server_new(&f, kinds, &p->server_ctx, &error), 0);
 	f = files(client);
 	assert_int_equal(tls_client_new(&f, &p->client_ctx, &error), 0);
 }

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is let in, and what the log says of those who are not."""
+import json
 import socket
 import ssl
+import uuid
 import warnings
 
 import pytest
@@ -39,6 +41,7 @@ def pair_of(kind, authority, stranger):
         "other node": stranger.node("33333333-3333-4333-8333-333333333333"),
         "expired user": authority.issue("user-late", days=-1),
         "expired node": authority.issue("node-44444444-4444-4444-8444-444444444444", days=-1),
+        "viewer": authority.issue("viewer-wall"),
         "nobody": authority.issue("user-", file="nobody"),
         "control": authority.control,
     }[kind]
@@ -46,12 +49,13 @@ def pair_of(kind, authority, stranger):
 
 @pytest.mark.parametrize("port, kind, reason", [
     ("REST", "none", "no certificate sent"),
-    ("REST", "node", "only user-... may come here"),
-    ("REST", "control", "only user-... may come here"),
-    ("REST", "nobody", "only user-... may come here"),
+    ("REST", "node", "only user-... and viewer-... may come here"),
+    ("REST", "control", "only user-... and viewer-... may come here"),
+    ("REST", "nobody", "only user-... and viewer-... may come here"),
     ("REST", "other user", "'user-alice' is signed by another cluster"),
     ("REST", "expired user", "'user-late' expired on 20"),
     ("agent", "none", "no certificate sent"),
+    ("agent", "viewer", "only node-... may come here"),
     ("agent", "user", "only node-... may come here"),
     ("agent", "other node", "signed by another cluster"),
     ("agent", "expired node", "expired on 20"),
@@ -107,3 +111,29 @@ def test_version_1_certificates_of_old_clusters_are_accepted(control):
     pair = control.authority.issue("user-old", file="old", version3=False)
     rig.run("sh", "-c", f"openssl x509 -in {pair[0]} -noout -text | grep -q 'Version: 1'")
     assert knock(control, control.port, pair)
+
+
+def call_as(control, pair, method, path, body=None):
+    connection = control.connect(pair)
+    connection.request(method, path, body)
+    answer = rig.Answer(connection.getresponse())
+    connection.close()
+    return answer
+
+
+def test_a_viewer_looks_and_changes_nothing(control):
+    primary = "33333333-3333-4333-8333-333333333333"
+    dataset = control.create(primary)
+    viewer = control.authority.issue("viewer-wall", "extendedKeyUsage=clientAuth")
+    listed = call_as(control, viewer, "GET", "/v1/configuration/datasets")
+    assert listed.status == 200 and listed.json[0]["dataset_id"] == dataset
+    assert call_as(control, viewer, "HEAD", "/v1/configuration/datasets").status == 200
+    path = f"/v1/configuration/datasets/{dataset}"
+    for method, where, body in (("POST", "/v1/configuration/datasets", json.dumps({"primary": primary})),
+                                ("POST", path, json.dumps({"primary": str(uuid.uuid4())})),
+                                ("DELETE", path, None), ("PUT", path, "{}"), ("PATCH", path, "{}"),
+                                ("OPTIONS", path, None), ("POST", "/v1/no/such", "not even JSON")):
+        refused = call_as(control, viewer, method, where, body)
+        assert refused.status == 403 and refused.type == "application/json", (method, where)
+        assert "'viewer-wall' may only look" in refused.json["description"]
+    assert control.get("/v1/configuration/datasets").json == listed.json

@@ -231,9 +231,9 @@ OLD = ["-cipher", "ALL:@SECLEVEL=0"]
     ("agent", "expired", [], "expired on 20"),
     ("agent", "node", ["-tls1", *OLD], "TLS 1.0 offered, TLS 1.2 is the least"),
     ("agent", "node", ["-tls1_1", *OLD], "TLS 1.1 offered, TLS 1.2 is the least"),
-    ("REST", "node", [], "only user-... may come here"),
+    ("REST", "node", [], "only user-... and viewer-... may come here"),
     ("REST", "nobody", [], "no certificate sent"),
-    ("REST", "other cluster", [], "only user-... may come here|signed by another cluster"),
+    ("REST", "other cluster", [], "only user-... and viewer-... may come here|signed by another cluster"),
     ("REST", "user", ["-tls1", *OLD], "TLS 1.0 offered, TLS 1.2 is the least"),
     ("REST", "user", ["-tls1_1", *OLD], "TLS 1.1 offered, TLS 1.2 is the least"),
 ], ids=lambda v: " ".join(v[:1]) if isinstance(v, list) else v[:24])

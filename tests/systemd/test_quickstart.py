@@ -103,6 +103,35 @@ def test_units_are_hardened(cluster, machine, unit, limit):
     assert float(re.search(r"Overall exposure level for \S+: ([\d.]+)", said).group(1)) <= limit, said
 
 
+def test_changed_certificates_reach_the_service(cluster, machine):
+    """Root's files, which the service itself may not read: put in place by root, in use without a restart."""
+    before, taken = machine.show(CONTROL)["MainPID"], "certificates are read anew"
+    quickstart = "/var/lib/flocker-quickstart"
+    ca = "/usr/local/bin/flocker-ca"
+
+    def put(script):
+        said = machine.journal(CONTROL).count(taken)
+        machine.call("sh", "-ec", f"cd {quickstart}/ca; {script}")
+        rig.wait_until("they are taken", lambda: machine.journal(CONTROL).count(taken) > said)
+        assert len(cluster.live()) == 2
+        assert machine.show(CONTROL)["MainPID"] == before
+
+    put(f"mkdir renewed; {ca} renew control-127.0.0.1.crt -o renewed; chmod 0600 renewed/*; "
+        "for end in crt key; do cp renewed/control-127.0.0.1.$end /etc/flocker/control-service.$end; done")
+    put(f"{ca} create-api-certificate eve; {ca} revoke eve.crt; cp cluster.crl /etc/flocker/")
+    there = machine.path("/run/flocker-control")
+    assert {f.name: stat.S_IMODE(f.stat().st_mode) for f in there.iterdir()} == dict.fromkeys(
+        ("cluster.crt", "cluster.crl", "control-service.crt", "control-service.key"), 0o400)
+    assert (there.stat().st_uid, stat.S_IMODE(there.stat().st_mode)) == (0, 0o755)
+    said = machine.journal(CONTROL).count(taken)
+    machine.call("systemctl", "reload", CONTROL, NODE)
+    rig.wait_until("they are taken", lambda: machine.journal(CONTROL).count(taken) > said
+                   and taken in machine.journal(NODE))
+    machine.call("sh", "-c", f"rm -r {quickstart}/ca/renewed {quickstart}/ca/eve.* /etc/flocker/cluster.crl "
+                 f"{quickstart}/ca/cluster.crl")
+    assert machine.show(CONTROL)["MainPID"] == before
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_killed_daemon_is_back_and_its_mount_was_never_away(cluster, machine, unit):
     before, mount = machine.show(unit), cluster.mount()

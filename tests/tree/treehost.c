@@ -93,6 +93,8 @@ static int do_node(struct server *s, const struct tree_command *c)
 						.control = "control.example:4524",
 						.connected = c->seq % 2,
 						.connected_since_ms = INT64_C(1700000000123),
+						.certificate_expires_ms = INT64_C(1700000001000),
+						.authority_expires_ms = INT64_C(1700000002000),
 						.version = "2.0.0",
 						.backend = "loopback",
 						.datasets = c->seq });
