@@ -35,6 +35,7 @@ struct node_config {
 	enum fs_kind filesystem; /* for datasets that do not choose one */
 	char *mount_options;	 /* beside VMOUNT_DEFAULT_OPTIONS, separated by commas; or "" */
 	bool self_fence_reboot;	 /* when nothing else ends a leased dataset in time, restart the machine */
+	char *watchdog;		 /* "auto", "none", or a device below /dev */
 	char *cluster_crt, *node_crt, *node_key; /* paths beside the file; not looked at */
 	char **warnings;	 /* whole lines for the log */
 	size_t n_warnings;

@@ -40,5 +40,6 @@ struct node_view {
 	bool connected;
 	int64_t connected_since_ms; /* of the present connection, or of its loss */
 	const char *version, *backend, *last_error;
+	const char *watchdog; /* none, idle, armed, late by N ms, failed: why */
 	unsigned int datasets, mounted, troubled; /* troubled: failed, blocked, lost or faulty */
 };

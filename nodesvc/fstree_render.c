@@ -28,7 +28,8 @@ const char *const fs_ds_files[FILE_MAX] = {
 const char *const fs_node_files[NODE_FILE_MAX] = {
 	[NODE_UUID] = "uuid",		    [NODE_ERA] = "era",
 	[NODE_CONTROL] = "control",	    [NODE_CONNECTED] = "connected",
-	[NODE_VERSION] = "version",	    [NODE_STATUS] = "status.json",
+	[NODE_VERSION] = "version",	    [NODE_WATCHDOG] = "watchdog",
+	[NODE_STATUS] = "status.json",
 };
 /* clang-format on */
 
@@ -264,6 +265,7 @@ static void node_json(const struct node_view *v, struct fs_text *b)
 	add_time(b, "connected_since", v->connected_since_ms);
 	add_string(b, "version", v->version);
 	add_string(b, "backend", v->backend);
+	add_string(b, "watchdog", v->watchdog);
 	add_string(b, "last_error", v->last_error);
 	add_number(b, "datasets", true, v->datasets);
 	add_number(b, "mounted", true, v->mounted);
@@ -331,6 +333,8 @@ void fs_render_node(const struct node_view *v, enum node_file file, struct fs_te
 		return line(b, v->connected ? "yes" : "no");
 	case NODE_VERSION:
 		return line(b, v->version);
+	case NODE_WATCHDOG:
+		return line(b, v->watchdog);
 	case NODE_STATUS:
 		return node_json(v, b);
 	case NODE_FILE_MAX:

@@ -95,6 +95,7 @@ static int do_node(struct server *s, const struct tree_command *c)
 						.connected_since_ms = INT64_C(1700000000123),
 						.version = "2.0.0",
 						.backend = "loopback",
+						.watchdog = "armed",
 						.datasets = c->seq });
 }
 
