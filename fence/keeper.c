@@ -157,7 +157,7 @@ static void let_close(void)
 	if (r < 0)
 		fence_say(LOG_ERR, NULL, r, "the watchdog cannot be switched off");
 	else
-		fence_say(LOG_INFO, NULL, 0, "the watchdog is off: there is nothing to guard");
+		fence_say(LOG_INFO, NULL, 0, "the watchdog is off");
 	tell(FENCE_WATCHDOG_IDLE, 0, 0);
 }
 
