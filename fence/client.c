@@ -70,7 +70,7 @@ static int set_descriptors(posix_spawn_file_actions_t *actions, int theirs)
 static int spawn(const struct fence_client_options *o, int theirs, pid_t *ret)
 {
 	char fd[8], limit[16];
-	const char *argv[12] = { o->helper, "--fd", fd, "--run-directory", o->run_directory,
+	const char *argv[14] = { o->helper, "--fd", fd, "--run-directory", o->run_directory,
 		"--mount-root", o->mount_root };
 	posix_spawn_file_actions_t actions;
 	size_t n = 7;
@@ -84,6 +84,10 @@ static int spawn(const struct fence_client_options *o, int theirs, pid_t *ret)
 	}
 	if (o->reboot)
 		argv[n++] = "--reboot";
+	if (o->watchdog) {
+		argv[n++] = "--watchdog";
+		argv[n++] = o->watchdog;
+	}
 	r = -posix_spawn_file_actions_init(&actions);
 	if (r < 0)
 		return r;

@@ -28,6 +28,7 @@ struct fence_client_options {
 	const char *mount_root;	   /* exists */
 	unsigned limit_ms;	   /* how long a fence may take; 0: the helper's own 1000 */
 	bool reboot;		   /* when it takes longer, restart the machine */
+	const char *watchdog;	   /* "auto" or a device; NULL: none */
 };
 
 /**
@@ -46,7 +47,7 @@ struct fence_client *fence_client_free(struct fence_client *c);
 int fence_client_fd(const struct fence_client *c);
 
 /**
- * fence_client_read() - one answer, one dataset's state, or READY
+ * fence_client_read() - one answer, one dataset's state, the watchdog's, or READY
  *
  * Returns: 1 with @ret set, 0 when there is nothing now, -ECONNRESET when the helper is gone,
  * -EPROTO when it is of another version. No errno but by these.

@@ -8,17 +8,19 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
+#include "keeper.h"
 #include "reboot.h"
 #include "say.h"
 #include "session.h"
 #include "table.h"
+#include "watchdog.h"
 #include "workers.h"
 
 #define READ_MAX 1024 /* packets in one turn: what is due does not wait for more */
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
 
-enum { POLL_TIMER, POLL_WORKERS, POLL_LISTEN, POLL_DAEMON, POLL_PIDFDS };
+enum { POLL_TIMER, POLL_WORKERS, POLL_KEEPER, POLL_LISTEN, POLL_DAEMON, POLL_PIDFDS };
 
 static struct {
 	struct fence_config config;
@@ -26,7 +28,9 @@ static struct {
 	struct session sessions[FENCE_SESSIONS];
 	struct session *now; /* the connected one, or NULL */
 	bool stuffed;	     /* it does not read what we tell */
-	int timer_fd, workers_fd;
+	struct keeper_news watchdog;
+	bool tell_watchdog; /* the daemon has not heard of it */
+	int timer_fd, workers_fd, keeper_fd; /* -EBADF: no watchdog */
 } h;
 
 static uint64_t now_ns(void)
@@ -54,6 +58,13 @@ static void daemon_lost(void)
 			h.table.n_guarded);
 }
 
+static void on_keeper(void)
+{
+	if (h.keeper_fd >= 0)
+		h.watchdog = keeper_news();
+	h.tell_watchdog = true;
+}
+
 static void daemon_take(int fd)
 {
 	struct session *s = h.sessions;
@@ -73,6 +84,7 @@ static void daemon_take(int fd)
 		return;
 	}
 	h.now = s;
+	on_keeper();
 	fence_tell_all(&h.table);
 }
 
@@ -96,6 +108,16 @@ static int tell(const struct fence_entry *e)
 	return session_send(h.now, &p);
 }
 
+static int tell_watchdog(void)
+{
+	struct fence_packet p = packet(FENCE_WATCHDOG);
+
+	p.state = (uint16_t)h.watchdog.state;
+	p.result = h.watchdog.error;
+	p.deadline_ns = h.watchdog.late_ns;
+	return session_send(h.now, &p);
+}
+
 /* Whatever the daemon has not heard of. What it does not take now, it is told when it reads. */
 static int tell_news(void)
 {
@@ -107,6 +129,10 @@ static int tell_news(void)
 		r = tell(e);
 		if (r == 0)
 			e->tell = false;
+	}
+	if (r == 0 && h.tell_watchdog) {
+		r = tell_watchdog();
+		h.tell_watchdog = r < 0;
 	}
 	ready.pid = (uint32_t)getpid();
 	if (r == 0 && h.now->greet) {
@@ -128,14 +154,23 @@ static void on_news(void)
 		daemon_lost();
 }
 
+static int arm(const struct fence_packet *p)
+{
+	int r;
+
+	if (p->fs >= FS_KIND_MAX)
+		return -EPROTO;
+	r = fence_arm(&h.table, p->dataset_id, p->deadline_ns, (enum fs_kind)p->fs, now_ns());
+	if (r == 0 && h.keeper_fd >= 0)
+		keeper_lower(p->deadline_ns + WATCHDOG_SLACK_NS);
+	return r;
+}
+
 static int carry_out(const struct fence_packet *p)
 {
 	switch ((enum fence_kind)p->kind) {
 	case FENCE_ARM:
-		if (p->fs >= FS_KIND_MAX)
-			return -EPROTO;
-		return fence_arm(&h.table, p->dataset_id, p->deadline_ns, (enum fs_kind)p->fs,
-			now_ns());
+		return arm(p);
 	case FENCE_SET_DEVICE:
 		return fence_set_device(&h.table, p->dataset_id,
 			makedev(p->dev_major, p->dev_minor), p->diskseq);
@@ -148,6 +183,7 @@ static int carry_out(const struct fence_packet *p)
 	case FENCE_ANSWER:
 	case FENCE_STATE:
 	case FENCE_READY:
+	case FENCE_WATCHDOG:
 		break;
 	}
 	return -EPROTO;
@@ -294,10 +330,19 @@ static void complain(uint64_t now)
 		fence_say(LOG_CRIT, NULL, r, "cannot restart the machine");
 }
 
+/* A helper that may restart the machine lets the watchdog do so as well. */
+static bool forgives(void)
+{
+	return h.keeper_fd >= 0 && !h.config.reboot;
+}
+
 static void timer_set(void)
 {
 	uint64_t now = now_ns(), wake = fence_next_wake(&h.table, now);
 	struct itimerspec when = { .it_value = { 0 } }; /* off */
+
+	if (forgives())
+		wake = MIN(wake, watchdog_next_give_up(&h.table, now));
 
 	if (wake != FENCE_NEVER) {
 		when.it_value.tv_sec = (time_t)(wake / NS_PER_S);
@@ -313,6 +358,7 @@ static void wait_for_something(void)
 	struct pollfd p[POLL_PIDFDS + FENCE_SESSIONS] = {
 		[POLL_TIMER] = { .fd = h.timer_fd, .events = POLLIN },
 		[POLL_WORKERS] = { .fd = h.workers_fd, .events = POLLIN },
+		[POLL_KEEPER] = { .fd = h.keeper_fd, .events = POLLIN },
 		[POLL_LISTEN] = { .fd = h.config.listen_fd, .events = POLLIN },
 		[POLL_DAEMON] = { .fd = h.now ? h.now->fd : -1,
 			.events = POLLIN | (h.stuffed ? POLLOUT : 0) },
@@ -321,6 +367,8 @@ static void wait_for_something(void)
 	for (unsigned i = 0; i < FENCE_SESSIONS; i++)
 		p[POLL_PIDFDS + i] = (struct pollfd){ .fd = h.sessions[i].pidfd, .events = POLLIN };
 	(void)poll(p, ARRAY_SIZE(p), -1);
+	if (p[POLL_KEEPER].revents)
+		on_keeper();
 }
 
 static bool has_work(void)
@@ -343,6 +391,8 @@ static void turn(void)
 	now = now_ns();
 	fire(now);
 	kill_daemons(now);
+	if (h.keeper_fd >= 0)
+		keeper_set(watchdog_limit(&h.table, now, forgives()));
 	complain(now);
 	on_news();
 }
@@ -359,11 +409,16 @@ int fence_run(const struct fence_config *c)
 	h.workers_fd = fence_workers_start(c->root_fd);
 	if (h.workers_fd < 0)
 		return h.workers_fd;
+	h.keeper_fd = c->watchdog ? keeper_start(c->watchdog) : -EBADF;
+	if (c->watchdog && h.keeper_fd < 0)
+		return h.keeper_fd;
 
 	daemon_take(c->daemon_fd);
 	for (turn(); has_work(); turn()) {
 		timer_set();
 		wait_for_something();
 	}
+	if (h.keeper_fd >= 0)
+		keeper_end();
 	return 0;
 }

@@ -13,6 +13,7 @@ struct fence_config {
 	int root_fd;	   /* the mount root, O_PATH */
 	unsigned limit_ms; /* how long a fence may take before that is an error */
 	bool reboot;	   /* then restart the machine */
+	const char *watchdog; /* see keeper.h; NULL: none */
 };
 
 /**

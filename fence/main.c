@@ -24,20 +24,23 @@
 static const char usage[] =
 	"flocker-fence - stop datasets whose time is over; started by flocker-node\n"
 	"\n"
-	"usage: flocker-fence --fd N --run-directory DIR --mount-root DIR [--limit MS] [--reboot]\n"
+	"usage: flocker-fence --fd N --run-directory DIR --mount-root DIR\n"
+	"       [--limit MS] [--reboot] [--watchdog auto|DEVICE]\n"
 	"\n"
 	"      --fd N               connection to the daemon, inherited\n"
 	"      --run-directory DIR  for " FENCE_SOCKET " and " FENCE_LOCK "\n"
 	"      --mount-root DIR     datasets are mounted at DIR/DATASET_ID\n"
 	"      --limit MS           milliseconds that a fence may take (1000)\n"
 	"      --reboot             restart the machine when one takes longer\n"
+	"      --watchdog DEVICE    restart it also when nothing runs that stops them;\n"
+	"                           auto: the first of /dev/watchdog0 to 9 that is free\n"
 	"      --help, --version\n"
 	"\n"
 	"See flocker-fence(8).\n";
 
 struct options {
 	int fd;
-	const char *run_directory, *mount_root;
+	const char *run_directory, *mount_root, *watchdog;
 	unsigned limit_ms;
 	bool reboot;
 };
@@ -56,6 +59,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "run-directory", required_argument, NULL, 'r' },
 		{ "mount-root", required_argument, NULL, 'm' },
 		{ "limit", required_argument, NULL, 'l' }, { "reboot", no_argument, NULL, 'b' },
+		{ "watchdog", required_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 } };
 	uint64_t n;
 	int c;
@@ -80,6 +84,9 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			break;
 		case 'b':
 			ret->reboot = true;
+			break;
+		case 'w':
+			ret->watchdog = optarg;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -205,7 +212,12 @@ int main(int argc, char **argv)
 	if (r != 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	leave_descriptors((unsigned)o.fd);
-	c = (struct fence_config){ .daemon_fd = o.fd, .limit_ms = o.limit_ms, .reboot = o.reboot };
+	c = (struct fence_config){
+		.daemon_fd = o.fd,
+		.limit_ms = o.limit_ms,
+		.reboot = o.reboot,
+		.watchdog = o.watchdog,
+	};
 	c.root_fd = open(o.mount_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (c.root_fd < 0)
 		return fail(errno, "cannot open the mount root");

@@ -59,6 +59,19 @@ enum fence_kind {
 	FENCE_ANSWER, /* cookie, result: 0 or negative errno; -EPROTO: no such question */
 	FENCE_STATE,  /* all of one dataset: after a connect, when it fires, when it is fenced */
 	FENCE_READY,  /* all that was armed before this connection has been told; pid */
+	/* Of the machine's watchdog, before READY and when it changes: state (enum fence_watchdog),
+	 * result, deadline_ns: LATE by that much. No other version, since who does not know it may
+	 * leave it unread. */
+	FENCE_WATCHDOG,
+};
+
+/* What becomes of the machine when nobody stops its datasets in time. */
+enum fence_watchdog {
+	FENCE_WATCHDOG_NONE,   /* nothing: there is none, or it is not wanted */
+	FENCE_WATCHDOG_IDLE,   /* nothing is armed, so it is off */
+	FENCE_WATCHDOG_ARMED,  /* it is reset before another node may have one of them */
+	FENCE_WATCHDOG_LATE,   /* it is reset, but later than that */
+	FENCE_WATCHDOG_FAILED, /* nothing: there is one, and result says why it cannot be had */
 };
 
 enum fence_state {
@@ -76,7 +89,7 @@ struct fence_packet {
 	uint64_t deadline_ns;
 	uint64_t diskseq; /* 0: not known */
 	uint32_t dev_major, dev_minor;
-	uint16_t fs, state; /* enum fs_kind, enum fence_state */
+	uint16_t fs, state; /* enum fs_kind, enum fence_state or fence_watchdog */
 	uint32_t pid;	    /* READY: the helper's */
 };
 static_assert(sizeof(struct fence_packet) == 64, "the same for every compiler");

@@ -187,6 +187,23 @@ static int read_self_fence(struct yamlmap *y, const struct yamlmap_field *f, con
 	return 0;
 }
 
+static int read_watchdog(struct yamlmap *y, const struct yamlmap_field *f, const yaml_event_t *ev)
+{
+	char **where = string_at(y, f);
+	const char *text;
+	int rc = yamlmap_text(y, f->name, ev, &text);
+
+	if (rc < 0)
+		return rc;
+	rc = set_string(y, where, text);
+	if (rc < 0 || STREQ(text, "auto") || STREQ(text, "none"))
+		return rc;
+	if (strlen(text) > PATH_MAX / 2 || !normalize_path(*where) || strncmp(*where, "/dev/", 5) != 0)
+		return yamlmap_refuse(y, yamlmap_line(ev),
+			"'%s' must be auto, none, or a device such as /dev/watchdog0, not '%.64s'", f->name, text);
+	return 0;
+}
+
 static int read_mount_options(
 	struct yamlmap *y, const struct yamlmap_field *f, const yaml_event_t *ev)
 {
@@ -314,6 +331,7 @@ static const struct yamlmap_field top_fields[] = {
 	{ "filesystem", false, read_filesystem, 0 },
 	{ "mount-options", false, read_mount_options, AT(mount_options) },
 	{ "self-fence", false, read_self_fence, 0 },
+	{ "watchdog", false, read_watchdog, AT(watchdog) },
 	{ "logging", false, skip_logging, 0 },
 };
 static_assert(ARRAY_SIZE(top_fields) <= YAMLMAP_FIELDS_MAX, "no room for a field");
@@ -367,6 +385,7 @@ static int set_defaults(struct yamlmap *y)
 		{ &c->run_directory, "/run/flocker" },
 		{ &c->state_directory, "/var/lib/flocker-node" },
 		{ &c->mount_options, "" },
+		{ &c->watchdog, "auto" },
 	};
 
 	c->control_port = DEFAULT_AGENT_PORT;
@@ -512,6 +531,7 @@ struct node_config *node_config_free(struct node_config *c)
 	free(c->run_directory);
 	free(c->state_directory);
 	free(c->mount_options);
+	free(c->watchdog);
 	free(c->cluster_crt);
 	free(c->cluster_crl);
 	free(c->node_crt);

@@ -36,6 +36,7 @@ struct node_config {
 	char *mount_options;	 /* beside VMOUNT_DEFAULT_OPTIONS, separated by commas; or "" */
 	bool self_fence_reboot;	 /* when nothing else ends a leased dataset in time, restart the machine */
 	char *cluster_crt, *cluster_crl, *node_crt, *node_key; /* paths beside the file; not looked at */
+	char *watchdog;		 /* "auto", "none", or a device below /dev */
 	char **warnings;	 /* whole lines for the log */
 	size_t n_warnings;
 };

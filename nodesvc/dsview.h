@@ -41,5 +41,6 @@ struct node_view {
 	int64_t connected_since_ms; /* of the present connection, or of its loss */
 	int64_t certificate_expires_ms, authority_expires_ms; /* the node's, and what signed it */
 	const char *version, *backend, *last_error;
+	const char *watchdog; /* none, idle, armed, late by N ms, failed: why */
 	unsigned int datasets, mounted, troubled; /* troubled: failed, blocked, lost or faulty */
 };

@@ -28,9 +28,10 @@ const char *const fs_ds_files[FILE_MAX] = {
 const char *const fs_node_files[NODE_FILE_MAX] = {
 	[NODE_UUID] = "uuid",		    [NODE_ERA] = "era",
 	[NODE_CONTROL] = "control",	    [NODE_CONNECTED] = "connected",
-	[NODE_VERSION] = "version",	    [NODE_STATUS] = "status.json",
 	[NODE_CERTIFICATE_EXPIRES] = "certificate_expires",
 	[NODE_AUTHORITY_EXPIRES] = "authority_expires",
+	[NODE_VERSION] = "version",	    [NODE_WATCHDOG] = "watchdog",
+	[NODE_STATUS] = "status.json",
 };
 /* clang-format on */
 
@@ -268,6 +269,7 @@ static void node_json(const struct node_view *v, struct fs_text *b)
 	add_string(b, "backend", v->backend);
 	add_time(b, "certificate_expires", v->certificate_expires_ms);
 	add_time(b, "authority_expires", v->authority_expires_ms);
+	add_string(b, "watchdog", v->watchdog);
 	add_string(b, "last_error", v->last_error);
 	add_number(b, "datasets", true, v->datasets);
 	add_number(b, "mounted", true, v->mounted);
@@ -339,6 +341,8 @@ void fs_render_node(const struct node_view *v, enum node_file file, struct fs_te
 		return time_line(b, v->certificate_expires_ms);
 	case NODE_AUTHORITY_EXPIRES:
 		return time_line(b, v->authority_expires_ms);
+	case NODE_WATCHDOG:
+		return line(b, v->watchdog);
 	case NODE_STATUS:
 		return node_json(v, b);
 	case NODE_FILE_MAX:

@@ -64,7 +64,8 @@ void fs_ds_view_free(struct ds_view *v)
 
 struct node_view *fs_node_view_copy(const struct node_view *v)
 {
-	const char *const strings[] = { v->control, v->version, v->backend, v->last_error };
+	const char *const strings[] = { v->control, v->version, v->backend, v->last_error,
+		v->watchdog };
 	struct node_view *c;
 	char *at;
 
@@ -75,6 +76,7 @@ struct node_view *fs_node_view_copy(const struct node_view *v)
 	c->version = pack(&at, v->version);
 	c->backend = pack(&at, v->backend);
 	c->last_error = pack(&at, v->last_error);
+	c->watchdog = pack(&at, v->watchdog);
 	return c;
 }
 

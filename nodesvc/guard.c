@@ -316,6 +316,9 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata)
 			on_state(g, &p);
 		else if (p.kind == FENCE_READY)
 			on_ready(g);
+		else if (p.kind == FENCE_WATCHDOG)
+			g->cbs->on_watchdog((enum fence_watchdog)p.state, p.deadline_ns / NS_OF_MS,
+				p.result, g->userdata);
 	}
 	if (r < 0)
 		lose(g, r == -EPROTO ? "it is of another version" : "it ended");

@@ -27,6 +27,8 @@ struct guard_callbacks {
 	/* The answer to guard_step_begin(): 0, or negative errno and the step must not be taken. @step NULL:
 	 * to one that was under way already. */
 	void (*on_step)(int result, void *step, void *userdata);
+	/* Of the machine, see proto.h: ARMED, LATE by @late_ms, FAILED by @error, ... */
+	void (*on_watchdog)(enum fence_watchdog state, uint64_t late_ms, int error, void *userdata);
 	/* The helper is gone and nothing is armed; a new one is being started. */
 	void (*on_lost)(const char *why, void *userdata);
 };

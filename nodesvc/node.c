@@ -42,6 +42,7 @@ void node_show(struct node *n)
 		.authority_expires_ms = n->dates.ca_s * 1000,
 		.version = FLOCKER_VERSION,
 		.backend = n->c->backend,
+		.watchdog = n->watchdog,
 		.last_error = n->last_error,
 	};
 
@@ -264,6 +265,14 @@ static void on_guard_ready(void *userdata)
 		if (r->step.start.guarded)
 			guard_step_begin(n->guard, r->step.start.dataset_id, NULL);
 	adopted(n);
+}
+
+static void on_watchdog(enum fence_watchdog state, uint64_t late_ms, int error, void *userdata)
+{
+	struct node *n = userdata;
+
+	nodeview_watchdog(state, late_ms, error, n->watchdog, sizeof(n->watchdog));
+	show_node(n);
 }
 
 static void on_guard_lost(const char *why, void *userdata)
@@ -551,14 +560,18 @@ static int make_certs(struct node *n)
 static int make_guard(struct node *n)
 {
 	static const struct guard_callbacks cbs = { on_inherited, on_guard_ready, on_armed, on_fired, on_fenced,
-		on_step, on_guard_lost };
+		on_step, on_watchdog, on_guard_lost };
+	bool any = !STREQ(n->c->watchdog, "none");
 
 	n->fence = (struct fence_client_options){
 		.helper = FENCE_HELPER,
 		.run_directory = n->c->run_directory,
 		.mount_root = n->c->mount_root,
 		.reboot = n->c->self_fence_reboot,
+		.watchdog = any ? n->c->watchdog : NULL,
 	};
+	nodeview_watchdog(any ? FENCE_WATCHDOG_IDLE : FENCE_WATCHDOG_NONE, 0, 0, n->watchdog,
+		sizeof(n->watchdog));
 	return guard_new(n->base, PRIO_LINK, &n->fence, &cbs, n, &n->guard);
 }
 

@@ -51,7 +51,7 @@ struct node {
 	bool connected, adopted, settled;
 	bool shared; /* other nodes can attach the volumes of the backend */
 	struct timespec connected_at;
-	char last_error[WIRE_WHY_MAX], tree_error[512];
+	char last_error[WIRE_WHY_MAX], tree_error[512], watchdog[96];
 	const struct node_callbacks *cbs;
 	void *userdata;
 };

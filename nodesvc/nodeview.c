@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+
 #include "log.h"
 #include "nodeview.h"
 
@@ -138,4 +140,25 @@ void nodeview_tell(struct fstree *tree, const struct roster_change *c, const str
 	level = level_of(c->to, &message);
 	log_dataset_message(c->dataset_id, message, level, 0, "%s", line);
 	(void)fstree_event(tree, c->dataset_id, line);
+}
+
+void nodeview_watchdog(enum fence_watchdog state, uint64_t late_ms, int error, char *ret, size_t size)
+{
+	switch (state) {
+	case FENCE_WATCHDOG_NONE:
+		snprintf(ret, size, "none");
+		return;
+	case FENCE_WATCHDOG_IDLE:
+		snprintf(ret, size, "idle");
+		return;
+	case FENCE_WATCHDOG_ARMED:
+		snprintf(ret, size, "armed");
+		return;
+	case FENCE_WATCHDOG_LATE:
+		snprintf(ret, size, "late by %" PRIu64 " ms", late_ms);
+		return;
+	case FENCE_WATCHDOG_FAILED:
+		snprintf(ret, size, "failed: %s", strerror(-error));
+		return;
+	}
 }

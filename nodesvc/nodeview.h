@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "fstree.h"
+#include "proto.h"
 #include "roster.h"
 
 /* A moment of CLOCK_MONOTONIC as milliseconds since 1970. */
@@ -20,3 +21,6 @@ int nodeview_show(struct fstree *tree, const struct roster_view *v, uint64_t now
 
 /* One line a state change, or a failure that goes on, to the log and to the dataset's events. */
 void nodeview_tell(struct fstree *tree, const struct roster_change *c, const struct roster_view *v);
+
+/* What the tree shows of the machine's watchdog. */
+void nodeview_watchdog(enum fence_watchdog state, uint64_t late_ms, int error, char *ret, size_t size);

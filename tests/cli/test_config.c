@@ -45,6 +45,7 @@ static void the_shortest_file_has_the_documented_defaults(void **state)
 	assert_int_equal(c->filesystem, FS_EXT4);
 	assert_string_equal(c->mount_options, "");
 	assert_false(c->self_fence_reboot);
+	assert_string_equal(c->watchdog, "auto");
 	assert_string_equal(c->cluster_crt, "/etc/flocker/cluster.crt");
 	assert_string_equal(c->cluster_crl, "/etc/flocker/cluster.crl");
 	assert_string_equal(c->node_crt, "/etc/flocker/node.crt");
@@ -67,6 +68,7 @@ static void every_key_is_read(void **state)
 		"filesystem: xfs\n"
 		"mount-options: nosuid,nodev,noatime\n"
 		"self-fence: reboot\n"
+		"watchdog: /dev//watchdog1\n"
 		"...\n");
 
 	assert_string_equal(c->control_hostname, "127.0.0.1");
@@ -81,6 +83,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(c->filesystem, FS_XFS);
 	assert_string_equal(c->mount_options, "nosuid,nodev,noatime");
 	assert_true(c->self_fence_reboot);
+	assert_string_equal(c->watchdog, "/dev/watchdog1");
 }
 
 static void the_originals_logging_is_a_warning(void **state)
@@ -109,7 +112,7 @@ static const struct {
 	/* clang-format off */
 	{ HEAD "adress: 10.0.0.1\n", "agent.yml line 7: unknown key 'adress'; did you mean 'address'?" },
 	{ HEAD "mount_root: /x\n", "agent.yml line 7: unknown key 'mount_root'; did you mean 'mount-root'?" },
-	{ HEAD "<<: {a: b}\n", "agent.yml line 7: unknown key '<<'; the keys here are: version, control-service, dataset, address, mount-root, run-directory, state-directory, filesystem, mount-options, self-fence, logging" },
+	{ HEAD "<<: {a: b}\n", "agent.yml line 7: unknown key '<<'; the keys here are: version, control-service, dataset, address, mount-root, run-directory, state-directory, filesystem, mount-options, self-fence, watchdog, logging" },
 	{ HEAD "address: 10.0.0.1\n\naddress: 10.0.0.2\n", "agent.yml line 9: 'address' is given twice, first on line 7" },
 	{ HEAD "  root_path: /y\n", "agent.yml line 7: 'root_path' is given twice, first on line 6" },
 	{ HEAD "address: node1\n", "agent.yml line 7: 'address' must be an IP address, not 'node1'" },
@@ -118,6 +121,8 @@ static const struct {
 	{ HEAD "address: ~\n", "agent.yml line 7: 'address' has no value" },
 	{ HEAD "address: \"10.0.0.1\\0\"\n", "agent.yml line 7: 'address' holds a control character" },
 	{ HEAD "self-fence: yes\n", "agent.yml line 7: 'self-fence' must be cut or reboot, not 'yes'" },
+	{ HEAD "watchdog: watchdog0\n", "agent.yml line 7: 'watchdog' must be auto, none, or a device such as /dev/watchdog0, not 'watchdog0'" },
+	{ HEAD "watchdog: /dev/../x\n", "agent.yml line 7: 'watchdog' must be auto, none, or a device such as /dev/watchdog0, not '/dev/../x'" },
 	{ HEAD "filesystem: zfs\n", "agent.yml line 7: 'filesystem' must be ext4, xfs or btrfs, not 'zfs'" },
 	{ HEAD "mount-root: flocker\n", "agent.yml line 7: 'mount-root' must be an absolute path of a directory, without '..', not 'flocker'" },
 	{ HEAD "mount-root: /a/../b\n", "agent.yml line 7: 'mount-root' must be an absolute path of a directory, without '..', not '/a/../b'" },

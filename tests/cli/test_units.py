@@ -28,6 +28,14 @@ class UnitTest(unittest.TestCase):
             self.assertIn(line + "\n", text)
         self.assertRegex(text, r"(?m)^WatchdogSec=")
 
+    def test_the_node_may_restart_the_machine(self):
+        """As "self-fence: reboot" asks for."""
+        text = next(p for p in UNITS if p.name == "flocker-node.service").read_text()
+        self.assertRegex(text, r"(?m)^CapabilityBoundingSet=.*\bCAP_SYS_BOOT\b")
+        allowed, denied = re.findall(r"(?m)^SystemCallFilter=(~?.*)$", text)
+        self.assertIn("reboot", allowed.split())
+        self.assertNotRegex(denied, r"@reboot\b|\breboot\b")
+
     def test_no_number_of_failed_starts_ends_the_attempts(self):
         for unit in UNITS:
             head = unit.read_text().split("[Service]")[0]

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon HELPER RUN_DIRECTORY MOUNT_ROOT [LIMIT_MS [reboot]] - stands in for the node daemon in
+ * daemon HELPER RUN_DIRECTORY MOUNT_ROOT [LIMIT_MS [reboot|cut [WATCHDOG]]] - stands in for the node daemon in
  * tests of the fence helper. Lines on standard input are requests, named by their number:
  *
  *	arm ID MS FS
@@ -14,7 +14,7 @@
  *	hang PATH		a thread of this process reads PATH, and waits for ever
  *
  * What is heard goes to standard output: "ready PID", "answer NUMBER RESULT",
- * "state ID WORD RESULT" and "gone". MS are milliseconds from now.
+ * "state ID WORD RESULT", "watchdog STATE RESULT LATE" and "gone". MS are milliseconds from now.
  */
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -118,6 +118,7 @@ static int request(char **w)
 static void hear(void)
 {
 	static const char *const words[] = { "none", "armed", "fired", "fenced" };
+	static const char *const watchdogs[] = { "none", "idle", "armed", "late", "failed" };
 	struct fence_packet p;
 	int r;
 
@@ -126,6 +127,9 @@ static void hear(void)
 			printf("ready %u\n", p.pid);
 		else if (p.kind == FENCE_ANSWER)
 			printf("answer %ju %d\n", (uintmax_t)p.cookie, p.result);
+		else if (p.kind == FENCE_WATCHDOG)
+			printf("watchdog %s %d %ju\n", watchdogs[p.state], p.result,
+				(uintmax_t)p.deadline_ns);
 		else
 			printf("state %s %s %d\n", ID128_STR(p.dataset_id), words[p.state],
 				p.result);
@@ -162,7 +166,8 @@ int main(int argc, char **argv)
 	o.run_directory = argv[2];
 	o.mount_root = argv[3];
 	o.limit_ms = argc > 4 ? (unsigned)atoi(argv[4]) : 0;
-	o.reboot = argc > 5;
+	o.reboot = argc > 5 && STREQ(argv[5], "reboot");
+	o.watchdog = argc > 6 ? argv[6] : NULL;
 	r = fence_client_new(&o, &client);
 	if (r < 0) {
 		fprintf(stderr, "daemon: %s\n", strerror(-r));

@@ -156,7 +156,8 @@ class Node:
         self.environment = dict(os.environ, PATH=str(cluster.bin), **{MARK: str(cluster.base)})
         self.settings = {
             "address": f"127.0.1.{cluster.next_address()}",
-            "mount-root": self.root, "run-directory": self.run_dir, "state-directory": self.state}
+            "mount-root": self.root, "run-directory": self.run_dir, "state-directory": self.state,
+            "watchdog": "none"}  # one of this machine would mean it
         self.write_config(backend_root)
 
     def write_config(self, backend_root):

@@ -21,7 +21,7 @@ from loads import HangingDisk, Writer
 
 VALUES = ("state wanted why since owner epoch primary size used available device filesystem fs_uuid "
           "mountpoint lease holders last_error status.json events").split()
-NODE_VALUES = "uuid era control connected version status.json".split()
+NODE_VALUES = "uuid era control connected version watchdog status.json".split()
 WAKE_S = 1  # from a change to the end of poll(2), on a busy machine
 
 
@@ -88,11 +88,11 @@ def test_every_file_of_the_node(cluster):
     version = subprocess.run([executable("flocker-node"), "--version"], check=True, text=True,
                              capture_output=True).stdout
     assert values == {"uuid": line(here.uuid), "era": boot, "control": line(control),
-                      "connected": "yes\n", "version": version}
+                      "connected": "yes\n", "version": version, "watchdog": "none\n"}
     assert status == status | {
         "uuid": here.uuid, "era": boot.strip(), "control": control, "connected": True,
-        "version": version.strip(), "backend": "loopback", "last_error": None, "datasets": 1,
-        "mounted": 1, "troubled": 0}
+        "version": version.strip(), "backend": "loopback", "watchdog": "none", "last_error": None,
+        "datasets": 1, "mounted": 1, "troubled": 0}
     cluster.control.kill()
     wait_until("it shows that control is away",
                lambda: here.tree(".node", "connected").read_text() == "no\n")

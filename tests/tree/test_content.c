@@ -96,6 +96,7 @@ static void the_node_tells_of_itself(void **state)
 	assert_content(tree_path(".node/version"), "2.0.0\n");
 	assert_content(tree_path(".node/certificate_expires"), "2023-11-14T22:13:21.000Z\n");
 	assert_content(tree_path(".node/authority_expires"), "2023-11-14T22:13:22.000Z\n");
+	assert_content(tree_path(".node/watchdog"), "armed\n");
 	o = parse(tree_path(".node/status.json"));
 	assert_int_equal(json_object_get_int(json_object_object_get(o, "datasets")), 3);
 	assert_string_equal(text_of(o, "certificate_expires"), "2023-11-14T22:13:21.000Z");
@@ -159,7 +160,7 @@ static void modes_and_sizes_are_true(void **state)
 	assert_int_equal(treehost_do(*state, &c), 0);
 	assert_int_equal(each_entry(MOUNTPOINT, check_entry), 2 + 3);
 	assert_int_equal(each_entry(tree_path("by-name"), check_entry), 3);
-	assert_int_equal(each_entry(tree_path(".node"), check_entry), 8);
+	assert_int_equal(each_entry(tree_path(".node"), check_entry), 9);
 	assert_int_equal(each_entry(ds_path(1, ""), NULL), 20);
 	assert_return_code(statvfs(MOUNTPOINT, &fs), errno);
 	assert_int_equal(fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV),

@@ -97,6 +97,7 @@ static int do_node(struct server *s, const struct tree_command *c)
 						.authority_expires_ms = INT64_C(1700000002000),
 						.version = "2.0.0",
 						.backend = "loopback",
+						.watchdog = "armed",
 						.datasets = c->seq });
 }
 
