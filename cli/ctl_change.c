@@ -40,23 +40,15 @@ static int finish(struct ctl *c, struct ctl_wait *w, struct json_object *answer)
 	return r;
 }
 
-static int add(struct json_object *o, const char *key, struct json_object *value)
-{
-	if (value && json_object_object_add(o, key, value) == 0)
-		return 0;
-	json_object_put(value);
-	return -ENOMEM;
-}
-
 static int create_body(const struct ctl_args *a, const char *dataset_id, const char *primary,
 	struct json_object **ret)
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 
-	if (!o || add(o, "primary", json_object_new_string(primary)) < 0 ||
-		add(o, "dataset_id", json_object_new_string(dataset_id)) < 0 ||
-		(a->size && add(o, "maximum_size", json_object_new_uint64(a->size)) < 0) ||
-		(a->metadata && add(o, "metadata", json_object_get(a->metadata)) < 0))
+	if (!o || ctl_put(o, "primary", json_object_new_string(primary)) < 0 ||
+		ctl_put(o, "dataset_id", json_object_new_string(dataset_id)) < 0 ||
+		(a->size && ctl_put(o, "maximum_size", json_object_new_uint64(a->size)) < 0) ||
+		(a->metadata && ctl_put(o, "metadata", json_object_get(a->metadata)) < 0))
 		return ctl_no_memory();
 	*ret = TAKE_PTR(o);
 	return CTL_OK;
@@ -115,7 +107,7 @@ int ctl_run_move(struct ctl *c)
 	if (c->args->wait)
 		r = ctl_wait_mark(c, &w);
 	body = json_object_new_object();
-	if (!body || add(body, "primary", json_object_new_string(w.target)) < 0)
+	if (!body || ctl_put(body, "primary", json_object_new_string(w.target)) < 0)
 		return ctl_no_memory();
 	configuration_path(w.dataset_id, path);
 	if (r == CTL_OK)
@@ -161,8 +153,8 @@ int ctl_run_failover(struct ctl *c)
 	char path[96];
 	int r;
 
-	if (!body || add(body, "failover", json_object_new_string(c->args->policy)) < 0 ||
-		(c->args->term_s && add(body, "term", json_object_new_uint64(c->args->term_s)) < 0))
+	if (!body || ctl_put(body, "failover", json_object_new_string(c->args->policy)) < 0 ||
+		(c->args->term_s && ctl_put(body, "term", json_object_new_uint64(c->args->term_s)) < 0))
 		return ctl_no_memory();
 	r = ctl_find_dataset(c, c->args->argument, false, &dataset);
 	if (r != CTL_OK)
@@ -215,15 +207,27 @@ int ctl_run_replace(struct ctl *c)
 		"may now be another machine: the next hello of that identity is accepted");
 }
 
+/* {}, or {"accept_risk": true}; NULL: no memory. */
+static struct json_object *risk_body(bool accept)
+{
+	struct json_object *body = json_object_new_object();
+
+	if (body && accept && ctl_put(body, "accept_risk", json_object_new_boolean(true)) < 0) {
+		json_object_put(body);
+		return NULL;
+	}
+	return body;
+}
+
 int ctl_run_fence(struct ctl *c)
 {
-	struct json_object *body = json_object_new_object(), *yes = json_object_new_boolean(true);
-
-	if (!body || !yes || json_object_object_add(body, "accept_risk", yes) < 0) {
-		json_object_put(body);
-		return ctl_no_memory();
-	}
-	return change_node(c, "fence", body,
+	return change_node(c, "fence", risk_body(true),
 		"owns nothing any more: its datasets go where they are wanted, and it cleans up when it "
 		"comes back");
+}
+
+int ctl_run_forget(struct ctl *c)
+{
+	return change_node(c, "forget", risk_body(c->args->accept_risk),
+		"is forgotten: nothing lists it any more, and nothing waits for it");
 }

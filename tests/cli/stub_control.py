@@ -20,7 +20,8 @@ class State:
         self.lock = threading.Lock()
         self.nodes = []
         self.datasets = {}
-        self.replaced, self.fenced, self.failovers = [], [], []
+        self.replaced, self.fenced, self.forgotten, self.failovers = [], [], [], []
+        self.leases = []
         self.requests = []
         self.clock = 1790000000
 
@@ -147,6 +148,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif parts[:2] == ["v2", "nodes"] and parts[3] == "fence":
             state.fenced.append((parts[2], body))
             self.answer(200, {"uuid": parts[2]})
+        elif parts[:2] == ["v2", "nodes"] and parts[3] == "forget":
+            if body:
+                state.forgotten.append((parts[2], body))
+                self.answer(200, {"uuid": parts[2]})
+            else:
+                self.refuse(409, "The node still has 2 datasets.")
+        elif parts[:3] == ["v1", "configuration", "leases"]:
+            self.lease(state, parts, body)
         elif parts[:3] == ["v1", "configuration", "datasets"] and self.command == "POST":
             self.post_dataset(state, parts, body)
         elif parts[:3] == ["v1", "configuration", "datasets"] and self.command == "DELETE":
@@ -174,6 +183,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(200, dataset)
             state.advance(dataset)
+
+    def lease(self, state, parts, body):
+        """As the original answers; time stands still."""
+        held = [lease for lease in state.leases
+                if lease["dataset_id"] == (body["dataset_id"] if body else parts[-1])]
+        if self.command == "GET":
+            self.answer(200, state.leases)
+        elif self.command == "DELETE":
+            state.leases = [lease for lease in state.leases if lease not in held]
+            self.answer(200, held[0]) if held else self.refuse(404, "Lease not found.")
+        elif held and held[0]["node_uuid"] != body["node_uuid"]:
+            self.refuse(409, "Lease already held.")
+        else:
+            if body["expires"] is not None:
+                body["expires"] = float(body["expires"])
+            state.leases = [lease for lease in state.leases if lease not in held] + [body]
+            self.answer(200 if held else 201, body)
 
     def post_dataset(self, state, parts, body):
         if len(parts) == 4:
