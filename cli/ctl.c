@@ -243,10 +243,11 @@ static int check_args(const struct command *cmd, struct ctl_args *a)
 		if ((required[i].commands & cmd->bit) &&
 			(!required[i].value || !*required[i].value))
 			return say_error(CTL_USAGE, "%s needs %s", cmd->name, required[i].option);
-	if (cmd->bit == FOR_FENCE && !a->accept_risk)
+	if ((cmd->bit & (FOR_FENCE | FOR_FORGET)) && !a->accept_risk)
 		return say_error(CTL_USAGE,
-			"node fence needs --accept-risk: say it only when the machine is off or cannot reach "
-			"its volumes any more; if it still writes, data is lost");
+			"%s needs --accept-risk: say it only when the machine is off or cannot reach its "
+			"volumes any more; if it still writes, data is lost",
+			cmd->name);
 	r = ctl_where(a);
 	if (r != CTL_OK)
 		return r;

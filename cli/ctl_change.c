@@ -207,27 +207,28 @@ int ctl_run_replace(struct ctl *c)
 		"may now be another machine: the next hello of that identity is accepted");
 }
 
-/* {}, or {"accept_risk": true}; NULL: no memory. */
-static struct json_object *risk_body(bool accept)
+/* Lets control give a node up, at the risk of whoever says so. */
+static int give_up_node(struct ctl *c, const char *verb, const char *done)
 {
 	struct json_object *body = json_object_new_object();
 
-	if (body && accept && ctl_put(body, "accept_risk", json_object_new_boolean(true)) < 0) {
+	if (!body || ctl_put(body, "accept_risk", json_object_new_boolean(true)) < 0) {
 		json_object_put(body);
-		return NULL;
+		return ctl_no_memory();
 	}
-	return body;
+	return change_node(c, verb, body, done);
 }
 
 int ctl_run_fence(struct ctl *c)
 {
-	return change_node(c, "fence", risk_body(true),
+	return give_up_node(c, "fence",
 		"owns nothing any more: its datasets go where they are wanted, and it cleans up when it "
 		"comes back");
 }
 
 int ctl_run_forget(struct ctl *c)
 {
-	return change_node(c, "forget", risk_body(c->args->accept_risk),
-		"is forgotten: nothing lists it any more, and nothing waits for it");
+	return give_up_node(c, "forget",
+		"is forgotten: it owns nothing any more, its identity is refused for ever, and what is wanted "
+		"there has to be moved");
 }

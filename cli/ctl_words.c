@@ -46,7 +46,7 @@ const struct command commands[] = {
 	{ "lease acquire", NULL, FOR_ACQUIRE, "DATASET", ctl_run_acquire, "keep a dataset where it is, or renew that" },
 	{ "lease release", NULL, FOR_RELEASE, "DATASET", ctl_run_release, "let a dataset move and be destroyed" },
 	{ "node fence", NULL, FOR_FENCE, "NODE", ctl_run_fence, "take the datasets of a lost node from it" },
-	{ "node forget", NULL, FOR_FORGET, "NODE", ctl_run_forget, "drop a node that is gone for good" },
+	{ "node forget", NULL, FOR_FORGET, "NODE", ctl_run_forget, "fence a node that never comes back, for ever" },
 	{ "node replace", NULL, FOR_REPLACE, "NODE", ctl_run_replace, "let another machine take a node's identity" },
 	{ "version", NULL, FOR_VERSION, NULL, ctl_run_version, "of this program and of the control service" },
 };

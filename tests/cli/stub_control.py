@@ -149,11 +149,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             state.fenced.append((parts[2], body))
             self.answer(200, {"uuid": parts[2]})
         elif parts[:2] == ["v2", "nodes"] and parts[3] == "forget":
-            if body:
-                state.forgotten.append((parts[2], body))
-                self.answer(200, {"uuid": parts[2]})
-            else:
-                self.refuse(409, "The node still has 2 datasets.")
+            state.forgotten.append((parts[2], body))
+            self.answer(200, {"uuid": parts[2]})
         elif parts[:3] == ["v1", "configuration", "leases"]:
             self.lease(state, parts, body)
         elif parts[:3] == ["v1", "configuration", "datasets"] and self.command == "POST":

@@ -254,9 +254,10 @@ class ChangeTest(Case):
         self.ctl("node", "fence", "bbbb", "--accept-risk")
         self.assertEqual(self.state.fenced, [(self.gone, {"accept_risk": True})])
 
-    def test_node_forget_asks_for_the_risk_only_where_the_server_does(self):
-        self.ctl("node", "forget", "bbbb", status=REFUSED)
-        self.assertIn("refused (409): The node still has 2 datasets.", self.stderr)
+    def test_node_forget_wants_the_risk_accepted(self):
+        self.ctl("node", "forget", "bbbb", status=USAGE)
+        self.assertIn("node forget needs --accept-risk", self.stderr)
+        self.assertEqual(self.state.forgotten, [])
         self.assertIn("is forgotten", self.ctl("node", "forget", "bbbb", "--accept-risk"))
         self.assertEqual(self.state.forgotten, [(self.gone, {"accept_risk": True})])
 
