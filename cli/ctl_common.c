@@ -185,7 +185,8 @@ int ctl_time(struct json_object *value, int64_t *ret_ms)
 	return 0;
 }
 
-/* In the server's own words: {"description", "errors"}, or a bare string. */
+/* In the server's own words: {"description", "errors"}, or a bare string. Of its own failures its log
+ * tells more. */
 static void say_refusal(const struct api_answer *a)
 {
 	struct json_object *errors = ctl_member(a->body, "errors", json_type_array);
@@ -198,6 +199,11 @@ static void say_refusal(const struct api_answer *a)
 	for (size_t i = 0; errors && i < json_object_array_length(errors); i++) {
 		fputs("  ", stderr);
 		say_text(stderr, json_object_get_string(json_object_array_get_idx(errors, i)));
+		fputc('\n', stderr);
+	}
+	if (a->status >= 500 && a->request_id[0]) {
+		fputs("  its log has more about request ", stderr);
+		say_text(stderr, a->request_id);
 		fputc('\n', stderr);
 	}
 }

@@ -101,6 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = raw if raw is not None else json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("X-Request-Id", "r-%d" % len(self.server.state.requests))
         Handler.chunked = not Handler.chunked
         if Handler.chunked:
             self.send_header("Transfer-Encoding", "chunked")

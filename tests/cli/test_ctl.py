@@ -236,6 +236,13 @@ class ChangeTest(Case):
             self.ctl("show", d["dataset_id"], status=status)
             self.assertIn(words, self.stderr)
 
+    def test_a_failure_names_its_request_a_refusal_does_not(self):
+        broken = self.state.add_dataset(self.here, {"name": "broken"})
+        self.ctl("show", broken["dataset_id"], status=SERVER)
+        self.assertIn("its log has more about request r-1\n", self.stderr)
+        self.ctl("show", "99999999-9999-4999-8999-999999999999", status=NOT_FOUND)
+        self.assertNotIn("request r-", self.stderr)
+
     def test_unknown_nodes_list_the_candidates(self):
         self.ctl("create", "-n", "ffff", status=NOT_FOUND)
         self.assertIn(f"  {self.here}  127.0.0.1\n", self.stderr)
