@@ -82,6 +82,9 @@ int ctl_no_memory(void);
 int ctl_call(struct ctl *c, const char *method, const char *path, struct json_object *body,
 	enum json_type type, struct json_object **ret);
 
+/* After a request that may have arrived although no answer came back: which command tells. Returns @r. */
+int ctl_say_unknown_fate(const struct ctl *c, int r, const char *command, const char *argument);
+
 /**
  * ctl_find_node() - the node of GET /v2/nodes that @text means
  * @text: a prefix of its UUID, its address, or a host name that resolves to its address
@@ -99,6 +102,9 @@ int ctl_find_lease(struct ctl *c, const char *text, struct json_object **ret);
 
 /* Adds to each lease of a list the member "name", where its dataset has one. */
 int ctl_add_names(struct ctl *c, struct json_object *leases);
+
+/* "12.50 GiB", powers of 1024. */
+void ctl_format_bytes(int64_t n, char *buf, size_t size);
 
 /* Objects of an array by the text of their member @key, as one object, counted; NULL: no memory. */
 struct json_object *ctl_index(struct json_object *array, const char *key);

@@ -3,17 +3,6 @@
 #include "ctl.h"
 #include "say.h"
 
-/* After a request that may have arrived although no answer came back. */
-static int say_unknown_fate(const struct ctl *c, int r, const char *dataset_id)
-{
-	if (r == CTL_CONNECT && api_was_sent(c->api))
-		fprintf(stderr,
-			"Whether the request was recorded is not known; flockerctl show %s "
-			"tells.\n",
-			dataset_id);
-	return r;
-}
-
 static void say_mountpoint(struct json_object *d)
 {
 	fputs("Mounted at ", stdout);
@@ -76,7 +65,7 @@ int ctl_run_create(struct ctl *c)
 		r = ctl_call(
 			c, "POST", "/v1/configuration/datasets", body, json_type_object, &answer);
 	if (r != CTL_OK)
-		return say_unknown_fate(c, r, dataset_id);
+		return ctl_say_unknown_fate(c, r, "show", dataset_id);
 	if (!c->args->json) {
 		printf("Dataset %s is recorded for node %.36s.\n", dataset_id, w.target);
 		fflush(stdout);
@@ -113,7 +102,7 @@ int ctl_run_move(struct ctl *c)
 	if (r == CTL_OK)
 		r = ctl_call(c, "POST", path, body, json_type_object, &answer);
 	if (r != CTL_OK)
-		return say_unknown_fate(c, r, w.dataset_id);
+		return ctl_say_unknown_fate(c, r, "show", w.dataset_id);
 	if (!c->args->json) {
 		printf("Dataset %.36s is to move to node %.36s.\n", w.dataset_id, w.target);
 		fflush(stdout);
@@ -138,7 +127,7 @@ int ctl_run_destroy(struct ctl *c)
 	if (r == CTL_OK)
 		r = ctl_call(c, "DELETE", path, NULL, json_type_object, &answer);
 	if (r != CTL_OK)
-		return say_unknown_fate(c, r, w.dataset_id);
+		return ctl_say_unknown_fate(c, r, "show", w.dataset_id);
 	if (!c->args->json) {
 		printf("Dataset %.36s is to be destroyed with all its data.\n", w.dataset_id);
 		fflush(stdout);
@@ -163,7 +152,7 @@ int ctl_run_failover(struct ctl *c)
 	snprintf(path, sizeof(path), "/v2/datasets/%.36s/failover", id);
 	r = ctl_call(c, "POST", path, body, json_type_object, &answer);
 	if (r != CTL_OK)
-		return say_unknown_fate(c, r, id);
+		return ctl_say_unknown_fate(c, r, "show", id);
 	if (c->args->json)
 		ctl_print_json(answer);
 	else
@@ -193,7 +182,7 @@ static int change_node(struct ctl *c, const char *verb, struct json_object *body
 	snprintf(path, sizeof(path), "/v2/nodes/%.36s/%s", uuid, verb);
 	r = ctl_call(c, "POST", path, sent, json_type_null, &answer);
 	if (r != CTL_OK)
-		return r;
+		return ctl_say_unknown_fate(c, r, "list-nodes", "");
 	if (c->args->json)
 		ctl_print_json(answer);
 	else

@@ -145,7 +145,7 @@ int ctl_run_acquire(struct ctl *c)
 	if (r == CTL_OK)
 		r = ctl_call(c, "POST", LEASES, body, json_type_object, &lease);
 	if (r != CTL_OK)
-		return r;
+		return ctl_say_unknown_fate(c, r, "lease list", "");
 	if (c->args->json) {
 		ctl_print_json(lease);
 		return CTL_OK;
@@ -169,7 +169,7 @@ int ctl_run_release(struct ctl *c)
 	snprintf(path, sizeof(path), LEASES "/%.36s", id);
 	r = ctl_call(c, "DELETE", path, NULL, json_type_object, &answer);
 	if (r != CTL_OK)
-		return r;
+		return ctl_say_unknown_fate(c, r, "lease list", "");
 	node = ctl_text(answer, "node_uuid");
 	if (c->args->json)
 		ctl_print_json(answer);

@@ -40,21 +40,23 @@ int ctl_run_version(struct ctl *c)
 static int add_node(const struct ctl *c, struct table *t, struct json_object *node)
 {
 	const char *uuid = ctl_text(node, "uuid"), *host = ctl_text(node, "host");
-	char id[ID128_TEXT], silent[48] = "";
-	int64_t silent_s;
+	char id[ID128_TEXT], silent[48] = "", space[64] = "";
+	int64_t silent_s, bytes;
 	bool live = ctl_flag(node, "live"), refused = ctl_text(node, "refused");
 
 	snprintf(id, sizeof(id), "%.*s", c->args->long_form ? ID128_TEXT - 1 : CTL_SHORT_ID,
 		uuid ? uuid : "?");
 	if (!live && ctl_number(node, "silent_s", &silent_s))
 		snprintf(silent, sizeof(silent), "gone for %" PRId64 " s", silent_s);
+	if (ctl_number(node, "free", &bytes))
+		ctl_format_bytes(bytes, space, sizeof(space));
 	if (table_add(t,
 		    (const char *[]){ id, host ? host : "?",
 			    live	    ? "live"
 				    : refused   ? "refused"
 				    : silent[0] ? silent
 						: "gone",
-			    ctl_text(node, "backend"), ctl_text(node, "version") }) < 0)
+			    ctl_text(node, "backend"), ctl_text(node, "version"), space }) < 0)
 		return -ENOMEM;
 	table_paint(t, 2, ctl_colour_of(c, live ? "live" : "gone"));
 	return 0;
@@ -63,7 +65,7 @@ static int add_node(const struct ctl *c, struct table *t, struct json_object *no
 int ctl_run_nodes(struct ctl *c)
 {
 	_cleanup_(table_freep) struct table *t = table_new(
-		5, (const char *[]){ "SERVER", "ADDRESS", "STATE", "BACKEND", "VERSION" });
+		6, (const char *[]){ "SERVER", "ADDRESS", "STATE", "BACKEND", "VERSION", "FREE" });
 	_cleanup_json_ struct json_object *nodes = NULL;
 	int r = ctl_call(c, "GET", "/v2/nodes", NULL, json_type_array, &nodes);
 

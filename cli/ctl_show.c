@@ -40,22 +40,16 @@ static void print_number(const char *name, struct json_object *d, const char *ke
 
 static void print_bytes(const char *name, struct json_object *d, const char *key)
 {
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB" };
 	char buf[80];
-	double scaled;
-	size_t unit = 0;
 	int64_t n;
 
 	if (!ctl_number(d, key, &n)) {
 		print_line(name, NULL);
 		return;
 	}
-	for (scaled = (double)n; scaled >= 1024 && unit + 1 < ARRAY_SIZE(units); unit++)
-		scaled /= 1024;
-	if (unit == 0)
-		snprintf(buf, sizeof(buf), "%" PRId64 " bytes", n);
-	else
-		snprintf(buf, sizeof(buf), "%.2f %s (%" PRId64 " bytes)", scaled, units[unit], n);
+	ctl_format_bytes(n, buf, sizeof(buf));
+	if (n >= 1024)
+		snprintf(buf + strlen(buf), sizeof(buf) - strlen(buf), " (%" PRId64 " bytes)", n);
 	print_line(name, buf);
 }
 

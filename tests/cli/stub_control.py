@@ -3,7 +3,7 @@
 
 Every GET of a dataset takes it one step further, so that waiting has something to show. Names ask
 for trouble: a dataset "stuck" stops at attaching, "rude" gets an answer that is no JSON, "broken"
-gets a 500, "cut" an answer without its end. Chunked and sized answers take turns.
+gets a 500, "cut" an answer without its end; a lease of 666 s gets none. Chunked and sized answers take turns.
 """
 import http.server
 import json
@@ -28,7 +28,7 @@ class State:
     def add_node(self, host, live=True, node=None):
         node = node or str(uuid.uuid4())
         self.nodes.append({"uuid": node, "host": host, "live": live, "backend": "loopback",
-                           "version": "2.0.0", "boot": str(uuid.uuid4()),
+                           "version": "2.0.0", "free": 3 << 29, "boot": str(uuid.uuid4()),
                            "silent_s": 0 if live else 99, "unknown_volumes": 0,
                            "refused": None})
         return node
@@ -191,6 +191,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.command == "DELETE":
             state.leases = [lease for lease in state.leases if lease not in held]
             self.answer(200, held[0]) if held else self.refuse(404, "Lease not found.")
+        elif body["expires"] == 666:
+            self.close_connection = True
         elif held and held[0]["node_uuid"] != body["node_uuid"]:
             self.refuse(409, "Lease already held.")
         else:

@@ -81,6 +81,7 @@ class ReadTest(Case):
         rows = self.rows(self.ctl("list-nodes"))
         self.assertEqual(rows[0][:2], ["SERVER", "ADDRESS"])
         self.assertEqual(rows[1][:3], ["aaaa1111", "127.0.0.1", "live"])
+        self.assertEqual(rows[1][3:], ["loopback", "2.0.0", "1.50", "GiB"])
         self.assertEqual(rows[3][:6], ["bbbb0000", "127.0.0.3", "gone", "for", "99", "s"])
         self.assertEqual(self.ctl("status", "-l").splitlines()[1].split()[0], self.here)
         self.assertEqual(json.loads(self.ctl("list-nodes", "--json")), self.state.nodes)
@@ -359,6 +360,10 @@ class LeaseTest(Case):
         self.ctl("lease", "acquire", "web", status=NOT_FOUND)
         self.assertIn("--node", self.stderr)
         self.assertEqual(self.state.leases, [])
+
+    def test_an_answer_that_never_came_leaves_a_doubt(self):
+        self.ctl("lease", "acquire", "web", "-e", "666", status=CONNECT)
+        self.assertIn("recorded is not known; flockerctl lease list tells.\n", self.stderr)
 
     def test_a_lease_of_another_is_a_refusal(self):
         self.ctl("lease", "acquire", "web")
