@@ -326,7 +326,7 @@ static int run_command(const struct command *cmd, int argc, char **argv, struct 
 /* A group's name alone, or with a word that it does not know. */
 static int say_no_command(int argc, char **argv)
 {
-	bool group = STREQ(argv[0], "node") || STREQ(argv[0], "lease");
+	bool group = is_command_group(argv[0]);
 
 	return say_error(CTL_USAGE, "there is no command '%s%s%s'; flockerctl --help lists them",
 		argv[0], group && argc > 1 ? " " : "", group && argc > 1 ? argv[1] : "");

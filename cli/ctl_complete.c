@@ -191,16 +191,6 @@ static void complete_command(const struct completion *c)
 	}
 }
 
-static bool is_group(const char *word)
-{
-	size_t len = strlen(word);
-
-	for (size_t i = 0; i < n_commands; i++)
-		if (strncmp(commands[i].name, word, len) == 0 && commands[i].name[len] == ' ')
-			return true;
-	return false;
-}
-
 /* A word that is no option and no value of one. */
 static void take_word(struct completion *c, char *word)
 {
@@ -211,7 +201,7 @@ static void take_word(struct completion *c, char *word)
 		c->n_arguments++;
 	else if (c->group)
 		c->cmd = find_command(2, argv, &words);
-	else if (is_group(word))
+	else if (is_command_group(word))
 		c->group = word;
 	else
 		c->cmd = find_command(1, argv + 1, &words);

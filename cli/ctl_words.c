@@ -80,6 +80,16 @@ const struct command *find_command(int argc, char **argv, int *ret_words)
 	return NULL;
 }
 
+bool is_command_group(const char *word)
+{
+	size_t len = strlen(word);
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (strncmp(commands[i].name, word, len) == 0 && commands[i].name[len] == ' ')
+			return true;
+	return false;
+}
+
 const struct option_row *option_by_name(unsigned int bit, const char *name, size_t len)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {

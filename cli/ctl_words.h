@@ -75,6 +75,9 @@ extern const size_t n_commands;
 /* The command that begins at @argv, and how many of its words are the name; NULL: none. */
 const struct command *find_command(int argc, char **argv, int *ret_words);
 
+/* Is @word the first of two words of commands? */
+bool is_command_group(const char *word);
+
 /* The option "--name" (of @len bytes, without the dashes) or "-letter" of a command; NULL: none. */
 const struct option_row *option_by_name(unsigned int bit, const char *name, size_t len);
 const struct option_row *option_by_letter(unsigned int bit, int letter);

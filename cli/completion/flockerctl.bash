@@ -7,7 +7,7 @@ _flockerctl() {
 
 	# bash takes "--wait=30" apart where flockerctl has one word, and addresses at their colons.
 	for ((i = 1; i <= COMP_CWORD; i++)); do
-		word=${COMP_WORDS[i]}
+		word=${COMP_WORDS[i]/#\~\//$HOME/}
 		if ((${#words[@]})) && [[ $glued || $word == [=:]* ]]; then
 			words[-1]+=$word
 		else

@@ -184,6 +184,16 @@ class ShellCase:
         self.assertFalse(os.path.exists("pwned"))
 
 
+    def test_tab_behind_a_home_directory(self):
+        """Which the shell writes out only when it runs the line."""
+        del self.env["FLOCKER_CERTS_PATH"]
+        os.symlink(certs.name, self.dir.name + "/certs")
+        shell = self.start()
+        self.addCleanup(shell.close)
+        self.assertEqual(shell.complete("flockerctl --certs-path ~/certs show web"),
+                         "flockerctl --certs-path ~/certs show webserver")
+
+
 @unittest.skipUnless(shutil.which("bash"), "there is no bash")
 class BashTest(ShellCase, Case):
     def start(self):
