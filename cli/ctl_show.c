@@ -236,6 +236,24 @@ static void print_failover(struct json_object *d)
 	print_line("failover", line);
 }
 
+/* "1b2c... (192.0.2.1), until 2026-01-31 12:34:56.789 UTC" */
+static void print_lease(struct json_object *d, struct json_object *nodes)
+{
+	struct json_object *lease = ctl_member(d, "lease", json_type_object);
+	struct json_object *end = lease ? json_object_object_get(lease, "expires") : NULL;
+	char moment[64], note[96] = ", until it is released";
+
+	if (!lease) {
+		print_line("lease", NULL);
+		return;
+	}
+	if (end) {
+		format_moment(end, moment, sizeof(moment));
+		snprintf(note, sizeof(note), ", until %s", say_is_clean(moment) ? moment : "?");
+	}
+	print_node("lease", lease, "node", nodes, note);
+}
+
 static void print_dataset(const struct ctl *c, struct json_object *d, struct json_object *nodes)
 {
 	struct json_object *live = ctl_member(d, "node_live", json_type_boolean);
@@ -252,6 +270,7 @@ static void print_dataset(const struct ctl *c, struct json_object *d, struct jso
 		ctl_flag(d, "failed_over") ? ", chosen since the one before is lost" : "");
 	print_number("epoch", d, "epoch");
 	print_failover(d);
+	print_lease(d, nodes);
 	print_bytes("maximum size", d, "maximum_size");
 	print_bytes("size", d, "size");
 	print_bytes("used", d, "used");

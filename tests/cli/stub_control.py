@@ -40,7 +40,7 @@ class State:
         self.datasets[dataset_id] = {
             "dataset_id": dataset_id, "name": metadata.get("name"), "metadata": metadata,
             "state": state, "wanted": "mounted", "why": "", "since": self.clock,
-            "owner": primary if mounted else None, "primary": primary, "epoch": 1,
+            "owner": primary if mounted else None, "lease": None, "primary": primary, "epoch": 1,
             "volume_id": None, "filesystem": metadata.get("flocker:filesystem", "ext4"),
             "fs_uuid": None, "format_state": "never", "maximum_size": size, "size": size,
             "used": None, "available": None, "device": "/dev/loop7" if mounted else None,

@@ -152,6 +152,15 @@ class ReadTest(Case):
         self.assertEqual(json.loads(self.ctl("show", d["dataset_id"][:8], "--json")), d)
         self.assertEqual(json.loads(self.ctl("show", d["dataset_id"].upper(), "--json")), d)
 
+    def test_show_tells_of_a_lease(self):
+        d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        self.assertIn("\nlease         -\n", self.ctl("show", "web"))
+        d["lease"] = {"node": self.here, "expires": None}
+        self.assertIn(f"\nlease         {self.here} (127.0.0.1), until it is released\n",
+                      self.ctl("show", "web"))
+        d["lease"]["expires"] = "2026-09-21T14:13:20.500Z"
+        self.assertIn("(127.0.0.1), until 2026-09-21 14:13:20.500 UTC\n", self.ctl("show", "web"))
+
     def test_unknown_and_ambiguous_datasets_list_the_candidates(self):
         one = self.state.add_dataset(self.here, {"name": "twin"})
         two = self.state.add_dataset(self.here, {"name": "twin"})
