@@ -323,11 +323,15 @@ static int run_command(const struct command *cmd, int argc, char **argv, struct 
 	return run(cmd, a);
 }
 
-/* A group's name alone, or with a word that it does not know. */
+/* Perhaps a group's name alone, or with a word that it does not know. */
 static int say_no_command(int argc, char **argv)
 {
 	bool group = is_command_group(argv[0]);
 
+	if (group && argc > 1 && STREQ(argv[1], "--help")) {
+		group_help(stdout, argv[0]);
+		return CTL_OK;
+	}
 	return say_error(CTL_USAGE, "there is no command '%s%s%s'; flockerctl --help lists them",
 		argv[0], group && argc > 1 ? " " : "", group && argc > 1 ? argv[1] : "");
 }

@@ -126,18 +126,35 @@ static void help_options(FILE *out, unsigned int bit)
 	}
 }
 
-void main_help(FILE *out)
+/* All of them, or those of a group. */
+static void help_commands(FILE *out, const char *group)
 {
-	fputs("Usage: flockerctl [OPTIONS] COMMAND [OPTIONS]\n\nCommands:\n", out);
+	size_t len = group ? strlen(group) : 0;
+
+	fputs("\nCommands:\n", out);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		const struct command *c = &commands[i];
 		char left[40];
 
+		if (group && (strncmp(c->name, group, len) != 0 || c->name[len] != ' '))
+			continue;
 		snprintf(left, sizeof(left), "%s%s%s%s%s", c->name, c->alias ? ", " : "",
 			c->alias ? c->alias : "", c->argument ? " " : "",
 			c->argument ? c->argument : "");
 		fprintf(out, "  %-22s %s\n", left, c->help);
 	}
+}
+
+void group_help(FILE *out, const char *group)
+{
+	fprintf(out, "Usage: flockerctl %s COMMAND [OPTIONS]\n", group);
+	help_commands(out, group);
+}
+
+void main_help(FILE *out)
+{
+	fputs("Usage: flockerctl [OPTIONS] COMMAND [OPTIONS]\n", out);
+	help_commands(out, NULL);
 	help_options(out, FOR_MAIN);
 	fputs("\nflockerctl COMMAND --help tells a command's options; see flockerctl(1).\n"
 	      "Exit status: 0 done, 1 wrong command line, 2 no connection or no trust,\n"

@@ -83,4 +83,5 @@ const struct option_row *option_by_name(unsigned int bit, const char *name, size
 const struct option_row *option_by_letter(unsigned int bit, int letter);
 
 void main_help(FILE *out);
+void group_help(FILE *out, const char *group);
 void command_help(FILE *out, const struct command *c);

@@ -326,10 +326,12 @@ class ChangeTest(Case):
 
     def test_help_everywhere(self):
         for args in (["--help"], ["list", "--help"], ["node", "replace", "--help"],
-                     ["create", "--help"], ["lease", "acquire", "--help"]):
+                     ["create", "--help"], ["lease", "acquire", "--help"], ["lease", "--help"]):
             out = self.ctl(*args)
             self.assertTrue(out.startswith("Usage: flockerctl"))
             self.assertEqual([line for line in out.splitlines() if len(line) > 80], [])
+        self.assertEqual(out.count("\n  lease "), 3)
+        self.assertNotIn("node", out)
 
     def test_a_full_standard_output_is_an_error(self):
         with open("/dev/full", "w") as full:
