@@ -35,6 +35,7 @@ struct head {
 	bool chunked, close;
 	bool sized;
 	uint64_t size;
+	char request_id[API_REQUEST_ID_MAX];
 };
 
 struct body {
@@ -381,6 +382,8 @@ static int read_header(struct api *r, const char *line, struct head *h)
 		if (strcasecmp(value, "chunked") != 0)
 			return not_http(r);
 		h->chunked = true;
+	} else if ((value = header_value(line, "X-Request-Id"))) {
+		snprintf(h->request_id, sizeof(h->request_id), "%s", value);
 	} else if ((value = header_value(line, "Connection"))) {
 		h->close = strcasecmp(value, "close") == 0;
 	}
@@ -496,8 +499,10 @@ int api_call(struct api *r, const char *method, const char *path, struct json_ob
 		rc = failed(r, -EBADMSG, "the control service's answer to %s %s is no JSON: %s",
 			method, path, json_error);
 	free(b.data);
-	if (rc == 0)
+	if (rc == 0) {
 		*ret = (struct api_answer){ .status = h.status, .body = json };
+		strcpy(ret->request_id, h.request_id);
+	}
 	return rc;
 }
 

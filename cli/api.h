@@ -10,6 +10,7 @@
 
 #include "macro.h"
 
+#define API_REQUEST_ID_MAX 128
 #define API_BODY_MAX (256 * MIB) /* a list of 100,000 datasets takes a fifth of it */
 
 struct api; /* used by one thread */
@@ -23,6 +24,7 @@ struct api_target {
 struct api_answer {
 	int status;	    /* 100 to 599 */
 	struct json_object *body; /* NULL when it was "null", empty or no JSON */
+	char request_id[API_REQUEST_ID_MAX]; /* by which the server's log knows it; "" or any text */
 };
 
 /* Copies @t and looks at nothing. -ENOMEM. */

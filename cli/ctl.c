@@ -1,150 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * flockerctl - the cluster from a shell. One command a run: reads the command line by the tables
- * below, calls the REST API, prints a table or JSON.
+ * of ctl_words.c, calls the REST API, prints a table or JSON.
  */
 #include <getopt.h>
 #include <locale.h>
 #include <signal.h>
 
-#include "ctl.h"
+#include "ctl_complete.h"
+#include "ctl_where.h"
+#include "ctl_words.h"
 #include "say.h"
 #include "text.h"
 #include "types.h"
 
-#define DEFAULT_PORT 4523
 #define DEFAULT_WAIT_MS (120 * 1000)
-
-/* Commands, as bits for the table of options. */
-enum {
-	FOR_NODES = 1 << 0,
-	FOR_LIST = 1 << 1,
-	FOR_CREATE = 1 << 2,
-	FOR_MOVE = 1 << 3,
-	FOR_DESTROY = 1 << 4,
-	FOR_SHOW = 1 << 5,
-	FOR_VERSION = 1 << 6,
-	FOR_REPLACE = 1 << 7,
-	FOR_FENCE = 1 << 8,
-	FOR_FAILOVER = 1 << 9,
-	FOR_ALL = (1 << 10) - 1,
-	FOR_MAIN = 1 << 10, /* before the command */
-};
-
-/* What getopt_long() returns for an option without a letter. */
-enum {
-	OPT_CONTROL_SERVICE = 256,
-	OPT_CONTROL_PORT,
-	OPT_CERTS_PATH,
-	OPT_USER,
-	OPT_JSON,
-	OPT_HELP,
-	OPT_VERSION,
-	OPT_NAME,
-	OPT_FILESYSTEM,
-	OPT_WAIT,
-	OPT_DELETED, /* -d of list; -d of others names a dataset */
-	OPT_DATASET,
-	OPT_ACCEPT_RISK,
-	OPT_POLICY,
-	OPT_TERM,
-};
-
-struct option_row {
-	const char *name;
-	char letter;
-	int has_arg, value;
-	unsigned int commands;
-	const char *arg, *help;
-};
-
-/* clang-format off */
-static const struct option_row option_rows[] = {
-	{ "long", 'l', no_argument, 'l', FOR_NODES | FOR_LIST, NULL, "whole UUIDs of nodes" },
-	{ "deleted", 'd', no_argument, OPT_DELETED, FOR_LIST, NULL, "destroyed datasets, too" },
-	{ "human", 'h', no_argument, 'h', FOR_LIST, NULL, "nothing; sizes are for people anyway" },
-	{ "node", 'n', required_argument, 'n', FOR_CREATE, "NODE", "where: beginning of a UUID, or an address" },
-	{ "size", 's', required_argument, 's', FOR_CREATE, "SIZE", "at most, " ARGS_SIZE_FORM },
-	{ "name", 0, required_argument, OPT_NAME, FOR_CREATE, "NAME", "metadata \"name\"" },
-	{ "filesystem", 0, required_argument, OPT_FILESYSTEM, FOR_CREATE, "KIND", "ext4, xfs or btrfs; the node's default otherwise" },
-	{ "metadata", 'm', required_argument, 'm', FOR_CREATE, "A=B,...", "metadata; may be given again" },
-	{ "dataset", 'd', required_argument, OPT_DATASET, FOR_MOVE | FOR_DESTROY, "DATASET", "which: beginning of an id, or a name" },
-	{ "destination", 't', required_argument, 't', FOR_MOVE, "NODE", "where: beginning of a UUID, or an address" },
-	{ "wait", 0, optional_argument, OPT_WAIT, FOR_CREATE | FOR_MOVE | FOR_DESTROY, "SECONDS", "show the steps until done, at most so long (120)" },
-	{ "accept-risk", 0, no_argument, OPT_ACCEPT_RISK, FOR_FENCE, NULL, "you know that the machine writes no more" },
-	{ "policy", 0, required_argument, OPT_POLICY, FOR_FAILOVER, "POLICY", "manual or lease" },
-	{ "term", 0, required_argument, OPT_TERM, FOR_FAILOVER, "SECONDS", "of a lease; else as it was" },
-	{ "json", 0, no_argument, OPT_JSON, FOR_ALL | FOR_MAIN, NULL, "print JSON" },
-	{ "control-service", 0, required_argument, OPT_CONTROL_SERVICE, FOR_ALL | FOR_MAIN, "HOST", "$FLOCKER_CONTROL_SERVICE" },
-	{ "control-port", 0, required_argument, OPT_CONTROL_PORT, FOR_ALL | FOR_MAIN, "PORT", "$FLOCKER_CONTROL_PORT, or 4523" },
-	{ "certs-path", 0, required_argument, OPT_CERTS_PATH, FOR_ALL | FOR_MAIN, "DIR", "$FLOCKER_CERTS_PATH, or ." },
-	{ "user", 0, required_argument, OPT_USER, FOR_ALL | FOR_MAIN, "NAME", "$FLOCKER_USER, or user" },
-	{ "help", 0, no_argument, OPT_HELP, FOR_ALL | FOR_MAIN, NULL, "this text" },
-	{ "version", 0, no_argument, OPT_VERSION, FOR_ALL | FOR_MAIN, NULL, "the version of this program" },
-};
-
-static const struct command {
-	const char *name, *alias;
-	unsigned int bit;
-	const char *argument;
-	int (*run)(struct ctl *c);
-	const char *help;
-} commands[] = {
-	{ "list-nodes", "status", FOR_NODES, NULL, ctl_run_nodes, "the nodes" },
-	{ "list", "ls", FOR_LIST, NULL, ctl_run_list, "the datasets" },
-	{ "show", NULL, FOR_SHOW, "DATASET", ctl_run_show, "one dataset whole" },
-	{ "create", NULL, FOR_CREATE, NULL, ctl_run_create, "a new dataset on a node" },
-	{ "move", NULL, FOR_MOVE, NULL, ctl_run_move, "a dataset to another node" },
-	{ "destroy", NULL, FOR_DESTROY, NULL, ctl_run_destroy, "a dataset with all its data" },
-	{ "failover", NULL, FOR_FAILOVER, "DATASET", ctl_run_failover, "who takes a dataset from a lost node" },
-	{ "node replace", NULL, FOR_REPLACE, "NODE", ctl_run_replace, "let another machine take a node's identity" },
-	{ "node fence", NULL, FOR_FENCE, "NODE", ctl_run_fence, "take the datasets of a lost node from it" },
-	{ "version", NULL, FOR_VERSION, NULL, ctl_run_version, "versions of this program and of the control service" },
-};
-/* clang-format on */
-
-static void help_options(FILE *out, unsigned int bit)
-{
-	fputs("\nOptions:\n", out);
-	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {
-		const struct option_row *o = &option_rows[i];
-		char left[64];
-
-		if (!(o->commands & bit))
-			continue;
-		snprintf(left, sizeof(left), "%c%c%c --%s%s%s%s%s", o->letter ? '-' : ' ',
-			o->letter ? o->letter : ' ', o->letter ? ',' : ' ', o->name,
-			o->has_arg == optional_argument ? "[" : "", o->arg ? "=" : "",
-			o->arg ? o->arg : "", o->has_arg == optional_argument ? "]" : "");
-		fprintf(out, "  %-28s %s\n", left, o->help);
-	}
-}
-
-static void help(FILE *out)
-{
-	fputs("Usage: flockerctl [OPTIONS] COMMAND [OPTIONS]\n\nCommands:\n", out);
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		char left[40];
-
-		snprintf(left, sizeof(left), "%s%s%s%s%s", commands[i].name,
-			commands[i].alias ? ", " : "", commands[i].alias ? commands[i].alias : "",
-			commands[i].argument ? " " : "",
-			commands[i].argument ? commands[i].argument : "");
-		fprintf(out, "  %-22s %s\n", left, commands[i].help);
-	}
-	help_options(out, FOR_MAIN);
-	fputs("\nflockerctl COMMAND --help tells a command's options.\nSee flockerctl(1), also for "
-	      "the "
-	      "exit statuses.\n",
-		out);
-}
-
-static void command_help(FILE *out, const struct command *c)
-{
-	fprintf(out, "Usage: flockerctl %s [OPTIONS]%s%s\n\n%s: %s\n", c->name,
-		c->argument ? " " : "", c->argument ? c->argument : "", c->name, c->help);
-	help_options(out, c->bit);
-}
+#define OPTIONS_MAX 48
 
 static int set_size(struct ctl_args *a, const char *text)
 {
@@ -158,18 +29,10 @@ static int set_size(struct ctl_args *a, const char *text)
 	return CTL_OK;
 }
 
-static int set_port(struct ctl_args *a, const char *text, const char *from)
+static int set_port(struct ctl_args *a, const char *text)
 {
-	size_t n = strlen(text);
-	unsigned long port = 0;
-
-	if (n > 0 && n <= 5 && strspn(text, "0123456789") == n)
-		port = strtoul(text, NULL, 10);
-	if (port < 1 || port > UINT16_MAX)
-		return say_error(
-			CTL_USAGE, "%s must be a number from 1 to 65535, not '%s'", from, text);
-	a->port = (uint16_t)port;
-	return CTL_OK;
+	a->port = ctl_port(text, "--control-port");
+	return a->port ? CTL_OK : CTL_USAGE;
 }
 
 static int add_metadata(struct ctl_args *a, const char *text)
@@ -221,7 +84,16 @@ static int set_term(struct ctl_args *a, const char *text)
 	return CTL_OK;
 }
 
-static int set_option(struct ctl_args *a, int value, const char *text)
+static int set_expires(struct ctl_args *a, const char *text)
+{
+	a->expires = true;
+	if (args_seconds(text, &a->expires_ms) < 0 || a->expires_ms == 0)
+		return say_error(CTL_USAGE,
+			"--expires takes a number of seconds, at most a year of them, not '%s'", text);
+	return CTL_OK;
+}
+
+int ctl_set_option(struct ctl_args *a, int value, const char *text)
 {
 	switch (value) {
 	case 'l':
@@ -259,31 +131,32 @@ static int set_option(struct ctl_args *a, int value, const char *text)
 		return set_policy(a, text);
 	case OPT_TERM:
 		return set_term(a, text);
+	case OPT_EXPIRES:
+		return set_expires(a, text);
 	case OPT_JSON:
 		a->json = true;
+		break;
+	case OPT_NO_HEADER:
+		a->no_header = true;
 		break;
 	case OPT_CONTROL_SERVICE:
 		a->host = text;
 		break;
 	case OPT_CONTROL_PORT:
-		return set_port(a, text, "--control-port");
+		return set_port(a, text);
 	case OPT_CERTS_PATH:
 		a->certs_path = text;
+		break;
+	case OPT_CLUSTER_YML:
+		a->cluster_yml = text;
+		break;
+	case OPT_CLUSTER_CRT: /* the original had it, and took cluster.crt of the directory all the same */
 		break;
 	case OPT_USER:
 		a->user = text;
 		break;
 	}
 	return CTL_OK;
-}
-
-/* A letter may mean different things to different commands: -d. */
-static int value_of_letter(int letter, unsigned int bit)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++)
-		if (option_rows[i].letter == letter && (option_rows[i].commands & bit))
-			return option_rows[i].value;
-	return letter;
 }
 
 /*
@@ -294,16 +167,17 @@ static int parse_options(
 	const struct command *cmd, int argc, char **argv, struct ctl_args *a, bool *ret_done)
 {
 	unsigned int bit = cmd ? cmd->bit : FOR_MAIN;
-	struct option longs[ARRAY_SIZE(option_rows) + 1] = { 0 };
-	char letters[2 * ARRAY_SIZE(option_rows) + 2] = "";
+	struct option longs[OPTIONS_MAX + 1] = { 0 };
+	char letters[2 * OPTIONS_MAX + 2] = "";
+	const struct option_row *row;
 	size_t n = 0, l = 0;
 	int o;
 
+	assert(n_option_rows <= OPTIONS_MAX);
 	if (!cmd)
 		letters[l++] = '+'; /* stop at the command */
-	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {
-		const struct option_row *row = &option_rows[i];
-
+	for (size_t i = 0; i < n_option_rows; i++) {
+		row = &option_rows[i];
 		if (!(row->commands & bit))
 			continue;
 		longs[n++] = (struct option){ row->name, row->has_arg, NULL, row->value };
@@ -324,49 +198,31 @@ static int parse_options(
 			else if (cmd)
 				command_help(stdout, cmd);
 			else
-				help(stdout);
+				main_help(stdout);
 			return CTL_OK;
 		}
-		o = set_option(a, o < 256 ? value_of_letter(o, bit) : o, optarg);
+		/* A letter may mean different things to different commands: -d. */
+		row = option_by_letter(bit, o);
+		o = ctl_set_option(a, row ? row->value : o, optarg);
 		if (o != CTL_OK)
 			return o;
 	}
 	return CTL_OK;
 }
 
-static int read_environment(struct ctl_args *a)
-{
-	const char *port = getenv("FLOCKER_CONTROL_PORT"), *text;
-
-	*a = (struct ctl_args){ .port = DEFAULT_PORT, .certs_path = ".", .user = "user" };
-	a->host = getenv("FLOCKER_CONTROL_SERVICE");
-	text = getenv("FLOCKER_CERTS_PATH");
-	if (text && *text)
-		a->certs_path = text;
-	text = getenv("FLOCKER_USER");
-	if (text && *text)
-		a->user = text;
-	return port && *port ? set_port(a, port, "FLOCKER_CONTROL_PORT") : CTL_OK;
-}
-
 static int put_metadata(struct ctl_args *a, const char *key, const char *value, const char *option)
 {
-	struct json_object *text;
-
 	if (!value)
 		return CTL_OK;
 	if (!say_is_clean(value))
 		return say_error(CTL_USAGE, "%s must be UTF-8 without control characters", option);
 	if (!a->metadata)
 		a->metadata = json_object_new_object();
+	if (!a->metadata)
+		return ctl_no_memory();
 	if (json_object_object_get_ex(a->metadata, key, NULL))
 		return say_error(CTL_USAGE, "%s and --metadata %s=... both say it", option, key);
-	text = json_object_new_string(value);
-	if (!text || json_object_object_add(a->metadata, key, text) < 0) {
-		json_object_put(text);
-		return ctl_no_memory();
-	}
-	return CTL_OK;
+	return ctl_put(a->metadata, key, json_object_new_string(value)) < 0 ? ctl_no_memory() : CTL_OK;
 }
 
 static int check_args(const struct command *cmd, struct ctl_args *a)
@@ -379,7 +235,7 @@ static int check_args(const struct command *cmd, struct ctl_args *a)
 		{ FOR_MOVE | FOR_DESTROY, a->dataset, "--dataset" },
 		{ FOR_MOVE, a->destination, "--destination" },
 		{ FOR_FAILOVER, a->policy, "--policy" },
-		{ FOR_SHOW | FOR_REPLACE | FOR_FENCE | FOR_FAILOVER, a->argument, cmd->argument },
+		{ cmd->argument ? cmd->bit : 0, a->argument, cmd->argument },
 	};
 	int r;
 
@@ -387,14 +243,19 @@ static int check_args(const struct command *cmd, struct ctl_args *a)
 		if ((required[i].commands & cmd->bit) &&
 			(!required[i].value || !*required[i].value))
 			return say_error(CTL_USAGE, "%s needs %s", cmd->name, required[i].option);
-	if (cmd->bit == FOR_FENCE && !a->accept_risk)
+	if ((cmd->bit & (FOR_FENCE | FOR_FORGET)) && !a->accept_risk)
 		return say_error(CTL_USAGE,
-			"node fence needs --accept-risk: say it only when the machine is off or cannot reach "
-			"its volumes any more; if it still writes, data is lost");
-	if ((!a->host || !*a->host) && cmd->bit != FOR_VERSION)
+			"%s needs --accept-risk: say it only when the machine is off or cannot reach its "
+			"volumes any more; if it still writes, data is lost",
+			cmd->name);
+	r = ctl_where(a);
+	if (r != CTL_OK)
+		return r;
+	if (!a->host && cmd->bit != FOR_VERSION)
 		return say_error(CTL_USAGE,
 			"which control service? Say --control-service=HOST or set "
-			"FLOCKER_CONTROL_SERVICE");
+			"FLOCKER_CONTROL_SERVICE; there is no agent.yml in '%s' that says it",
+			a->certs_path);
 	if (a->host && strpbrk(a->host, " \r\n\t/"))
 		return say_error(CTL_USAGE, "'%s' is no host name or address", a->host);
 	r = put_metadata(a, "name", a->name, "--name");
@@ -417,31 +278,13 @@ static int run(const struct command *cmd, struct ctl_args *a)
 	const struct api_target target = { a->host, a->port, a->certs_path, a->user };
 	int r;
 
-	if (a->host && *a->host && api_new(&target, &api) < 0)
+	if (a->host && api_new(&target, &api) < 0)
 		return ctl_no_memory();
 	c.api = api;
 	r = cmd->run(&c);
 	if (fflush(stdout) != 0 || ferror(stdout))
 		return say_error(CTL_USAGE, "cannot write to standard output: %s", strerror(errno));
 	return r;
-}
-
-/* The command that begins at @argv; @ret_words of it are its name. */
-static const struct command *find_command(int argc, char **argv, int *ret_words)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		const struct command *c = &commands[i];
-		size_t first = strcspn(c->name, " ");
-
-		*ret_words = c->name[first] ? 2 : 1;
-		if (c->alias && STREQ(argv[0], c->alias))
-			return c;
-		if (strncmp(argv[0], c->name, first) != 0 || argv[0][first] != '\0')
-			continue;
-		if (*ret_words == 1 || (argc > 1 && STREQ(argv[1], c->name + first + 1)))
-			return c;
-	}
-	return NULL;
 }
 
 /* With what the word was most likely meant to be. */
@@ -480,38 +323,55 @@ static int run_command(const struct command *cmd, int argc, char **argv, struct 
 	return run(cmd, a);
 }
 
-int main(int argc, char **argv)
+/* Perhaps a group's name alone, or with a word that it does not know. */
+static int say_no_command(int argc, char **argv)
+{
+	bool group = is_command_group(argv[0]);
+
+	if (group && argc > 1 && STREQ(argv[1], "--help")) {
+		group_help(stdout, argv[0]);
+		return CTL_OK;
+	}
+	return say_error(CTL_USAGE, "there is no command '%s%s%s'; flockerctl --help lists them",
+		argv[0], group && argc > 1 ? " " : "", group && argc > 1 ? argv[1] : "");
+}
+
+static int run_line(int argc, char **argv, struct ctl_args *a)
 {
 	const struct command *cmd;
-	struct ctl_args a;
 	bool done = false;
 	int r, words;
 
-	setlocale(LC_CTYPE, "");
-	signal(SIGPIPE, SIG_IGN);
-	r = read_environment(&a);
-	if (r == CTL_OK)
-		r = parse_options(NULL, argc, argv, &a, &done);
+	r = parse_options(NULL, argc, argv, a, &done);
 	if (r != CTL_OK)
 		fputs("flockerctl --help tells how to use it.\n", stderr);
-	if (r != CTL_OK || done) {
-		json_object_put(a.metadata);
+	if (r != CTL_OK || done)
 		return r;
-	}
 	if (optind == argc) {
-		help(stderr);
+		main_help(stderr);
 		return CTL_USAGE;
 	}
 	argc -= optind;
 	argv += optind;
 	cmd = find_command(argc, argv, &words);
-	if (!cmd) {
-		say_error(0, "there is no command '%s'; flockerctl --help lists them", argv[0]);
-		return CTL_USAGE;
-	}
+	if (!cmd)
+		return say_no_command(argc, argv);
 	argv[words - 1] =
 		program_invocation_short_name; /* which getopt_long() puts before errors */
-	r = run_command(cmd, argc - (words - 1), argv + (words - 1), &a);
-	json_object_put(a.metadata);
+	return run_command(cmd, argc - (words - 1), argv + (words - 1), a);
+}
+
+int main(int argc, char **argv)
+{
+	struct ctl_args a = { 0 };
+	int r;
+
+	setlocale(LC_CTYPE, "");
+	signal(SIGPIPE, SIG_IGN);
+	if (argc > 2 && STREQ(argv[1], CTL_COMPLETE))
+		r = ctl_complete(&a, argc - 2, argv + 2);
+	else
+		r = run_line(argc, argv, &a);
+	ctl_args_done(&a);
 	return r;
 }

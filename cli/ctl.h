@@ -19,17 +19,20 @@ enum ctl_exit {
 	CTL_USAGE = 1,	   /* the command line, or this machine (memory, standard output) */
 	CTL_CONNECT = 2,   /* no connection, no trust, or no control service at the other end */
 	CTL_REFUSED = 3,   /* the server refused (4xx) */
-	CTL_NOT_FOUND = 4, /* no such node or dataset, or several */
+	CTL_NOT_FOUND = 4, /* no such node, dataset or lease, or several */
 	CTL_TIMEOUT = 5,   /* --wait ended first; the wish stands */
 	CTL_SERVER = 6,	   /* the server failed (5xx) */
 	CTL_OVERTAKEN = 7, /* while waiting: somebody wished something else */
 };
 
-/* The command line after its options are read; strings are borrowed from argv and environment. */
+/* The command line; strings are borrowed from argv and environment, or of @owned. */
 struct ctl_args {
-	const char *host, *certs_path, *user;
-	uint16_t port;
-	bool json, long_form, deleted, accept_risk;
+	const char *host, *certs_path, *user; /* NULL: not given; ctl_where() sets the last two */
+	const char *cluster_yml;
+	uint16_t port; /* 0: not given, until ctl_where() */
+	bool json, long_form, deleted, accept_risk, no_header;
+	bool expires; /* after expires_ms */
+	uint64_t expires_ms;
 	const char *policy;
 	uint64_t term_s; /* 0: not given */
 	const char *node, *dataset, *destination, *name, *filesystem;
@@ -38,7 +41,15 @@ struct ctl_args {
 	bool wait;
 	uint64_t wait_ms;
 	const char *argument; /* the positional one, or NULL */
+	struct {
+		char *host, *certs_path, *user;
+	} owned;
 };
+
+/* Takes over one option of the table in ctl_words.c; @text: its value, or NULL. */
+int ctl_set_option(struct ctl_args *a, int value, const char *text);
+
+#define CTL_SHORT_ID 8 /* characters of a UUID in tables */
 
 struct ctl {
 	const struct ctl_args *args;
@@ -55,6 +66,10 @@ int ctl_run_destroy(struct ctl *c);
 int ctl_run_failover(struct ctl *c);
 int ctl_run_replace(struct ctl *c);
 int ctl_run_fence(struct ctl *c);
+int ctl_run_forget(struct ctl *c);
+int ctl_run_leases(struct ctl *c);
+int ctl_run_acquire(struct ctl *c);
+int ctl_run_release(struct ctl *c);
 int ctl_run_version(struct ctl *c);
 
 int ctl_no_memory(void);
@@ -67,11 +82,36 @@ int ctl_no_memory(void);
 int ctl_call(struct ctl *c, const char *method, const char *path, struct json_object *body,
 	enum json_type type, struct json_object **ret);
 
-/* The node of GET /v2/nodes that @text means: a prefix of its UUID, or its address. Counted. */
+/* After a request that may have arrived although no answer came back: which command tells. Returns @r. */
+int ctl_say_unknown_fate(const struct ctl *c, int r, const char *command, const char *argument);
+
+/**
+ * ctl_find_node() - the node of GET /v2/nodes that @text means
+ * @text: a prefix of its UUID, its address, or a host name that resolves to its address
+ * @ret: counted
+ *
+ * Asks the resolver, which may take its time, for what is neither prefix nor address.
+ */
 int ctl_find_node(struct ctl *c, const char *text, struct json_object **ret);
 
 /* The dataset of GET /v2/datasets that @text means: a prefix of its id, or its name. Counted. */
 int ctl_find_dataset(struct ctl *c, const char *text, bool with_deleted, struct json_object **ret);
+
+/* The lease of a list as /v1/configuration/leases has it; @text as for ctl_find_dataset(). Counted. */
+int ctl_find_lease(struct ctl *c, const char *text, struct json_object **ret);
+
+/* Adds to each lease of a list the member "name", where its dataset has one. */
+int ctl_add_names(struct ctl *c, struct json_object *leases);
+
+/* "12.50 GiB", powers of 1024. */
+void ctl_format_bytes(int64_t n, char *buf, size_t size);
+
+/* Objects of an array by the text of their member @key, as one object, counted; NULL: no memory. */
+struct json_object *ctl_index(struct json_object *array, const char *key);
+
+/* "1b2c3d4e (192.0.2.1)", or the whole UUID; "<missing>" when not of @nodes, which are by UUID. */
+void ctl_format_node(struct json_object *nodes, const char *uuid, bool long_form, char *buf,
+	size_t size);
 
 /* Says on standard error why nodes are refused, each reason once. @nodes: NULL, or of GET /v2/nodes. */
 void ctl_warn_refused(struct json_object *nodes);
@@ -87,6 +127,9 @@ const char *ctl_text(struct json_object *o, const char *key);
 bool ctl_flag(struct json_object *o, const char *key);
 bool ctl_number(struct json_object *o, const char *key, int64_t *ret);
 struct json_object *ctl_member(struct json_object *o, const char *key, enum json_type type);
+
+/* Adds a member; takes over @value, also on failure. 0, or -ENOMEM, which a NULL @value stands for. */
+int ctl_put(struct json_object *o, const char *key, struct json_object *value);
 
 /* The metadata's "name", or NULL. */
 const char *ctl_dataset_name(struct json_object *dataset);

@@ -3,17 +3,6 @@
 #include "ctl.h"
 #include "say.h"
 
-/* After a request that may have arrived although no answer came back. */
-static int say_unknown_fate(const struct ctl *c, int r, const char *dataset_id)
-{
-	if (r == CTL_CONNECT && api_was_sent(c->api))
-		fprintf(stderr,
-			"Whether the request was recorded is not known; flockerctl show %s "
-			"tells.\n",
-			dataset_id);
-	return r;
-}
-
 static void say_mountpoint(struct json_object *d)
 {
 	fputs("Mounted at ", stdout);
@@ -40,23 +29,15 @@ static int finish(struct ctl *c, struct ctl_wait *w, struct json_object *answer)
 	return r;
 }
 
-static int add(struct json_object *o, const char *key, struct json_object *value)
-{
-	if (value && json_object_object_add(o, key, value) == 0)
-		return 0;
-	json_object_put(value);
-	return -ENOMEM;
-}
-
 static int create_body(const struct ctl_args *a, const char *dataset_id, const char *primary,
 	struct json_object **ret)
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 
-	if (!o || add(o, "primary", json_object_new_string(primary)) < 0 ||
-		add(o, "dataset_id", json_object_new_string(dataset_id)) < 0 ||
-		(a->size && add(o, "maximum_size", json_object_new_uint64(a->size)) < 0) ||
-		(a->metadata && add(o, "metadata", json_object_get(a->metadata)) < 0))
+	if (!o || ctl_put(o, "primary", json_object_new_string(primary)) < 0 ||
+		ctl_put(o, "dataset_id", json_object_new_string(dataset_id)) < 0 ||
+		(a->size && ctl_put(o, "maximum_size", json_object_new_uint64(a->size)) < 0) ||
+		(a->metadata && ctl_put(o, "metadata", json_object_get(a->metadata)) < 0))
 		return ctl_no_memory();
 	*ret = TAKE_PTR(o);
 	return CTL_OK;
@@ -84,7 +65,7 @@ int ctl_run_create(struct ctl *c)
 		r = ctl_call(
 			c, "POST", "/v1/configuration/datasets", body, json_type_object, &answer);
 	if (r != CTL_OK)
-		return say_unknown_fate(c, r, dataset_id);
+		return ctl_say_unknown_fate(c, r, "show", dataset_id);
 	if (!c->args->json) {
 		printf("Dataset %s is recorded for node %.36s.\n", dataset_id, w.target);
 		fflush(stdout);
@@ -115,13 +96,13 @@ int ctl_run_move(struct ctl *c)
 	if (c->args->wait)
 		r = ctl_wait_mark(c, &w);
 	body = json_object_new_object();
-	if (!body || add(body, "primary", json_object_new_string(w.target)) < 0)
+	if (!body || ctl_put(body, "primary", json_object_new_string(w.target)) < 0)
 		return ctl_no_memory();
 	configuration_path(w.dataset_id, path);
 	if (r == CTL_OK)
 		r = ctl_call(c, "POST", path, body, json_type_object, &answer);
 	if (r != CTL_OK)
-		return say_unknown_fate(c, r, w.dataset_id);
+		return ctl_say_unknown_fate(c, r, "show", w.dataset_id);
 	if (!c->args->json) {
 		printf("Dataset %.36s is to move to node %.36s.\n", w.dataset_id, w.target);
 		fflush(stdout);
@@ -146,7 +127,7 @@ int ctl_run_destroy(struct ctl *c)
 	if (r == CTL_OK)
 		r = ctl_call(c, "DELETE", path, NULL, json_type_object, &answer);
 	if (r != CTL_OK)
-		return say_unknown_fate(c, r, w.dataset_id);
+		return ctl_say_unknown_fate(c, r, "show", w.dataset_id);
 	if (!c->args->json) {
 		printf("Dataset %.36s is to be destroyed with all its data.\n", w.dataset_id);
 		fflush(stdout);
@@ -161,8 +142,8 @@ int ctl_run_failover(struct ctl *c)
 	char path[96];
 	int r;
 
-	if (!body || add(body, "failover", json_object_new_string(c->args->policy)) < 0 ||
-		(c->args->term_s && add(body, "term", json_object_new_uint64(c->args->term_s)) < 0))
+	if (!body || ctl_put(body, "failover", json_object_new_string(c->args->policy)) < 0 ||
+		(c->args->term_s && ctl_put(body, "term", json_object_new_uint64(c->args->term_s)) < 0))
 		return ctl_no_memory();
 	r = ctl_find_dataset(c, c->args->argument, false, &dataset);
 	if (r != CTL_OK)
@@ -171,7 +152,7 @@ int ctl_run_failover(struct ctl *c)
 	snprintf(path, sizeof(path), "/v2/datasets/%.36s/failover", id);
 	r = ctl_call(c, "POST", path, body, json_type_object, &answer);
 	if (r != CTL_OK)
-		return say_unknown_fate(c, r, id);
+		return ctl_say_unknown_fate(c, r, "show", id);
 	if (c->args->json)
 		ctl_print_json(answer);
 	else
@@ -201,7 +182,7 @@ static int change_node(struct ctl *c, const char *verb, struct json_object *body
 	snprintf(path, sizeof(path), "/v2/nodes/%.36s/%s", uuid, verb);
 	r = ctl_call(c, "POST", path, sent, json_type_null, &answer);
 	if (r != CTL_OK)
-		return r;
+		return ctl_say_unknown_fate(c, r, "list-nodes", "");
 	if (c->args->json)
 		ctl_print_json(answer);
 	else
@@ -215,15 +196,28 @@ int ctl_run_replace(struct ctl *c)
 		"may now be another machine: the next hello of that identity is accepted");
 }
 
-int ctl_run_fence(struct ctl *c)
+/* Lets control give a node up, at the risk of whoever says so. */
+static int give_up_node(struct ctl *c, const char *verb, const char *done)
 {
-	struct json_object *body = json_object_new_object(), *yes = json_object_new_boolean(true);
+	struct json_object *body = json_object_new_object();
 
-	if (!body || !yes || json_object_object_add(body, "accept_risk", yes) < 0) {
+	if (!body || ctl_put(body, "accept_risk", json_object_new_boolean(true)) < 0) {
 		json_object_put(body);
 		return ctl_no_memory();
 	}
-	return change_node(c, "fence", body,
+	return change_node(c, verb, body, done);
+}
+
+int ctl_run_fence(struct ctl *c)
+{
+	return give_up_node(c, "fence",
 		"owns nothing any more: its datasets go where they are wanted, and it cleans up when it "
 		"comes back");
+}
+
+int ctl_run_forget(struct ctl *c)
+{
+	return give_up_node(c, "forget",
+		"is forgotten: it owns nothing any more, its identity is refused for ever, and what is wanted "
+		"there has to be moved");
 }

@@ -4,7 +4,6 @@
 #include "ctl.h"
 #include "say.h"
 
-#define CANDIDATES_SHOWN 10
 #define SECONDS_MAX 253402300799.0 /* the end of the year 9999 */
 
 int ctl_no_memory(void)
@@ -43,6 +42,14 @@ bool ctl_number(struct json_object *o, const char *key, int64_t *ret)
 	if (v)
 		*ret = json_object_get_int64(v);
 	return v != NULL;
+}
+
+int ctl_put(struct json_object *o, const char *key, struct json_object *value)
+{
+	if (value && json_object_object_add(o, key, value) == 0)
+		return 0;
+	json_object_put(value);
+	return -ENOMEM;
 }
 
 const char *ctl_dataset_name(struct json_object *dataset)
@@ -115,7 +122,8 @@ void ctl_print_json(struct json_object *o)
 static const char *colour_code(const char *state)
 {
 	static const char *const good[] = { "mounted", "destroyed", "live" };
-	static const char *const bad[] = { "failed", "blocked", "lost", "faulty", "gone" };
+	static const char *const bad[] = { "failed", "blocked", "lost", "faulty", "gone",
+		"refused" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
 		if (STREQ(state, good[i]))
@@ -177,7 +185,8 @@ int ctl_time(struct json_object *value, int64_t *ret_ms)
 	return 0;
 }
 
-/* In the server's own words: {"description", "errors"}, or a bare string. */
+/* In the server's own words: {"description", "errors"}, or a bare string. Of its own failures its log
+ * tells more. */
 static void say_refusal(const struct api_answer *a)
 {
 	struct json_object *errors = ctl_member(a->body, "errors", json_type_array);
@@ -190,6 +199,11 @@ static void say_refusal(const struct api_answer *a)
 	for (size_t i = 0; errors && i < json_object_array_length(errors); i++) {
 		fputs("  ", stderr);
 		say_text(stderr, json_object_get_string(json_object_array_get_idx(errors, i)));
+		fputc('\n', stderr);
+	}
+	if (a->status >= 500 && a->request_id[0]) {
+		fputs("  its log has more about request ", stderr);
+		say_text(stderr, a->request_id);
 		fputc('\n', stderr);
 	}
 }
@@ -222,132 +236,51 @@ int ctl_call(struct ctl *c, const char *method, const char *path, struct json_ob
 	return r;
 }
 
-/* What a list's objects are called when one is looked for. */
-struct kind {
-	const char *word, *path, *id_key;
-	const char *(*name)(struct json_object *o);
-	const char *meant; /* how one is named */
-};
-
-static const char *node_host(struct json_object *o)
+int ctl_say_unknown_fate(const struct ctl *c, int r, const char *command, const char *argument)
 {
-	return ctl_text(o, "host");
+	if (r == CTL_CONNECT && api_was_sent(c->api))
+		fprintf(stderr,
+			"Whether the request was recorded is not known; flockerctl %s%s%s tells.\n",
+			command, argument[0] ? " " : "", argument);
+	return r;
 }
 
-static const struct kind node_kind = {
-	"node",
-	"/v2/nodes",
-	"uuid",
-	node_host,
-	"the beginning of its UUID, or its address",
-};
-static const struct kind dataset_kind = {
-	"dataset",
-	"/v2/datasets",
-	"dataset_id",
-	ctl_dataset_name,
-	"the beginning of its id, or its name",
-};
-
-/* All of them, or those that @text means, up to a screenful. */
-static void say_candidates(const char *text, const struct candidate *c, size_t n)
+void ctl_format_bytes(int64_t n, char *buf, size_t size)
 {
-	size_t shown = 0, more = 0;
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB" };
+	double scaled = (double)n;
+	size_t unit = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		if (text && !args_means(text, &c[i]))
-			continue;
-		if (shown == CANDIDATES_SHOWN) {
-			more++;
-			continue;
+	for (; scaled >= 1024 && unit + 1 < ARRAY_SIZE(units); unit++)
+		scaled /= 1024;
+	snprintf(buf, size, "%.*f %s", unit ? 2 : 0, scaled, units[unit]);
+}
+
+struct json_object *ctl_index(struct json_object *array, const char *key)
+{
+	struct json_object *map = json_object_new_object();
+
+	for (size_t i = 0; map && i < json_object_array_length(array); i++) {
+		struct json_object *o = json_object_array_get_idx(array, i);
+		const char *text = ctl_text(o, key);
+
+		if (text && json_object_object_add(map, text, json_object_get(o)) < 0) {
+			json_object_put(o);
+			json_object_put(TAKE_PTR(map));
 		}
-		fprintf(stderr, "  %.36s  ", c[i].id);
-		say_text(stderr, c[i].name);
-		fputc('\n', stderr);
-		shown++;
 	}
-	if (more)
-		fprintf(stderr, "  and %zu more\n", more);
+	return map;
 }
 
-static int say_no_match(
-	const struct kind *k, const char *text, const struct candidate *c, size_t n, int match)
+void ctl_format_node(struct json_object *nodes, const char *uuid, bool long_form, char *buf,
+	size_t size)
 {
-	if (match == -ENOTUNIQ) {
-		say_error(0, "'%s' means more than one %s:", text, k->word);
-		say_candidates(text, c, n);
-	} else if (n == 0) {
-		say_error(0, "there is no %s '%s'; there are none at all", k->word, text);
-	} else {
-		say_error(0, "there is no %s '%s'; name %s:", k->word, text, k->meant);
-		say_candidates(NULL, c, n);
-	}
-	return CTL_NOT_FOUND;
-}
+	struct json_object *node = uuid ? ctl_member(nodes, uuid, json_type_object) : NULL;
+	const char *host = ctl_text(node, "host");
 
-static int find(struct ctl *c, const struct kind *k, const char *text, bool with_deleted,
-	struct json_object **ret)
-{
-	_cleanup_free_ struct candidate *candidates = NULL;
-	_cleanup_free_ struct json_object **objects = NULL;
-	_cleanup_json_ struct json_object *list = NULL;
-	size_t n = 0, length;
-	int r;
-
-	r = ctl_call(c, "GET", k->path, NULL, json_type_array, &list);
-	if (r != CTL_OK)
-		return r;
-	length = json_object_array_length(list);
-	candidates = calloc(length + 1, sizeof(*candidates));
-	objects = calloc(length + 1, sizeof(struct json_object *));
-	if (!candidates || !objects)
-		return ctl_no_memory();
-	for (size_t i = 0; i < length; i++) {
-		struct json_object *o = json_object_array_get_idx(list, i);
-		const char *id = ctl_text(o, k->id_key);
-		struct id128 uuid;
-
-		if (!id || id128_parse(id, &uuid) < 0 || (ctl_flag(o, "deleted") && !with_deleted))
-			continue;
-		objects[n] = o;
-		candidates[n++] = (struct candidate){ id, k->name(o) };
-	}
-	r = args_match(text, candidates, n);
-	if (r < 0)
-		return say_no_match(k, text, candidates, n, r);
-	*ret = json_object_get(objects[r]);
-	return CTL_OK;
-}
-
-int ctl_find_node(struct ctl *c, const char *text, struct json_object **ret)
-{
-	return find(c, &node_kind, text, false, ret);
-}
-
-/* A whole id needs no list of all. */
-static int get_dataset(struct ctl *c, struct id128 id, bool with_deleted, struct json_object **ret)
-{
-	_cleanup_json_ struct json_object *d = NULL;
-	char path[64];
-	int r;
-
-	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(id));
-	r = ctl_call(c, "GET", path, NULL, json_type_object, &d);
-	if (r != CTL_OK)
-		return r;
-	if (!ctl_text(d, "dataset_id") || !STREQ(ctl_text(d, "dataset_id"), ID128_STR(id)))
-		return say_error(CTL_CONNECT, "the control service answers for another dataset");
-	if (ctl_flag(d, "deleted") && !with_deleted)
-		return say_error(CTL_NOT_FOUND, "dataset %s has been deleted", ID128_STR(id));
-	*ret = TAKE_PTR(d);
-	return CTL_OK;
-}
-
-int ctl_find_dataset(struct ctl *c, const char *text, bool with_deleted, struct json_object **ret)
-{
-	struct id128 id;
-
-	if (id128_parse(text, &id) == 0)
-		return get_dataset(c, id, with_deleted, ret);
-	return find(c, &dataset_kind, text, with_deleted, ret);
+	if (node)
+		snprintf(buf, size, "%.*s (%s)", long_form ? ID128_TEXT - 1 : CTL_SHORT_ID, uuid,
+			host ? host : "?");
+	else
+		snprintf(buf, size, "<missing>");
 }

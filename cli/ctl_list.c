@@ -8,8 +8,6 @@
 #include "say.h"
 #include "table.h"
 
-#define SHORT_ID 8
-
 int ctl_run_version(struct ctl *c)
 {
 	_cleanup_json_ struct json_object *answer = NULL;
@@ -42,27 +40,32 @@ int ctl_run_version(struct ctl *c)
 static int add_node(const struct ctl *c, struct table *t, struct json_object *node)
 {
 	const char *uuid = ctl_text(node, "uuid"), *host = ctl_text(node, "host");
-	char id[ID128_TEXT], silent[48] = "";
-	int64_t silent_s;
-	bool live = ctl_flag(node, "live");
+	char id[ID128_TEXT], silent[48] = "", space[64] = "";
+	int64_t silent_s, bytes;
+	bool live = ctl_flag(node, "live"), refused = ctl_text(node, "refused");
 
-	snprintf(id, sizeof(id), "%.*s", c->args->long_form ? ID128_TEXT - 1 : SHORT_ID,
+	snprintf(id, sizeof(id), "%.*s", c->args->long_form ? ID128_TEXT - 1 : CTL_SHORT_ID,
 		uuid ? uuid : "?");
 	if (!live && ctl_number(node, "silent_s", &silent_s))
 		snprintf(silent, sizeof(silent), "gone for %" PRId64 " s", silent_s);
-	return table_add(t,
-		(const char *[]){ id, host ? host : "?",
-			live			      ? "live"
-				: ctl_text(node, "refused") ? "refused"
-				: silent[0]		      ? silent
-							      : "gone",
-			ctl_text(node, "backend"), ctl_text(node, "version") });
+	if (ctl_number(node, "free", &bytes))
+		ctl_format_bytes(bytes, space, sizeof(space));
+	if (table_add(t,
+		    (const char *[]){ id, host ? host : "?",
+			    live	    ? "live"
+				    : refused   ? "refused"
+				    : silent[0] ? silent
+						: "gone",
+			    ctl_text(node, "backend"), ctl_text(node, "version"), space }) < 0)
+		return -ENOMEM;
+	table_paint(t, 2, ctl_colour_of(c, live ? "live" : "gone"));
+	return 0;
 }
 
 int ctl_run_nodes(struct ctl *c)
 {
 	_cleanup_(table_freep) struct table *t = table_new(
-		5, (const char *[]){ "SERVER", "ADDRESS", "STATE", "BACKEND", "VERSION" });
+		6, (const char *[]){ "SERVER", "ADDRESS", "STATE", "BACKEND", "VERSION", "FREE" });
 	_cleanup_json_ struct json_object *nodes = NULL;
 	int r = ctl_call(c, "GET", "/v2/nodes", NULL, json_type_array, &nodes);
 
@@ -77,7 +80,7 @@ int ctl_run_nodes(struct ctl *c)
 			return ctl_no_memory();
 	if (!t)
 		return ctl_no_memory();
-	table_print(t, stdout);
+	table_print(t, !c->args->no_header, stdout);
 	ctl_warn_refused(nodes);
 	ctl_warn_unknown(nodes);
 	return CTL_OK;
@@ -147,51 +150,24 @@ static char *format_metadata(struct json_object *dataset)
 	return text;
 }
 
-/* The wished node, as "1b2c3d4e (192.0.2.1)". @nodes by UUID. */
-static void format_server(struct json_object *dataset, struct json_object *nodes, bool long_form,
-	char *buf, size_t size)
-{
-	const char *primary = ctl_text(dataset, "primary");
-	struct json_object *node = primary ? ctl_member(nodes, primary, json_type_object) : NULL;
-	const char *host = ctl_text(node, "host");
-
-	if (node)
-		snprintf(buf, size, "%.*s (%s)", long_form ? ID128_TEXT - 1 : SHORT_ID, primary,
-			host ? host : "?");
-	else
-		snprintf(buf, size, "<missing>");
-}
-
-/* Thousands of nodes for a hundred thousand datasets: looked up, not searched. NULL: no memory. */
-static struct json_object *by_uuid(struct json_object *nodes)
-{
-	struct json_object *map = json_object_new_object();
-
-	for (size_t i = 0; map && i < json_object_array_length(nodes); i++) {
-		struct json_object *node = json_object_array_get_idx(nodes, i);
-		const char *uuid = ctl_text(node, "uuid");
-
-		if (uuid && json_object_object_add(map, uuid, json_object_get(node)) < 0) {
-			json_object_put(node);
-			json_object_put(TAKE_PTR(map));
-		}
-	}
-	return map;
-}
-
 static int add_dataset(const struct ctl *c, struct table *t, struct json_object *dataset,
 	struct json_object *nodes)
 {
 	_cleanup_free_ char *metadata = format_metadata(dataset);
+	const char *state = ctl_text(dataset, "state");
 	char size[64], server[320];
 
 	if (!metadata)
 		return -ENOMEM;
 	format_size(dataset, size, sizeof(size));
-	format_server(dataset, nodes, c->args->long_form, server, sizeof(server));
-	return table_add(t,
-		(const char *[]){ ctl_text(dataset, "dataset_id"), size, metadata,
-			status_word(dataset), server });
+	ctl_format_node(nodes, ctl_text(dataset, "primary"), c->args->long_form, server,
+		sizeof(server));
+	if (table_add(t,
+		    (const char *[]){ ctl_text(dataset, "dataset_id"), size, metadata,
+			    status_word(dataset), server }) < 0)
+		return -ENOMEM;
+	table_paint(t, 3, ctl_colour_of(c, state ? state : ""));
+	return 0;
 }
 
 /* Destroyed datasets stay in the configuration for ever; only --deleted shows them. */
@@ -220,13 +196,13 @@ static int print_datasets(struct ctl *c, struct json_object *datasets)
 
 	if (r != CTL_OK)
 		return r;
-	map = by_uuid(nodes);
+	map = ctl_index(nodes, "uuid");
 	if (!t || !map)
 		return ctl_no_memory();
 	for (size_t i = 0; i < json_object_array_length(datasets); i++)
 		if (add_dataset(c, t, json_object_array_get_idx(datasets, i), map) < 0)
 			return ctl_no_memory();
-	table_print(t, stdout);
+	table_print(t, !c->args->no_header, stdout);
 	ctl_warn_refused(nodes);
 	return CTL_OK;
 }

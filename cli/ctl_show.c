@@ -40,22 +40,16 @@ static void print_number(const char *name, struct json_object *d, const char *ke
 
 static void print_bytes(const char *name, struct json_object *d, const char *key)
 {
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB" };
 	char buf[80];
-	double scaled;
-	size_t unit = 0;
 	int64_t n;
 
 	if (!ctl_number(d, key, &n)) {
 		print_line(name, NULL);
 		return;
 	}
-	for (scaled = (double)n; scaled >= 1024 && unit + 1 < ARRAY_SIZE(units); unit++)
-		scaled /= 1024;
-	if (unit == 0)
-		snprintf(buf, sizeof(buf), "%" PRId64 " bytes", n);
-	else
-		snprintf(buf, sizeof(buf), "%.2f %s (%" PRId64 " bytes)", scaled, units[unit], n);
+	ctl_format_bytes(n, buf, sizeof(buf));
+	if (n >= 1024)
+		snprintf(buf + strlen(buf), sizeof(buf) - strlen(buf), " (%" PRId64 " bytes)", n);
 	print_line(name, buf);
 }
 
@@ -242,6 +236,24 @@ static void print_failover(struct json_object *d)
 	print_line("failover", line);
 }
 
+/* "1b2c... (192.0.2.1), until 2026-01-31 12:34:56.789 UTC" */
+static void print_lease(struct json_object *d, struct json_object *nodes)
+{
+	struct json_object *lease = ctl_member(d, "lease", json_type_object);
+	struct json_object *end = lease ? json_object_object_get(lease, "expires") : NULL;
+	char moment[64], note[96] = ", until it is released";
+
+	if (!lease) {
+		print_line("lease", NULL);
+		return;
+	}
+	if (end) {
+		format_moment(end, moment, sizeof(moment));
+		snprintf(note, sizeof(note), ", until %s", say_is_clean(moment) ? moment : "?");
+	}
+	print_node("lease", lease, "node", nodes, note);
+}
+
 static void print_dataset(const struct ctl *c, struct json_object *d, struct json_object *nodes)
 {
 	struct json_object *live = ctl_member(d, "node_live", json_type_boolean);
@@ -258,6 +270,7 @@ static void print_dataset(const struct ctl *c, struct json_object *d, struct jso
 		ctl_flag(d, "failed_over") ? ", chosen since the one before is lost" : "");
 	print_number("epoch", d, "epoch");
 	print_failover(d);
+	print_lease(d, nodes);
 	print_bytes("maximum size", d, "maximum_size");
 	print_bytes("size", d, "size");
 	print_bytes("used", d, "used");

@@ -2,9 +2,14 @@
 #include "say.h"
 #include "table.h"
 
+struct cell {
+	char *text;
+	const char *colour;
+};
+
 struct table {
 	size_t n_columns, n_cells;
-	char **cells; /* row by row */
+	struct cell *cells; /* row by row */
 	int width[TABLE_COLUMNS_MAX];
 };
 
@@ -21,7 +26,7 @@ struct table *table_new(size_t n_columns, const char *const titles[])
 
 int table_add(struct table *t, const char *const cells[])
 {
-	char **more = reallocarray(t->cells, t->n_cells + t->n_columns, sizeof(*more));
+	struct cell *more = reallocarray(t->cells, t->n_cells + t->n_columns, sizeof(*more));
 
 	if (!more)
 		return -ENOMEM;
@@ -31,20 +36,30 @@ int table_add(struct table *t, const char *const cells[])
 
 		if (!cell)
 			return -ENOMEM;
-		t->cells[t->n_cells++] = cell;
+		t->cells[t->n_cells++] = (struct cell){ cell, "" };
 		t->width[i] = MAX(t->width[i], say_width(cell));
 	}
 	return 0;
 }
 
-void table_print(const struct table *t, FILE *out)
+void table_paint(struct table *t, size_t column, const char *colour)
 {
-	for (size_t i = 0; i < t->n_cells; i++) {
+	assert(column < t->n_columns);
+	t->cells[t->n_cells - t->n_columns + column].colour = colour;
+}
+
+void table_print(const struct table *t, bool titles, FILE *out)
+{
+	for (size_t i = titles ? 0 : t->n_columns; i < t->n_cells; i++) {
+		const struct cell *cell = &t->cells[i];
 		size_t column = i % t->n_columns;
 
-		say_text(out, t->cells[i]);
+		fputs(cell->colour, out);
+		say_text(out, cell->text);
+		if (cell->colour[0])
+			fputs("\033[0m", out);
 		if (column + 1 < t->n_columns)
-			fprintf(out, "%*s", t->width[column] - say_width(t->cells[i]) + 3, "");
+			fprintf(out, "%*s", t->width[column] - say_width(cell->text) + 3, "");
 		else
 			fputc('\n', out);
 	}
@@ -55,7 +70,7 @@ struct table *table_free(struct table *t)
 	if (!t)
 		return NULL;
 	for (size_t i = 0; i < t->n_cells; i++)
-		free(t->cells[i]);
+		free(t->cells[i].text);
 	free(t->cells);
 	free(t);
 	return NULL;

@@ -272,7 +272,7 @@ static void on_watchdog(enum fence_watchdog state, uint64_t late_ms, int error, 
 	struct node *n = userdata;
 
 	nodeview_watchdog(state, late_ms, error, n->watchdog, sizeof(n->watchdog));
-	show_node(n);
+	node_show(n);
 }
 
 static void on_guard_lost(const char *why, void *userdata)

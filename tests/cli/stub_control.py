@@ -3,7 +3,7 @@
 
 Every GET of a dataset takes it one step further, so that waiting has something to show. Names ask
 for trouble: a dataset "stuck" stops at attaching, "rude" gets an answer that is no JSON, "broken"
-gets a 500, "cut" an answer without its end. Chunked and sized answers take turns.
+gets a 500, "cut" an answer without its end; a lease of 666 s gets none. Chunked and sized answers take turns.
 """
 import http.server
 import json
@@ -20,14 +20,15 @@ class State:
         self.lock = threading.Lock()
         self.nodes = []
         self.datasets = {}
-        self.replaced, self.fenced, self.failovers = [], [], []
+        self.replaced, self.fenced, self.forgotten, self.failovers = [], [], [], []
+        self.leases = []
         self.requests = []
         self.clock = 1790000000
 
     def add_node(self, host, live=True, node=None):
         node = node or str(uuid.uuid4())
         self.nodes.append({"uuid": node, "host": host, "live": live, "backend": "loopback",
-                           "version": "2.0.0", "boot": str(uuid.uuid4()),
+                           "version": "2.0.0", "free": 3 << 29, "boot": str(uuid.uuid4()),
                            "silent_s": 0 if live else 99, "unknown_volumes": 0,
                            "refused": None})
         return node
@@ -39,7 +40,7 @@ class State:
         self.datasets[dataset_id] = {
             "dataset_id": dataset_id, "name": metadata.get("name"), "metadata": metadata,
             "state": state, "wanted": "mounted", "why": "", "since": self.clock,
-            "owner": primary if mounted else None, "primary": primary, "epoch": 1,
+            "owner": primary if mounted else None, "lease": None, "primary": primary, "epoch": 1,
             "volume_id": None, "filesystem": metadata.get("flocker:filesystem", "ext4"),
             "fs_uuid": None, "format_state": "never", "maximum_size": size, "size": size,
             "used": None, "available": None, "device": "/dev/loop7" if mounted else None,
@@ -100,6 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = raw if raw is not None else json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("X-Request-Id", "r-%d" % len(self.server.state.requests))
         Handler.chunked = not Handler.chunked
         if Handler.chunked:
             self.send_header("Transfer-Encoding", "chunked")
@@ -147,6 +149,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif parts[:2] == ["v2", "nodes"] and parts[3] == "fence":
             state.fenced.append((parts[2], body))
             self.answer(200, {"uuid": parts[2]})
+        elif parts[:2] == ["v2", "nodes"] and parts[3] == "forget":
+            state.forgotten.append((parts[2], body))
+            self.answer(200, {"uuid": parts[2]})
+        elif parts[:3] == ["v1", "configuration", "leases"]:
+            self.lease(state, parts, body)
         elif parts[:3] == ["v1", "configuration", "datasets"] and self.command == "POST":
             self.post_dataset(state, parts, body)
         elif parts[:3] == ["v1", "configuration", "datasets"] and self.command == "DELETE":
@@ -174,6 +181,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(200, dataset)
             state.advance(dataset)
+
+    def lease(self, state, parts, body):
+        """As the original answers; time stands still."""
+        held = [lease for lease in state.leases
+                if lease["dataset_id"] == (body["dataset_id"] if body else parts[-1])]
+        if self.command == "GET":
+            self.answer(200, state.leases)
+        elif self.command == "DELETE":
+            state.leases = [lease for lease in state.leases if lease not in held]
+            self.answer(200, held[0]) if held else self.refuse(404, "Lease not found.")
+        elif body["expires"] == 666:
+            self.close_connection = True
+        elif held and held[0]["node_uuid"] != body["node_uuid"]:
+            self.refuse(409, "Lease already held.")
+        else:
+            if body["expires"] is not None:
+                body["expires"] = float(body["expires"])
+            state.leases = [lease for lease in state.leases if lease not in held] + [body]
+            self.answer(200 if held else 201, body)
 
     def post_dataset(self, state, parts, body):
         if len(parts) == 4:

@@ -2,6 +2,9 @@
 """flockerctl against a control service that only talks (stub_control.py)."""
 import json
 import os
+import pty
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -42,7 +45,7 @@ class Case(unittest.TestCase):
         self.gone = self.state.add_node("127.0.0.3", node="bbbb0000-0000-4000-8000-000000000003",
                                         live=False)
 
-    def ctl(self, *args, status=0, env=None, stdout=subprocess.PIPE):
+    def ctl(self, *args, status=0, env=None, stdout=subprocess.PIPE, cwd=None):
         environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8",
                        "FLOCKER_CONTROL_SERVICE": "127.0.0.1",
                        "FLOCKER_CONTROL_PORT": str(self.server.server_address[1]),
@@ -52,7 +55,7 @@ class Case(unittest.TestCase):
                 environment[name] = os.environ[name]
         environment.update(env or {})
         environment = {k: v for k, v in environment.items() if v is not None}
-        run = subprocess.run([FLOCKERCTL, *args], env=environment, stdout=stdout,
+        run = subprocess.run([FLOCKERCTL, *args], env=environment, stdout=stdout, cwd=cwd,
                              stderr=subprocess.PIPE, text=True, timeout=60)
         self.assertEqual(run.returncode, status, (run.stdout or "") + run.stderr)
         if status:
@@ -78,6 +81,7 @@ class ReadTest(Case):
         rows = self.rows(self.ctl("list-nodes"))
         self.assertEqual(rows[0][:2], ["SERVER", "ADDRESS"])
         self.assertEqual(rows[1][:3], ["aaaa1111", "127.0.0.1", "live"])
+        self.assertEqual(rows[1][3:], ["loopback", "2.0.0", "1.50", "GiB"])
         self.assertEqual(rows[3][:6], ["bbbb0000", "127.0.0.3", "gone", "for", "99", "s"])
         self.assertEqual(self.ctl("status", "-l").splitlines()[1].split()[0], self.here)
         self.assertEqual(json.loads(self.ctl("list-nodes", "--json")), self.state.nodes)
@@ -147,6 +151,15 @@ class ReadTest(Case):
         self.assertNotIn("\033", shown)
         self.assertEqual(json.loads(self.ctl("show", d["dataset_id"][:8], "--json")), d)
         self.assertEqual(json.loads(self.ctl("show", d["dataset_id"].upper(), "--json")), d)
+
+    def test_show_tells_of_a_lease(self):
+        d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        self.assertIn("\nlease         -\n", self.ctl("show", "web"))
+        d["lease"] = {"node": self.here, "expires": None}
+        self.assertIn(f"\nlease         {self.here} (127.0.0.1), until it is released\n",
+                      self.ctl("show", "web"))
+        d["lease"]["expires"] = "2026-09-21T14:13:20.500Z"
+        self.assertIn("(127.0.0.1), until 2026-09-21 14:13:20.500 UTC\n", self.ctl("show", "web"))
 
     def test_unknown_and_ambiguous_datasets_list_the_candidates(self):
         one = self.state.add_dataset(self.here, {"name": "twin"})
@@ -233,6 +246,13 @@ class ChangeTest(Case):
             self.ctl("show", d["dataset_id"], status=status)
             self.assertIn(words, self.stderr)
 
+    def test_a_failure_names_its_request_a_refusal_does_not(self):
+        broken = self.state.add_dataset(self.here, {"name": "broken"})
+        self.ctl("show", broken["dataset_id"], status=SERVER)
+        self.assertIn("its log has more about request r-1\n", self.stderr)
+        self.ctl("show", "99999999-9999-4999-8999-999999999999", status=NOT_FOUND)
+        self.assertNotIn("request r-", self.stderr)
+
     def test_unknown_nodes_list_the_candidates(self):
         self.ctl("create", "-n", "ffff", status=NOT_FOUND)
         self.assertIn(f"  {self.here}  127.0.0.1\n", self.stderr)
@@ -250,6 +270,13 @@ class ChangeTest(Case):
         self.assertEqual(self.state.fenced, [])
         self.ctl("node", "fence", "bbbb", "--accept-risk")
         self.assertEqual(self.state.fenced, [(self.gone, {"accept_risk": True})])
+
+    def test_node_forget_wants_the_risk_accepted(self):
+        self.ctl("node", "forget", "bbbb", status=USAGE)
+        self.assertIn("node forget needs --accept-risk", self.stderr)
+        self.assertEqual(self.state.forgotten, [])
+        self.assertIn("is forgotten", self.ctl("node", "forget", "bbbb", "--accept-risk"))
+        self.assertEqual(self.state.forgotten, [(self.gone, {"accept_risk": True})])
 
     def test_failover(self):
         self.state.add_dataset(self.here, {"name": "db"}, dataset_id="11111111-0000-4000-8000-000000000001")
@@ -269,6 +296,13 @@ class ChangeTest(Case):
                 (["destroy"], "destroy needs --dataset"),
                 (["show"], "show needs DATASET"),
                 (["node"], "there is no command 'node'"),
+                (["lease"], "there is no command 'lease'"),
+                (["lease", "frob"], "there is no command 'lease frob'"),
+                (["lease", "acquire"], "lease acquire needs DATASET"),
+                (["lease", "acquire", "db", "--expires=0"], "number of seconds"),
+                (["lease", "acquire", "db", "-e", "-1"], "number of seconds"),
+                (["node", "forget"], "node forget needs NODE"),
+                (["list", "--cluster-yml", "/nowhere.yml"], "'/nowhere.yml': No such file"),
                 (["frob"], "there is no command 'frob'"),
                 (["create", "-n", "a", "-s", "10X"], "10G, 1.5G or 500MiB"),
                 (["create", "-n", "a", "-m", "x"], "lacks its '='"),
@@ -292,13 +326,164 @@ class ChangeTest(Case):
 
     def test_help_everywhere(self):
         for args in (["--help"], ["list", "--help"], ["node", "replace", "--help"],
-                     ["create", "--help"]):
-            self.assertTrue(self.ctl(*args).startswith("Usage: flockerctl"))
+                     ["create", "--help"], ["lease", "acquire", "--help"], ["lease", "--help"]):
+            out = self.ctl(*args)
+            self.assertTrue(out.startswith("Usage: flockerctl"))
+            self.assertEqual([line for line in out.splitlines() if len(line) > 80], [])
+        self.assertEqual(out.count("\n  lease "), 3)
+        self.assertNotIn("node", out)
 
     def test_a_full_standard_output_is_an_error(self):
         with open("/dev/full", "w") as full:
             self.ctl("list", status=USAGE, stdout=full)
         self.assertIn("No space left", self.stderr)
+
+
+class LeaseTest(Case):
+    def setUp(self):
+        super().setUp()
+        self.web = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")["dataset_id"]
+        self.bare = self.state.add_dataset(self.there, state="mounted")["dataset_id"]
+
+    def sent(self):
+        return [body for method, _, body in self.state.requests if method == "POST"]
+
+    def test_a_lease_is_for_the_node_that_has_the_dataset(self):
+        out = self.ctl("lease", "acquire", "web")
+        self.assertEqual(out, f"Dataset {self.web} is leased to node {self.here}; the lease ends "
+                         "when it is released.\n")
+        self.assertEqual(self.sent(), [{"dataset_id": self.web, "node_uuid": self.here,
+                                        "expires": None}])
+
+    def test_seconds_are_sent_as_they_are(self):
+        self.assertIn("the lease ends in 30.0 s", self.ctl("lease", "acquire", "web", "-e", "30"))
+        answer = json.loads(self.ctl("lease", "acquire", "web", "--expires=1.5", "--json"))
+        self.assertEqual(answer, {"dataset_id": self.web, "node_uuid": self.here, "expires": 1.5})
+        self.assertEqual([repr(body["expires"]) for body in self.sent()], ["30.0", "1.5"])
+
+    def test_a_lease_that_protects_nothing_is_warned_of(self):
+        self.ctl("lease", "acquire", "web", "-n", "127.0.0.2")
+        self.assertIn(f"Warning: node {self.there} does not have the dataset", self.stderr)
+        self.assertEqual(self.state.leases[0]["node_uuid"], self.there)
+
+    def test_a_dataset_that_nobody_has_needs_a_node(self):
+        self.state.datasets[self.web]["owner"] = None
+        self.ctl("lease", "acquire", "web", status=NOT_FOUND)
+        self.assertIn("--node", self.stderr)
+        self.assertEqual(self.state.leases, [])
+
+    def test_an_answer_that_never_came_leaves_a_doubt(self):
+        self.ctl("lease", "acquire", "web", "-e", "666", status=CONNECT)
+        self.assertIn("recorded is not known; flockerctl lease list tells.\n", self.stderr)
+
+    def test_a_lease_of_another_is_a_refusal(self):
+        self.ctl("lease", "acquire", "web")
+        self.ctl("lease", "acquire", "web", "-n", self.there, status=REFUSED)
+        self.assertIn("(409): Lease already held.", self.stderr)
+
+    def test_list(self):
+        self.assertEqual(self.rows(self.ctl("lease", "ls")),
+                         [["DATASET", "NAME", "SERVER", "EXPIRES"]])
+        gone = "dddd0000-0000-4000-8000-000000000004"
+        self.state.leases = [
+            {"dataset_id": self.web, "node_uuid": self.here, "expires": None},
+            {"dataset_id": self.bare, "node_uuid": self.there, "expires": 29.98},
+            {"dataset_id": gone, "node_uuid": gone, "expires": -0.2}]
+        rows = self.rows(self.ctl("lease", "list", "--no-header"))
+        self.assertEqual(rows, [[self.web, "web", "aaaa1111", "(127.0.0.1)", "never"],
+                                [self.bare, "aaaa2222", "(127.0.0.2)", "in", "30.0", "s"],
+                                [gone, "dddd0000", "(?)", "now"]])
+        self.assertEqual(json.loads(self.ctl("lease", "list", "--json")), self.state.leases)
+
+    def test_release_finds_leases_of_datasets_that_are_gone(self):
+        gone = "dddd0000-0000-4000-8000-000000000004"
+        self.state.leases = [{"dataset_id": i, "node_uuid": self.here, "expires": None}
+                             for i in (self.web, gone)]
+        self.state.datasets[self.web]["deleted"] = True
+        self.assertIn(f"{self.web} is no more leased", self.ctl("lease", "release", "web"))
+        self.ctl("lease", "release", "dddd")
+        self.assertEqual(self.state.leases, [])
+        self.ctl("lease", "release", "web", status=NOT_FOUND)
+        self.assertIn("there is no leased dataset 'web'", self.stderr)
+
+
+class WhereTest(Case):
+    """The files that installers of the original leave, in a directory of their own."""
+
+    def setUp(self):
+        super().setUp()
+        tmp = tempfile.TemporaryDirectory()
+        self.addCleanup(tmp.cleanup)
+        self.dir = tmp.name
+        for name in ("cluster.crt", "alice.crt", "alice.key"):
+            shutil.copy(f"{certs.name}/{name}", self.dir)
+        self.port = {"FLOCKER_CONTROL_SERVICE": None, "FLOCKER_CERTS_PATH": None}
+
+    def write(self, name, text):
+        with open(f"{self.dir}/{name}", "w") as f:
+            f.write(text)
+
+    def test_cluster_yml_here_and_agent_yml_beside_it(self):
+        self.write("cluster.yml", "cluster_name: x\nusers:\n- alice\n- bob\ncontrol_node: 192.0.2.1\n")
+        self.write("agent.yml", "version: 1\ncontrol-service: {hostname: 127.0.0.1, port: 4524}\n")
+        self.ctl("list", env=self.port, cwd=self.dir)
+        self.ctl("--cluster-yml", self.dir + "/cluster.yml", "--cluster-crt=elsewhere.crt", "list",
+                 env=self.port)
+        self.ctl("list", "--certs-path", self.dir, "--user=alice", env=self.port)
+
+    def test_the_cluster_file_knows_the_control_node_too(self):
+        self.write("cluster.yml", "users: [alice]\ncontrol_node: 127.0.0.1\n")
+        self.ctl("list", env=self.port, cwd=self.dir)
+
+    def test_who_wins(self):
+        """Options, the cluster file that is named, the environment, the one that lies there."""
+        self.write("cluster.yml", "users: [nobody]\ncontrol_node: 127.0.0.1\n")
+        self.ctl("list", env=self.port, cwd=self.dir, status=CONNECT)
+        self.assertIn("nobody.crt", self.stderr)
+        self.ctl("list", "--user=alice", env=self.port, cwd=self.dir)
+        environment = {"FLOCKER_CERTS_PATH": certs.name, "FLOCKER_USER": "alice"}
+        self.ctl("list", env=environment, cwd=self.dir)
+        self.ctl("list", "--cluster-yml=cluster.yml", env=environment, cwd=self.dir, status=CONNECT)
+        self.assertIn("nobody.crt", self.stderr)
+
+    def test_files_that_are_no_yaml(self):
+        self.write("cluster.yml", "users: [alice\n")
+        self.ctl("list", "--cluster-yml", self.dir + "/cluster.yml", status=USAGE)
+        self.assertIn("cluster.yml': it is no YAML", self.stderr)
+        os.mkfifo(self.dir + "/agent.yml")
+        self.ctl("list", "--certs-path", self.dir, env=self.port, status=USAGE)
+        self.assertIn("agent.yml': Invalid argument", self.stderr)
+
+    def test_a_node_by_host_name(self):
+        self.ctl("create", "-n", "localhost")
+        self.assertEqual(self.state.requests[-1][2]["primary"], self.here)
+        self.ctl("create", "-n", "no.such.host.invalid", status=NOT_FOUND)
+        self.assertIn("there is no node 'no.such.host.invalid'", self.stderr)
+
+
+class TerminalTest(Case):
+    def on_terminal(self, *args, env=None):
+        """What it prints to a terminal."""
+        ours, theirs = pty.openpty()
+        try:
+            self.ctl(*args, env={"TERM": "xterm", **(env or {})}, stdout=theirs)
+            return os.read(ours, 65536).decode()
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    def test_states_are_coloured_on_a_terminal_alone_and_stay_aligned(self):
+        self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        self.state.add_dataset(self.there, state="lost")
+        for words, good, bad in ((["list"], "attached \u2705", "lost"),
+                                 (["list-nodes"], "live", "gone for 99 s")):
+            plain = self.ctl(*words)
+            coloured = self.on_terminal(*words)
+            self.assertIn(f"\033[32m{good}\033[0m", coloured)
+            self.assertIn(f"\033[31m{bad}\033[0m", coloured)
+            self.assertEqual(re.sub(r"\033\[\d+m|\r", "", coloured), plain)
+            self.assertEqual(self.on_terminal(*words, env={"NO_COLOR": "1"}).replace("\r", ""), plain)
+            self.assertEqual(self.ctl(*words, "--no-header").splitlines(), plain.splitlines()[1:])
 
 
 class TrustTest(Case):

@@ -69,11 +69,13 @@ class ControlTest(unittest.TestCase):
         self.ctl("create", "-n", NODE, status=4)
         self.ctl("show", NODE, status=4)
         self.ctl("node", "replace", "9", status=4)
+        self.assertIn("Node not found", self.ctl("node", "forget", NODE, "--accept-risk", status=4))
 
         self.create_by_hand()
         row = self.ctl("list").splitlines()[1].split()
         self.assertEqual(row[1:], ["1.00G", "name=web,flocker:filesystem=xfs", "pending", "\u231b",
                                    "<missing>"])
+        self.assertEqual(self.ctl("complete", "show", "w"), f"words\nweb\t{row[0]}\n")
         shown = self.ctl("show", "web")
         for line in (f"dataset       {row[0]}", "name          web", "state         waiting",
                      "wanted        mounted", f"primary       {NODE}",

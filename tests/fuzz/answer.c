@@ -82,6 +82,12 @@ static void run(const char *command, bool json)
 		r = ctl_run_create(&c);
 	else if (STREQ(command, "replace"))
 		r = ctl_run_replace(&c);
+	else if (STREQ(command, "leases"))
+		r = ctl_run_leases(&c);
+	else if (STREQ(command, "acquire"))
+		r = ctl_run_acquire(&c);
+	else if (STREQ(command, "release"))
+		r = ctl_run_release(&c);
 	else
 		r = ctl_run_version(&c);
 	PROMISE(r >= CTL_OK && r <= CTL_OVERTAKEN);

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <signal.h>
+
+#include "ctl_complete.h"
+#include "ctl_where.h"
+#include "ctl_words.h"
+#include "say.h"
+#include "types.h"
+
+#define LIMIT_S 3
+/* What stands for itself in every shell, unless a dash begins it. */
+#define PLAIN "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-"
+
+struct completion {
+	struct ctl_args *args;
+	const struct command *cmd;	  /* NULL: not named yet */
+	char *group;			  /* the first word of a name of two, alone so far */
+	const struct option_row *pending; /* waits for its value */
+	int n_arguments;
+	const char *before; /* what of the last word stays: "--node=" */
+	int before_len;
+	const char *prefix; /* the rest of it */
+};
+
+static void offer(const struct completion *c, const char *word, const char *help)
+{
+	if (strncmp(word, c->prefix, strlen(c->prefix)) != 0)
+		return;
+	printf("%.*s%s\t", c->before_len, c->before, word);
+	say_text(stdout, help);
+	putchar('\n');
+}
+
+static bool plain(const char *text)
+{
+	return text && text[0] && text[0] != '-' && text[strspn(text, PLAIN)] == '\0';
+}
+
+static void on_alarm(int signal_number)
+{
+	_exit(CTL_CONNECT);
+}
+
+/* @path of the API, an array; NULL when nobody answers in time. */
+static struct json_object *ask(const struct completion *c, const char *path)
+{
+	_cleanup_(api_freep) struct api *api = NULL;
+	struct ctl_args *a = c->args;
+	struct json_object *list = NULL;
+	struct ctl ctl = { .args = a };
+
+	if (ctl_where(a) != CTL_OK || !a->host ||
+		api_new(&(struct api_target){ a->host, a->port, a->certs_path, a->user }, &api) < 0)
+		return NULL;
+	signal(SIGALRM, on_alarm);
+	alarm(LIMIT_S);
+	ctl.api = api;
+	(void)ctl_call(&ctl, "GET", path, NULL, json_type_array, &list);
+	alarm(0);
+	return list;
+}
+
+/* Is @id a UUID as control writes them? Only such go to a shell. */
+static bool is_id(const char *id)
+{
+	struct id128 uuid;
+
+	return id && id128_parse(id, &uuid) == 0;
+}
+
+static void offer_nodes(const struct completion *c)
+{
+	_cleanup_json_ struct json_object *nodes = ask(c, "/v2/nodes");
+
+	for (size_t i = 0; nodes && i < json_object_array_length(nodes); i++) {
+		struct json_object *node = json_object_array_get_idx(nodes, i);
+		const char *uuid = ctl_text(node, "uuid"), *host = ctl_text(node, "host");
+
+		/* Its address, until a UUID has been begun. */
+		if (host && host[strspn(host, "0123456789abcdef.:")] == '\0')
+			offer(c, host, uuid);
+		if (is_id(uuid) && (c->prefix[0] || !host))
+			offer(c, uuid, host);
+	}
+}
+
+/* Of a list of objects with ids and perhaps names: names, and ids that are begun or nameless. */
+static void offer_named(const struct completion *c, struct json_object *list,
+	const char *(*name_of)(struct json_object *o))
+{
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+		const char *id = ctl_text(o, "dataset_id"), *name = name_of(o);
+
+		if (!is_id(id) || ctl_flag(o, "deleted"))
+			continue;
+		if (plain(name))
+			offer(c, name, id);
+		if (c->prefix[0] || !plain(name))
+			offer(c, id, name);
+	}
+}
+
+static void offer_datasets(const struct completion *c)
+{
+	_cleanup_json_ struct json_object *list = ask(c, "/v2/datasets");
+
+	offer_named(c, list, ctl_dataset_name);
+}
+
+static void offer_filesystems(const struct completion *c)
+{
+	for (int k = 0; k < FS_KIND_MAX; k++)
+		offer(c, fs_kind_name(k), "");
+}
+
+static void offer_policies(const struct completion *c)
+{
+	for (int k = 0; k < FAILOVER_KIND_MAX; k++)
+		offer(c, failover_kind_name(k), "");
+}
+
+/* By what stands for the value in the help. */
+static void complete_value(const struct completion *c, const char *arg)
+{
+	static const struct {
+		const char *arg;
+		void (*offer)(const struct completion *c);
+	} kinds[] = {
+		{ "NODE", offer_nodes },
+		{ "DATASET", offer_datasets },
+		{ "KIND", offer_filesystems },
+		{ "POLICY", offer_policies },
+	};
+
+	if (STREQ(arg, "FILE") || STREQ(arg, "DIR")) {
+		puts(STREQ(arg, "DIR") ? "directories" : "files");
+		return;
+	}
+	puts("words");
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (STREQ(kinds[i].arg, arg))
+			kinds[i].offer(c);
+}
+
+static unsigned int bit_of(const struct completion *c)
+{
+	return c->cmd ? c->cmd->bit : FOR_MAIN;
+}
+
+static void complete_option(const struct completion *c)
+{
+	puts("words");
+	for (size_t i = 0; i < n_option_rows; i++) {
+		char word[64];
+
+		if (!(option_rows[i].commands & bit_of(c)))
+			continue;
+		snprintf(word, sizeof(word), "--%s", option_rows[i].name);
+		offer(c, word, option_rows[i].help);
+	}
+}
+
+/* One name of a command: whole, or of two words the one that is next. @seen: the last group offered. */
+static void offer_command(const struct completion *c, const char *name, const char *help,
+	char seen[static 32])
+{
+	size_t first = strcspn(name, " ");
+
+	if (c->group) {
+		if (strlen(c->group) == first && strncmp(c->group, name, first) == 0 && name[first])
+			offer(c, name + first + 1, help);
+	} else if (!name[first]) {
+		offer(c, name, help);
+	} else if (strncmp(seen, name, first) != 0 || seen[first]) {
+		snprintf(seen, 32, "%.*s", (int)first, name);
+		offer(c, seen, "...");
+	}
+}
+
+static void complete_command(const struct completion *c)
+{
+	char seen[32] = "";
+
+	puts("words");
+	for (size_t i = 0; i < n_commands; i++) {
+		offer_command(c, commands[i].name, commands[i].help, seen);
+		if (commands[i].alias)
+			offer_command(c, commands[i].alias, commands[i].help, seen);
+	}
+}
+
+/* A word that is no option and no value of one. */
+static void take_word(struct completion *c, char *word)
+{
+	char *argv[] = { c->group, word };
+	int words;
+
+	if (c->cmd)
+		c->n_arguments++;
+	else if (c->group)
+		c->cmd = find_command(2, argv, &words);
+	else if (is_command_group(word))
+		c->group = word;
+	else
+		c->cmd = find_command(1, argv + 1, &words);
+}
+
+/* Only those that tell where to ask matter here; what is wrong with others, flockerctl will say. */
+static void take_value(struct completion *c, const struct option_row *o, const char *value)
+{
+	if (o->commands & FOR_MAIN)
+		(void)ctl_set_option(c->args, o->value, value);
+}
+
+static void take_option(struct completion *c, const char *word)
+{
+	bool is_long = word[1] == '-';
+	const char *name = word + (is_long ? 2 : 1), *value = NULL;
+	size_t len = is_long ? strcspn(name, "=") : 1;
+	const struct option_row *o = is_long ? option_by_name(bit_of(c), name, len)
+					     : option_by_letter(bit_of(c), *name);
+
+	if (name[len])
+		value = name + len + (is_long ? 1 : 0);
+	if (o && value)
+		take_value(c, o, value);
+	else if (o && o->has_arg == required_argument)
+		c->pending = o;
+}
+
+static void take(struct completion *c, char *word)
+{
+	if (c->pending) {
+		take_value(c, c->pending, word);
+		c->pending = NULL;
+	} else if (word[0] == '-' && word[1]) {
+		take_option(c, word);
+	} else {
+		take_word(c, word);
+	}
+}
+
+static void complete_last(struct completion *c, const char *word)
+{
+	const char *equals = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
+	const struct option_row *o = c->pending;
+
+	c->before = c->prefix = word;
+	if (!o && equals) {
+		o = option_by_name(bit_of(c), word + 2, (size_t)(equals - word - 2));
+		c->prefix = equals + 1;
+		c->before_len = (int)(c->prefix - word);
+	}
+	if (o && o->arg)
+		complete_value(c, o->arg);
+	else if (word[0] == '-')
+		complete_option(c);
+	else if (!c->cmd)
+		complete_command(c);
+	else
+		complete_value(c, c->cmd->argument && !c->n_arguments ? c->cmd->argument : "");
+}
+
+int ctl_complete(struct ctl_args *a, int argc, char **argv)
+{
+	struct completion c = { .args = a };
+
+	for (int i = 0; i + 1 < argc; i++)
+		take(&c, argv[i]);
+	complete_last(&c, argv[argc - 1]);
+	return fflush(stdout) == 0 ? CTL_OK : CTL_USAGE;
+}
