@@ -47,3 +47,18 @@ def control(authority, tmp_path):
     server.start()
     yield server
     server.end()
+
+
+@pytest.fixture
+def make_control(tmp_path):
+    """make_control(authority): one that the test starts, and ends when all is well."""
+    made = []
+
+    def make(authority):
+        made.append(rig.Control(authority, tmp_path))
+        return made[-1]
+
+    yield make
+    for server in made:
+        if server.process and server.process.poll() is None:
+            server.kill()

@@ -197,9 +197,9 @@ def test_a_revoked_node_is_cut_off_and_counts_as_lost(control):
     rig.Node(control, NODE, node.host, node.boot, renewed).join()
 
 
-def test_a_list_counts_from_the_start(authority, tmp_path):
+def test_a_list_counts_from_the_start(authority, make_control):
     bob = authority.issue("user-bob")
-    server = rig.Control(authority, tmp_path)
+    server = make_control(authority)
     (server.certs / "cluster.crl").write_text(authority.revocations(bob))
     server.start()
     assert is_refused(server, bob)
@@ -211,10 +211,10 @@ def test_a_list_counts_from_the_start(authority, tmp_path):
     server.end()
 
 
-def test_a_list_past_its_date_still_counts(authority, tmp_path):
+def test_a_list_past_its_date_still_counts(authority, make_control):
     """Refusing everybody would stop a cluster because a file was forgotten."""
     bob = authority.issue("user-bob")
-    server = rig.Control(authority, tmp_path)
+    server = make_control(authority)
     (server.certs / "cluster.crl").write_text(authority.revocations(bob, ends="20260201000000Z"))
     server.start()
     server.wait_log("cluster.crl should have been replaced by 2026-02-01 00:00:00 UTC: whoever is on it stays")
@@ -223,9 +223,9 @@ def test_a_list_past_its_date_still_counts(authority, tmp_path):
     server.end()
 
 
-def test_a_list_that_is_none_is_refused(authority, tmp_path):
+def test_a_list_that_is_none_is_refused(authority, tmp_path, make_control):
     bob, other = authority.issue("user-bob"), rig.Authority(tmp_path / "other", "other")
-    server = rig.Control(authority, tmp_path)
+    server = make_control(authority)
     crl, good = server.certs / "cluster.crl", authority.revocations(bob)
     for wrong, says in (("no list", "holds no list of revoked certificates in PEM form, or not the whole of it"),
                         (good[:-60], "holds no list of revoked certificates in PEM form, or not the whole of it"),
@@ -241,10 +241,10 @@ def test_a_list_that_is_none_is_refused(authority, tmp_path):
     server.end()
 
 
-def test_an_authority_that_is_trusted_no_more_takes_its_sessions_with_it(authority, tmp_path):
+def test_an_authority_that_is_trusted_no_more_takes_its_sessions_with_it(authority, tmp_path, make_control):
     """The way to a new authority: both are trusted for a time, then the new one alone."""
     next_one = rig.Authority(tmp_path / "next", "next")
-    server = rig.Control(authority, tmp_path)
+    server = make_control(authority)
     (server.certs / "cluster.crt").write_bytes(authority.ca.read_bytes() + next_one.ca.read_bytes())
     server.start()
     old, new = server.connect(authority.user), server.connect(next_one.user)
@@ -264,9 +264,9 @@ def test_an_authority_that_is_trusted_no_more_takes_its_sessions_with_it(authori
 
 @pytest.mark.parametrize("days, said", [(45, None), (29, "expires within 29 days"), (6, "expires within 6 days"),
                                         (1, "expires within 1 day, "), (-1, "expired on 20")])
-def test_the_end_of_its_certificate_is_told_once(authority, tmp_path, days, said):
+def test_the_end_of_its_certificate_is_told_once(authority, days, said, make_control):
     pair = new_control_pair(authority, f"control-{days}", days=days)
-    server = rig.Control(authority, tmp_path)
+    server = make_control(authority)
     put_pair(server, pair)
     server.start()
     server.process.send_signal(signal.SIGHUP)
@@ -281,11 +281,11 @@ def test_the_end_of_its_certificate_is_told_once(authority, tmp_path, days, said
     server.end()
 
 
-def test_an_authority_between_is_as_good(tmp_path):
+def test_an_authority_between_is_as_good(tmp_path, make_control):
     """The root signs another authority, and that one signs everybody; each shows the chain."""
     root = rig.Authority(tmp_path / "root", "root", path_length="1")
     between = rig.Authority.between(tmp_path / "between", root)
-    server = rig.Control(between, tmp_path)
+    server = make_control(between)
     (server.certs / "cluster.crt").write_bytes(root.ca.read_bytes())
     between.ca = root.ca  # what everybody trusts
     server.start()

@@ -67,8 +67,8 @@ def page(tmp_path_factory):
     return Page(tmp_path_factory.mktemp("page"))
 
 
-def test_the_page_makes_a_cluster_and_takes_a_user_out_of_it(page, tmp_path):
-    control = rig.Control(page, tmp_path)
+def test_the_page_makes_a_cluster_and_takes_a_user_out_of_it(page, make_control):
+    control = make_control(page)
     control.start()
     assert answer(control, page.user) == 200
     assert answer(control, page.pair("wall")) == 200
