@@ -69,6 +69,28 @@ int id128_parse_v4(const char *text, struct id128 *ret)
 	return 0;
 }
 
+int id128_parse_loose(const char *text, struct id128 *ret)
+{
+	uint64_t half[2] = { 0, 0 };
+	int digits = 0;
+
+	for (; *text; text++) {
+		int d = hex_digit(*text);
+
+		if (*text == '-')
+			continue;
+		if (d < 0 || digits == 32)
+			return -EINVAL;
+		half[digits / 16] = half[digits / 16] << 4 | (uint64_t)d;
+		digits++;
+	}
+	if (digits != 32)
+		return -EINVAL;
+
+	*ret = (struct id128){ half[0], half[1] };
+	return 0;
+}
+
 char *id128_format(struct id128 id, char buf[ID128_TEXT])
 {
 	static const char hex[] = "0123456789abcdef";

@@ -51,6 +51,9 @@ int id128_parse(const char *text, struct id128 *ret);
 /* As id128_parse(), but only version 4 with the RFC 4122 variant, as REST v1 asks of ids. */
 int id128_parse_v4(const char *text, struct id128 *ret);
 
+/* 32 hexadecimal digits of either case, with dashes anywhere between them or nowhere. As above. */
+int id128_parse_loose(const char *text, struct id128 *ret);
+
 /* Writes 36 lower-case characters and NUL to @buf and returns it. */
 char *id128_format(struct id128 id, char buf[ID128_TEXT]);
 #define ID128_STR(id) id128_format((id), (char[ID128_TEXT]){ 0 })
