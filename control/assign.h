@@ -151,6 +151,7 @@ struct assign_view {
 	const struct ds_record *record;	  /* durable form */
 	const struct wire_status *status; /* last word of the owner, or of the last one; or NULL */
 	struct id128 status_node;	  /* who said it */
+	struct id128 status_boot;	  /* in which era of that node */
 	uint64_t status_age_ms;		  /* since it was said */
 	const char *wanted;		  /* "mounted", "deleted" */
 };
@@ -204,5 +205,8 @@ int assign_nodes(const struct assign *a, uint64_t now_ms,
  */
 bool assign_outdated(const struct assign *a);
 
-/* Counts of everything decided since assign_new(); equal numbers mean an unchanged configuration. */
+/*
+ * Grows with each change of what users configured since assign_new(), and with no other, so that a tag made
+ * of it is not stale for what nodes do: equal numbers mean an unchanged configuration.
+ */
 uint64_t assign_changes(const struct assign *a);

@@ -51,7 +51,7 @@ struct ads {
 	bool releasing; /* release of now.epoch was ordered or is under way: it is not recalled */
 	bool has_status;
 	struct wire_status status;
-	struct id128 status_node;
+	struct id128 status_node, status_boot;
 	uint64_t status_at_ms;
 	uint64_t named_in; /* the last session whose hello named now.epoch */
 	uint64_t granted_ms;

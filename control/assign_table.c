@@ -253,13 +253,22 @@ static void add_pending(struct assign *a, struct pending *p)
 	a->last_pending = &p->next;
 }
 
-static struct assign_change *add_change(struct decision *d)
+/* What users configure, and not what becomes of it. */
+static bool same_configuration(const struct ds_record *a, const struct ds_record *b)
+{
+	return id128_equal(a->primary, b->primary) && a->deleted == b->deleted &&
+	       a->maximum_size == b->maximum_size && a->metadata == b->metadata &&
+	       failover_equal(a->failover, b->failover);
+}
+
+/* @configures: readers of the configuration see another one afterwards. */
+static struct assign_change *add_change(struct decision *d, bool configures)
 {
 	struct assign_result *r = d->result;
 
 	if (!r->n_changes)
 		r->txn = ++d->a->last_txn;
-	d->a->n_changes++;
+	d->a->n_changes += configures;
 	r->changes = realloc(r->changes, (r->n_changes + 1) * sizeof(*r->changes));
 	if (!r->changes)
 		abort();
@@ -269,7 +278,8 @@ static struct assign_change *add_change(struct decision *d)
 
 void decision_change_ds(struct decision *d, struct ads *ds, const struct ds_record *next)
 {
-	struct assign_change *change = add_change(d);
+	bool is_new = !ds->durable && !ds->txn;
+	struct assign_change *change = add_change(d, is_new || !same_configuration(&ds->now, next));
 	struct pending *p = assign_alloc(sizeof(*p));
 
 	ds_record_copy(next, &change->ds);
@@ -297,7 +307,7 @@ static void copy_node_record(const struct node_record *r, struct node_record *re
 
 void decision_change_node(struct decision *d, struct node *n, const struct node_record *next)
 {
-	struct assign_change *change = add_change(d);
+	struct assign_change *change = add_change(d, false);
 	struct pending *p = assign_alloc(sizeof(*p));
 
 	change->kind = CHANGE_NODE;
@@ -311,7 +321,7 @@ void decision_change_node(struct decision *d, struct node *n, const struct node_
 
 void decision_drop_ds(struct decision *d, struct ads *ds)
 {
-	struct assign_change *change = add_change(d);
+	struct assign_change *change = add_change(d, true);
 	struct pending *p = assign_alloc(sizeof(*p));
 
 	change->drop = p->drop = ds->dropping = true;
@@ -323,7 +333,7 @@ void decision_drop_ds(struct decision *d, struct ads *ds)
 
 void decision_raise_floor(struct decision *d, uint64_t floor)
 {
-	struct assign_change *change = add_change(d);
+	struct assign_change *change = add_change(d, false);
 	struct pending *p = assign_alloc(sizeof(*p));
 
 	change->kind = CHANGE_FLOOR;
@@ -343,7 +353,7 @@ static void set_pin(struct pin_form *form, const struct pin_form *from)
 
 void decision_change_pin(struct decision *d, struct pin *p, const struct pin_form *next, const char *why)
 {
-	struct assign_change *change = add_change(d);
+	struct assign_change *change = add_change(d, true);
 	struct pending *w = assign_alloc(sizeof(*w));
 
 	change->kind = CHANGE_PIN;

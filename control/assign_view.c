@@ -203,6 +203,7 @@ static void view_of(const struct assign *a, uint64_t now_ms, const struct ads *d
 		.record = &ds->kept,
 		.status = ds->has_status ? &ds->status : NULL,
 		.status_node = ds->status_node,
+		.status_boot = ds->status_boot,
 		.status_age_ms = ds->has_status ? now_ms - ds->status_at_ms : 0,
 		.wanted = ds->kept.deleted ? "deleted" : "mounted",
 	};

@@ -15,6 +15,7 @@ static void keep_status(struct decision *d, struct ads *ds, const struct node *n
 	ds->status = copy;
 	ds->has_status = true;
 	ds->status_node = n->now.uuid;
+	ds->status_boot = n->boot;
 	ds->status_at_ms = d->now_ms;
 	if (s->releasing && s->epoch == ds->now.epoch)
 		ds->releasing = true;

@@ -329,6 +329,32 @@ static void a_volume_that_was_destroyed_after_the_backup_is_not_waited_for(void 
 	assert_false(id128_is_nil(record()->volume_id));
 }
 
+static void wishes_change_the_configuration_and_what_nodes_do_does_not(void **state)
+{
+	uint64_t sa = hello(node_a, NULL, 0), changes = assign_changes(a);
+
+	create(node_a);
+	assert_int_equal(assign_changes(a), changes + 1);
+	report(node_a, sa, REPORT_READY, 1);
+	report(node_a, sa, REPORT_FORMATTED, 1);
+	assert_int_equal(record()->format_state, FORMAT_DONE);
+	hello(node_b, NULL, 0);
+	assert_int_equal(assign_changes(a), changes + 1);
+	move(node_b);
+	assert_int_equal(assign_changes(a), changes + 2);
+	move(node_b);
+	report(node_a, sa, REPORT_RELEASED, 1);
+	assert_int_equal(record()->epoch, 2);
+	assert_int_equal(assign_changes(a), changes + 2);
+	decide((struct assign_event){ .type = ASSIGN_FAILOVER, .dataset_id = dataset,
+		.failover = { FAILOVER_LEASE, 6000 } });
+	assert_int_equal(assign_changes(a), changes + 3);
+	decide((struct assign_event){ .type = ASSIGN_DELETE, .dataset_id = dataset });
+	assert_int_equal(assign_changes(a), changes + 4);
+	decide((struct assign_event){ .type = ASSIGN_DELETE, .dataset_id = dataset });
+	assert_int_equal(assign_changes(a), changes + 4);
+}
+
 static void what_is_mounted_was_formatted(void **state)
 {
 	struct wire_status held = { .dataset_id = dataset, .volume_id = node_a, .epoch = 2, .mounted = true };
@@ -375,6 +401,7 @@ int main(void)
 		TEST(a_format_that_a_restored_record_calls_started_is_not_discarded),
 		TEST(epochs_of_a_new_incarnation_begin_above_all_that_were_granted),
 		TEST(a_volume_that_was_destroyed_after_the_backup_is_not_waited_for),
+		TEST(wishes_change_the_configuration_and_what_nodes_do_does_not),
 		TEST(what_is_mounted_was_formatted),
 		TEST(what_control_does_not_know_is_kept_and_counted_once),
 	};
