@@ -236,11 +236,12 @@ static int open_store(struct control *c)
 
 static int open_doors(struct control *c)
 {
+	struct rest_settings settings = { c->options.failover, c->options.state_expiry_ms };
 	int r;
 
 	r = agents_new(c->base, c->cluster, TAKE_FD(c->agents_fd), c->node_ctx, &c->agents);
 	if (r == 0)
-		r = rest_new(c->base, c->cluster, TAKE_FD(c->rest_fd), c->user_ctx, c->options.failover,
+		r = rest_new(c->base, c->cluster, TAKE_FD(c->rest_fd), c->user_ctx, &settings,
 			&c->rest);
 	return r < 0 ? log_error(r, "cannot open the ports") : 0;
 }

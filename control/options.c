@@ -17,6 +17,7 @@ enum {
 	OPT_FAILOVER,
 	OPT_TERM,
 	OPT_STOP_EXTENSION,
+	OPT_STATE_EXPIRY,
 	OPT_FORCE,
 	OPT_FROM,
 	OPT_APPLY,
@@ -34,6 +35,7 @@ static const struct option longs[] = {
 	{ "failover", required_argument, NULL, OPT_FAILOVER },
 	{ "term", required_argument, NULL, OPT_TERM },
 	{ "stop-extension", required_argument, NULL, OPT_STOP_EXTENSION },
+	{ "state-expiry", required_argument, NULL, OPT_STATE_EXPIRY },
 	{ "force", no_argument, NULL, OPT_FORCE },
 	{ "from", required_argument, NULL, OPT_FROM },
 	{ "apply", no_argument, NULL, OPT_APPLY },
@@ -67,6 +69,9 @@ static const char help[] =
 	"      --stop-extension SECONDS\n"
 	"                          how long leased datasets go on when this service is\n"
 	"                          stopped as planned (300); 0: for their term\n"
+	"      --state-expiry SECONDS\n"
+	"                          how long a node that is silent stays in /v1/state with\n"
+	"                          what it said last (120)\n"
 	"      --force             of backup: replace FILE\n"
 	"      --from FILE         of recover: put this backup in the place of the store,\n"
 	"                          which is kept aside\n"
@@ -117,12 +122,12 @@ static int take_term(const char *text, struct failover *ret)
 	return 1;
 }
 
-static int take_extension(const char *text, uint32_t *ret_ms)
+static int take_seconds(const char *name, const char *text, int least, uint32_t *ret_ms)
 {
 	uint64_t s;
 
-	if (text_number(text, 0, SCHEMA_TERM_MAX_S, &s) < 0)
-		return wrong("--stop-extension '%s' is no number of seconds from 0 to %d", text, SCHEMA_TERM_MAX_S);
+	if (text_number(text, (uint64_t)least, SCHEMA_TERM_MAX_S, &s) < 0)
+		return wrong("--%s '%s' is no number of seconds from %d to %d", name, text, least, SCHEMA_TERM_MAX_S);
 	*ret_ms = (uint32_t)s * 1000;
 	return 1;
 }
@@ -203,7 +208,9 @@ static int take(int opt, struct options *o)
 	case OPT_TERM:
 		return take_term(optarg, &o->failover);
 	case OPT_STOP_EXTENSION:
-		return take_extension(optarg, &o->stop_extension_ms);
+		return take_seconds("stop-extension", optarg, 0, &o->stop_extension_ms);
+	case OPT_STATE_EXPIRY:
+		return take_seconds("state-expiry", optarg, 1, &o->state_expiry_ms);
 	case OPT_FORCE:
 		o->force = true;
 		return 1;
@@ -226,7 +233,7 @@ int options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .data_path = "/var/lib/flocker", .certificates = "/etc/flocker",
 		.user = "flocker", .log_level = LOG_INFO, .failover = { FAILOVER_MANUAL, 6000 },
-		.stop_extension_ms = 300000 };
+		.stop_extension_ms = 300000, .state_expiry_ms = 120000 };
 	uint64_t given = 0;
 	int opt, r;
 

@@ -17,6 +17,7 @@ struct options {
 	struct endpoint rest, agents;
 	int log_level;
 	struct failover failover; /* of datasets that do not choose one */
+	uint32_t state_expiry_ms; /* of what a silent node said last */
 	uint32_t stop_extension_ms; /* what terms become before a planned stop; 0: they stay */
 };
 

@@ -18,7 +18,6 @@
 #define HANDSHAKE_LIMIT_S 10
 /* evhttp answers what is beyond its own limit in HTML; ours comes first and is said in JSON. */
 #define EVHTTP_BODY_MAX (8 * REST_BODY_MAX)
-#define STALE_MS 120000
 #define METHODS_MAX 8
 
 #define BAD_BODY                                                                                   \
@@ -30,7 +29,7 @@ struct rest {
 	struct event_base *base;
 	struct cluster *cluster;
 	SSL_CTX *ctx;
-	struct failover failover;
+	struct rest_settings settings;
 	struct evhttp *http;
 	struct evconnlistener *listener;
 	struct rest_request *first; /* unanswered */
@@ -58,7 +57,7 @@ struct cluster *rest_cluster(const struct rest_request *q)
 
 struct failover rest_failover(const struct rest_request *q)
 {
-	return q->rest->failover;
+	return q->rest->settings.failover;
 }
 
 const struct rest_peer *rest_peer(const struct rest_request *q)
@@ -66,9 +65,9 @@ const struct rest_peer *rest_peer(const struct rest_request *q)
 	return &q->peer;
 }
 
-bool rest_is_stale(const struct assign_node_view *n)
+bool rest_is_stale(const struct rest_request *q, const struct assign_node_view *n)
 {
-	return !n->heard || n->silent_ms >= STALE_MS;
+	return !n->heard || n->silent_ms >= q->rest->settings.state_expiry_ms;
 }
 
 /* ---- answers ---- */
@@ -278,38 +277,43 @@ static const struct {
 	{ EVHTTP_REQ_DELETE, "DELETE" },
 };
 
-static void reply_method_not_allowed(struct rest_request *q, unsigned int allowed)
+/* May be empty: nothing is allowed there. */
+static void add_allow(struct rest_request *q, unsigned int allowed, char allow[64])
 {
-	char allow[64] = "";
-
+	*allow = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
 		if (allowed & methods[i].method) {
 			strcat(allow, *allow ? ", " : "");
 			strcat(allow, methods[i].name);
 		}
 	evhttp_add_header(evhttp_request_get_output_headers(q->http), "Allow", allow);
-	rest_reply_error(q, HTTP_BADMETHOD, "This resource answers to %s only.", allow);
 }
 
-/* The route of this method, or NULL; @ret_allowed: the methods that the path has, 0 for no such
- * path. */
-static const struct rest_route *find_route(const char *path, enum evhttp_cmd_type method,
-	unsigned int *ret_allowed, const char **ret_param, size_t *ret_param_size)
+struct match {
+	const struct rest_route *route; /* of this method; or NULL */
+	bool known;			/* there is such a path */
+	unsigned int allowed;		/* the methods that it answers to */
+	const char *param;
+	size_t param_size;
+};
+
+static struct match find_route(const char *path, unsigned int method)
 {
-	const struct rest_route *found = NULL;
-	unsigned int allowed = 0;
+	struct match m = { 0 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
 		for (const struct rest_route *r = tables[i]; r->path; r++) {
-			if (!route_matches(r->path, path, ret_param, ret_param_size))
+			unsigned int has = r->methods | (r->methods & EVHTTP_REQ_GET ? EVHTTP_REQ_HEAD : 0);
+
+			if (!route_matches(r->path, path, &m.param, &m.param_size))
 				continue;
-			allowed |= r->method | (r->method == EVHTTP_REQ_GET ? EVHTTP_REQ_HEAD : 0);
-			if (r->method == method ||
-				(r->method == EVHTTP_REQ_GET && method == EVHTTP_REQ_HEAD))
-				found = r;
+			m.known = true;
+			if (!(r->flags & REST_REFUSES))
+				m.allowed |= has;
+			if (has & method)
+				m.route = r;
 		}
-	*ret_allowed = allowed;
-	return found;
+	return m;
 }
 
 /* Percent-decodes the path's parameter. -EINVAL when it holds a NUL or is not UTF-8. */
@@ -387,21 +391,22 @@ static bool check_role(struct rest_request *q)
 static void dispatch(struct rest_request *q)
 {
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(q->http);
-	const char *path = (uri ? evhttp_uri_get_path(uri) : NULL) ?: "/", *param = NULL;
-	size_t param_size = 0;
-	unsigned int allowed;
-	const struct rest_route *route = find_route(
-		path, evhttp_request_get_command(q->http), &allowed, &param, &param_size);
+	const char *path = (uri ? evhttp_uri_get_path(uri) : NULL) ?: "/";
+	struct match m = find_route(path, evhttp_request_get_command(q->http));
+	const struct rest_route *route = m.route;
+	char allow[64];
 	int r = 0;
 
 	if (!check_role(q))
 		return;
-	if (!allowed) {
+	if (!m.known) {
 		rest_reply_error(q, HTTP_NOTFOUND, "No such resource: %.200s", path);
 		return;
 	}
+	if (!route || route->flags & REST_REFUSES)
+		add_allow(q, m.allowed, allow);
 	if (!route) {
-		reply_method_not_allowed(q, allowed);
+		rest_reply_error(q, HTTP_BADMETHOD, "This resource answers to %s only.", allow);
 		return;
 	}
 	if (evbuffer_get_length(evhttp_request_get_input_buffer(q->http)) > REST_BODY_MAX) {
@@ -410,8 +415,8 @@ static void dispatch(struct rest_request *q)
 			(unsigned long long)REST_BODY_MAX);
 		return;
 	}
-	if (param)
-		r = set_param(q, param, param_size);
+	if (m.param)
+		r = set_param(q, m.param, m.param_size);
 	if (r < 0)
 		rest_reply_error(q, HTTP_BADREQUEST, "Non-UTF-8 encoding in URL.");
 	else if ((!(route->flags & REST_CONDITIONAL) || check_tag(q)) &&
@@ -616,7 +621,7 @@ static int set_up_http(struct rest *r)
 }
 
 int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
-	struct failover failover, struct rest **ret)
+	const struct rest_settings *settings, struct rest **ret)
 {
 	_cleanup_(rest_freep) struct rest *r = calloc(1, sizeof(*r));
 	_cleanup_close_ int owned = fd;
@@ -624,9 +629,7 @@ int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *
 	if (!r)
 		return -ENOMEM;
 	pthread_once(&once, make_index);
-	*r = (struct rest){
-		.base = base, .cluster = cluster, .ctx = ctx, .failover = failover
-	};
+	*r = (struct rest){ .base = base, .cluster = cluster, .ctx = ctx, .settings = *settings };
 	if (set_up_http(r) < 0)
 		return -ENOMEM;
 	r->listener = evconnlistener_new(base, NULL, NULL,

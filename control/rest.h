@@ -21,16 +21,21 @@ extern const char *const rest_kinds[]; /* of certificates that come in, for tls_
 
 struct rest;
 
+struct rest_settings {
+	struct failover failover;  /* of datasets that do not choose one */
+	uint32_t state_expiry_ms;  /* what a node said counts as the state until it is silent for so long */
+};
+
 /**
  * rest_new() - serve a listening socket
  * @fd: of endpoint_listen(); taken over in every case
- * @failover: of datasets that do not choose one
+ * @settings: copied
  * @ctx: of tls_server_new() with rest_kinds; borrowed; refused handshakes are logged through it
  *
  * Returns: 0 or -ENOMEM.
  */
 int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
-	struct failover failover, struct rest **ret);
+	const struct rest_settings *settings, struct rest **ret);
 
 /* Other certificates are valid, or fewer: connections whose peer would not come in again are closed. */
 void rest_recheck(struct rest *r);

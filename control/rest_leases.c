@@ -114,7 +114,7 @@ static void release_lease(struct rest_request *q)
 	struct assign_event ev = { .type = ASSIGN_UNPIN };
 	struct assign_pin_view v;
 
-	if (rest_parse_uuid(q->param, &ev.dataset_id) < 0) {
+	if (id128_parse_loose(q->param, &ev.dataset_id) < 0) {
 		rest_reply_error(q, HTTP_BADREQUEST,
 			"The path must end with the dataset_id of the lease, a UUID of 32 hexadecimal digits.");
 	} else if (assign_pin(cluster_assign(rest_cluster(q)), cluster_now_ms(), ev.dataset_id, true, &v) < 0) {

@@ -30,10 +30,11 @@ struct rest_request {
 enum rest_flags {
 	REST_READS_BODY = 1 << 0,  /* JSON; else what is sent is ignored */
 	REST_CONDITIONAL = 1 << 1, /* honours X-If-Configuration-Matches */
+	REST_REFUSES = 1 << 2,	   /* is there to say why it is refused; not in Allow, which is sent with it */
 };
 
 struct rest_route {
-	enum evhttp_cmd_type method;
+	unsigned int methods; /* of enum evhttp_cmd_type */
 	const char *path; /* one "*" stands for one segment */
 	void (*handle)(struct rest_request *q);
 	unsigned int flags;
@@ -70,8 +71,5 @@ void rest_write(struct rest_request *q, struct assign_event *ev, struct id128 id
 	const struct rest_outcome *outcomes,
 	void (*answer)(struct rest_request *q, struct id128 id, struct jsonout *o));
 
-/* Of a path whose case and dashes do not matter: leases and eras. -EINVAL. */
-int rest_parse_uuid(const char *text, struct id128 *ret);
-
 /* The node's last word is too old to be told as the state of things. */
-bool rest_is_stale(const struct assign_node_view *n);
+bool rest_is_stale(const struct rest_request *q, const struct assign_node_view *n);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The original's API, in the original's forms. */
-#include <ctype.h>
 #include <time.h>
 
 #include "rest_private.h"
@@ -149,18 +148,22 @@ static void delete_dataset(struct rest_request *q)
 /* ---- state ---- */
 
 struct listing {
+	const struct rest_request *q;
 	struct jsonout *o;
 	const struct assign *assign;
 	uint64_t now_ms;
 	bool manifest; /* this pass: those that are mounted */
 };
 
+/* What was said by an earlier owner, or before the node booted again, says nothing about now. */
 static bool is_manifest(const struct listing *l, const struct assign_view *v)
 {
 	struct assign_node_view n;
 
 	return v->status && v->status->mounted && v->status->mountpoint &&
-		assign_node(l->assign, l->now_ms, v->status_node, &n) == 0 && !rest_is_stale(&n);
+		id128_equal(v->status_node, v->record->owner) && v->status->epoch == v->record->epoch &&
+		assign_node(l->assign, l->now_ms, v->status_node, &n) == 0 &&
+		id128_equal(v->status_boot, n.boot) && !rest_is_stale(l->q, &n);
 }
 
 /* Somebody saw the volume, or it once was formatted, and nobody destroyed it yet. */
@@ -193,7 +196,7 @@ static int on_discovered(const struct assign_view *v, void *userdata)
 static void list_state(struct rest_request *q)
 {
 	struct jsonout o = { 0 };
-	struct listing l = { &o, cluster_assign(rest_cluster(q)), cluster_now_ms(), true };
+	struct listing l = { q, &o, cluster_assign(rest_cluster(q)), cluster_now_ms(), true };
 
 	jsonout_open(&o, NULL, '[');
 	(void)assign_datasets(l.assign, l.now_ms, on_discovered, &l);
@@ -205,23 +208,24 @@ static void list_state(struct rest_request *q)
 
 static int on_node(const struct assign_node_view *n, void *userdata)
 {
-	struct jsonout *o = userdata;
+	struct listing *l = userdata;
 
-	if (rest_is_stale(n))
+	if (rest_is_stale(l->q, n))
 		return 0;
-	jsonout_open(o, NULL, '{');
-	jsonout_id(o, "uuid", n->uuid);
-	jsonout_text(o, "host", n->address);
-	jsonout_close(o, '}');
+	jsonout_open(l->o, NULL, '{');
+	jsonout_id(l->o, "uuid", n->uuid);
+	jsonout_text(l->o, "host", n->address);
+	jsonout_close(l->o, '}');
 	return 0;
 }
 
 static void list_nodes(struct rest_request *q)
 {
 	struct jsonout o = { 0 };
+	struct listing l = { q, &o, cluster_assign(rest_cluster(q)), cluster_now_ms(), false };
 
 	jsonout_open(&o, NULL, '[');
-	(void)assign_nodes(cluster_assign(rest_cluster(q)), cluster_now_ms(), on_node, &o);
+	(void)assign_nodes(l.assign, l.now_ms, on_node, &l);
 	jsonout_close(&o, ']');
 	rest_reply(q, HTTP_OK, &o);
 }
@@ -240,36 +244,18 @@ static int on_era(const struct assign_node_view *n, void *userdata)
 	return 1;
 }
 
-int rest_parse_uuid(const char *text, struct id128 *ret)
-{
-	char hex[33];
-	size_t n = 0;
-
-	for (; *text; text++) {
-		if (*text == '-')
-			continue;
-		if (n == 32 || !isxdigit((unsigned char)*text))
-			return -EINVAL;
-		hex[n++] = *text;
-	}
-	if (n != 32)
-		return -EINVAL;
-	hex[n] = '\0';
-	ret->lo = strtoull(hex + 16, NULL, 16);
-	hex[16] = '\0';
-	ret->hi = strtoull(hex, NULL, 16);
-	return 0;
-}
-
 /* An era outlives its node's session; a node that boots again replaces it. */
 static void node_by_era(struct rest_request *q)
 {
 	struct jsonout o = { 0 };
 	struct era era;
 
-	if (rest_parse_uuid(q->param, &era.boot) < 0 || id128_is_nil(era.boot) ||
-		assign_nodes(cluster_assign(rest_cluster(q)), cluster_now_ms(), on_era, &era) ==
-			0) {
+	if (id128_parse_loose(q->param, &era.boot) < 0) {
+		rest_reply_error(q, HTTP_BADREQUEST, "An era is a UUID: 32 hexadecimal digits, with dashes or without.");
+		return;
+	}
+	if (id128_is_nil(era.boot) ||
+		!assign_nodes(cluster_assign(rest_cluster(q)), cluster_now_ms(), on_era, &era)) {
 		rest_reply_error(q, HTTP_NOTFOUND, "No node found with given era.");
 		return;
 	}
@@ -277,6 +263,33 @@ static void node_by_era(struct rest_request *q)
 	jsonout_id(&o, "uuid", era.uuid);
 	jsonout_close(&o, '}');
 	rest_reply(q, HTTP_OK, &o);
+}
+
+/* ---- what the original could do and this cannot ---- */
+
+#define WHERE_CONTAINERS_START                                                                     \
+	"Containers are not started here: start them with what runs them on the node (Docker, Podman, "  \
+	"Kubernetes, systemd) and give them the dataset's directory, the \"path\" that GET "              \
+	"/v1/state/datasets tells."
+
+static void list_no_containers(struct rest_request *q)
+{
+	struct jsonout o = { 0 };
+
+	jsonout_open(&o, NULL, '[');
+	jsonout_close(&o, ']');
+	rest_reply(q, HTTP_OK, &o);
+}
+
+static void refuse_container(struct rest_request *q)
+{
+	rest_reply_error(q, HTTP_BADMETHOD, "%s", WHERE_CONTAINERS_START);
+}
+
+static void refuse_compose(struct rest_request *q)
+{
+	rest_reply_error(q, HTTP_BADMETHOD, "Nothing was changed: a configuration is never replaced as a whole. "
+		"Create datasets with POST /v1/configuration/datasets. " WHERE_CONTAINERS_START);
 }
 
 /* clang-format off */
@@ -289,6 +302,11 @@ const struct rest_route rest_v1_routes[] = {
 	{ EVHTTP_REQ_GET,    "/v1/state/datasets",           list_state },
 	{ EVHTTP_REQ_GET,    "/v1/state/nodes",              list_nodes },
 	{ EVHTTP_REQ_GET,    "/v1/state/nodes/by_era/*",     node_by_era },
+	{ EVHTTP_REQ_GET,    "/v1/state/containers",         list_no_containers },
+	{ EVHTTP_REQ_GET,    "/v1/configuration/containers", list_no_containers },
+	{ EVHTTP_REQ_POST,   "/v1/configuration/containers", refuse_container, REST_REFUSES },
+	{ ~0U,               "/v1/configuration/containers/*", refuse_container, REST_REFUSES },
+	{ ~0U,               "/v1/configuration/_compose",   refuse_compose, REST_REFUSES },
 	{ 0 },
 };
 /* clang-format on */

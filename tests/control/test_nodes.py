@@ -42,10 +42,20 @@ def test_an_era_outlives_the_session_of_its_node(control):
     control.wait_log("disconnected")
     for era in (node.boot, node.boot.upper(), node.boot.replace("-", "")):
         assert control.get(f"/v1/state/nodes/by_era/{era}").json == {"uuid": node.id}
-    for era in (uuid.uuid4(), "zzz", uuid.UUID(int=0)):
+    for era in (uuid.uuid4(), uuid.UUID(int=0)):
         answer = control.get(f"/v1/state/nodes/by_era/{era}")
         assert answer.status == 404
         assert answer.json == {"description": "No node found with given era."}
+
+
+def test_a_node_that_boots_again_replaces_its_era(control):
+    node = rig.Node(control)
+    node.join()
+    node.close()
+    again = rig.Node(control, node.id, node.host)
+    again.join()
+    assert control.get(f"/v1/state/nodes/by_era/{node.boot}").status == 404
+    assert control.get(f"/v1/state/nodes/by_era/{again.boot}").json == {"uuid": node.id}
 
 
 def test_a_dataset_goes_from_wish_to_mounted(control):

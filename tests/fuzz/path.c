@@ -20,16 +20,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	_cleanup_free_ char *text = fuzz_text(data, size);
 	struct rest_request q = { 0 };
 	struct evhttp_uri *uri = evhttp_uri_parse_with_flags(text, EVHTTP_URI_NONCONFORMANT);
-	const char *path = (uri ? evhttp_uri_get_path(uri) : NULL) ?: "/", *param = NULL;
-	const struct rest_route *route;
-	size_t param_size = 0;
-	unsigned int allowed;
+	const char *path = (uri ? evhttp_uri_get_path(uri) : NULL) ?: "/";
+	struct match m = find_route(path, EVHTTP_REQ_POST);
 
-	route = find_route(path, EVHTTP_REQ_POST, &allowed, &param, &param_size);
-	PROMISE(!route || (allowed & EVHTTP_REQ_POST));
-	if (allowed && param) {
-		PROMISE(param >= path && param + param_size <= path + strlen(path));
-		if (set_param(&q, param, param_size) == 0)
+	PROMISE(!m.route || m.known);
+	PROMISE(!m.route || !!(m.route->flags & REST_REFUSES) == !(m.allowed & EVHTTP_REQ_POST));
+	if (m.known && m.param) {
+		PROMISE(m.param >= path && m.param + m.param_size <= path + strlen(path));
+		if (set_param(&q, m.param, m.param_size) == 0)
 			check_param(&q);
 		free(q.param);
 	}
