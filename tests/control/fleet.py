@@ -20,6 +20,7 @@ class Member:
     def __init__(self, fleet, node_id, pair):
         self.fleet, self.id = fleet, node_id
         self.host, self.boot = str(uuid.uuid4()), str(uuid.uuid4())
+        self.address = "192.0.2.7"
         self.context = ssl.create_default_context(cafile=str(fleet.control.authority.ca))
         self.context.check_hostname = False
         self.context.load_cert_chain(str(pair[0]), str(pair[1]))
@@ -42,8 +43,8 @@ class Member:
                   failover_rev=order["failover_rev"], **fields)
 
     def hello(self):
-        self.send("hello", wire=1, version="test", host=self.host, boot=self.boot, address="192.0.2.7",
-                  backend="loopback", shared=True, holds=[
+        self.send("hello", wire=1, version="test", host=self.host, boot=self.boot,
+                  address=self.address, backend="loopback", shared=True, holds=[
                       {"dataset_id": o["dataset_id"], "volume_id": o["volume_id"], "epoch": o["epoch"],
                        "state": "mounted", "mounted": True, "failover_rev": o["failover_rev"]}
                       for o in self.holds.values()])
@@ -77,6 +78,8 @@ class Member:
             self.holds.pop(dataset, None)
             self.mounted.discard(dataset)
             self.report("released", order, "released")
+        elif order["wish"] == "destroy":
+            self.report("destroyed", order, "destroyed")
 
     def note_age(self):
         if self.answered:

@@ -327,10 +327,13 @@ class Node:
             self.report("formatted", order, "attached", fs_uuid=order["fs_uuid"])
             order = self.take_wish(dataset_id, "hold")
         assert order["format_state"] == "done"
-        self.report("status", order, "mounted", mounted=True, fs_uuid=order["fs_uuid"],
-                    mountpoint=f"/flocker/{dataset_id}", device="/dev/loop7", used=4096,
-                    available=1 << 20)
+        self.mount_again(order)
         return order
+
+    def mount_again(self, order):
+        self.report("status", order, "mounted", mounted=True, fs_uuid=order["fs_uuid"],
+                    mountpoint=f"/flocker/{order['dataset_id']}", device="/dev/loop7", used=4096,
+                    available=1 << 20)
 
     def close(self):
         # The reader must be out of its call before the descriptor's number is free for others; and
