@@ -390,3 +390,22 @@ def test_the_expiry_is_a_number_of_seconds(authority, tmp_path, value):
     control = rig.Control(authority, tmp_path)
     control.fails("--state-expiry", value)
     assert f"--state-expiry '{value}' is no number of seconds from 1 to 86400" in control.log
+
+
+def test_after_a_restart_volumes_are_listed_at_once_and_mounts_when_their_nodes_are_back(control):
+    node = rig.Node(control, N1)
+    node.join()
+    dataset = control.create(N1, maximum_size=1 << 30)
+    order = node.mount(dataset)
+    wait_state(control, dataset, **mounted_on(N1, dataset))
+    node.close()
+    control.hang_up()
+    control.kill()
+    control.start()
+    assert control.get(f"{STATE}/nodes").json == []
+    assert state(control) == [{"dataset_id": dataset, "maximum_size": 1 << 30}]
+    again = rig.Node(control, N1, node.host, node.boot)
+    again.hello(holds=[{"dataset_id": dataset, "volume_id": order["volume_id"], "epoch": order["epoch"],
+                        "state": "mounted", "mounted": True, "mountpoint": f"/flocker/{dataset}"}])
+    again.take("welcome")
+    wait_state(control, dataset, **mounted_on(N1, dataset))
