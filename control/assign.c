@@ -208,6 +208,12 @@ static bool names_filesystem(const struct ds_record *r)
 	return r->metadata && json_object_object_get_ex(r->metadata, "flocker:filesystem", NULL);
 }
 
+/* What the node makes; but not of a volume too small for it, whose client may know nothing of filesystems. */
+static enum fs_kind default_filesystem(const struct node *n, const struct ds_record *r)
+{
+	return r->size_bytes >= fs_minimum_size(n->filesystem) ? n->filesystem : FS_EXT4;
+}
+
 static uint64_t next_epoch(const struct assign *a, uint64_t last)
 {
 	return MAX(last + 1, first_epoch(a));
@@ -235,7 +241,7 @@ static void grant(const struct decision *d, const struct ads *ds, struct ds_reco
 	next->epoch = next_epoch(d->a, next->epoch);
 	next->grant = next->deleted ? GRANT_DESTROY : GRANT_HOLD;
 	if (next->format_state == FORMAT_NEVER && !names_filesystem(next))
-		next->filesystem = n->filesystem;
+		next->filesystem = default_filesystem(n, next);
 	confirm(d->a, next);
 	assign_govern(d->a, next);
 }

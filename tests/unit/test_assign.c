@@ -329,6 +329,26 @@ static void a_volume_that_was_destroyed_after_the_backup_is_not_waited_for(void 
 	assert_false(id128_is_nil(record()->volume_id));
 }
 
+static void what_is_too_small_for_the_filesystem_of_a_node_gets_ext4(void **state)
+{
+	static const struct {
+		uint64_t size_bytes;
+		enum fs_kind want;
+	} sizes[] = { { 64 * MIB, FS_EXT4 }, { 300 * MIB - 1024, FS_EXT4 }, { 300 * MIB, FS_XFS } };
+	struct wire_hello h = { .host = node_a, .boot = node_a, .filesystem = FS_XFS };
+	struct assign_view v;
+
+	decide((struct assign_event){ .type = ASSIGN_HELLO, .node = node_a, .session = ++session, .hello = &h,
+		.address = "192.0.2.1" });
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct ds_record r = { .dataset_id = { 1, i + 1 }, .primary = node_a, .size_bytes = sizes[i].size_bytes };
+
+		assert_int_equal(decide((struct assign_event){ .type = ASSIGN_CREATE, .record = &r }), 0);
+		assert_int_equal(assign_dataset(a, now_ms, r.dataset_id, &v), 0);
+		assert_int_equal(v.record->filesystem, sizes[i].want);
+	}
+}
+
 static void wishes_change_the_configuration_and_what_nodes_do_does_not(void **state)
 {
 	uint64_t sa = hello(node_a, NULL, 0), changes = assign_changes(a);
@@ -401,6 +421,7 @@ int main(void)
 		TEST(a_format_that_a_restored_record_calls_started_is_not_discarded),
 		TEST(epochs_of_a_new_incarnation_begin_above_all_that_were_granted),
 		TEST(a_volume_that_was_destroyed_after_the_backup_is_not_waited_for),
+		TEST(what_is_too_small_for_the_filesystem_of_a_node_gets_ext4),
 		TEST(wishes_change_the_configuration_and_what_nodes_do_does_not),
 		TEST(what_is_mounted_was_formatted),
 		TEST(what_control_does_not_know_is_kept_and_counted_once),
