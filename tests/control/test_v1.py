@@ -138,6 +138,10 @@ def send(control, example, places):
 
 
 def check_example(control, example, places):
+    if example["what"] == "expired but not yet swept":
+        return  # maybe it is; see the next one
+    if example["what"] == "swept within about a second":
+        rig.wait_until("the lease is gone", lambda: control.get(LEASES).json == [])
     answer = send(control, example, places)
     status = DELIBERATE.get(example["what"], example["status"])
     assert answer.status == status, answer.text
@@ -200,13 +204,13 @@ def recorded_state(control, nodes):
     wait_state(control, DETACHED)
 
 
-@pytest.mark.parametrize("group", ["routing", "state", "dataset-create", "dataset-lifecycle", "documentation"])
+@pytest.mark.parametrize("group", ["routing", "state", "dataset-create", "dataset-lifecycle", "leases",
+                                   "documentation"])
 def test_recorded_answers_of_the_original(control, nodes, group, request):
     if group == "state":
         request.getfixturevalue("recorded_state")
     places = Placeholders()
-    examples = [e for e in of_group(group) if "no GET of single container" != e["what"]
-                and "/leases" not in e["path"] and e["what"] != "lease acquisition changed the tag"]
+    examples = [e for e in of_group(group) if "no GET of single container" != e["what"]]
     assert len(examples) >= 8
     for example in examples:
         try:
@@ -240,6 +244,8 @@ def test_containers_are_refused_with_where_they_are_started(control):
 
 def test_compose_wipes_nothing(control):
     dataset = control.create(N1)
+    lease = {"dataset_id": dataset, "node_uuid": N1, "expires": None}
+    assert control.post(LEASES, lease).status == 201
     before = control.get(DATASETS)
     asked = [e for e in of_group("compose") if e["path"].endswith("/_compose")]
     assert len(asked) >= 10
@@ -250,6 +256,7 @@ def test_compose_wipes_nothing(control):
     after = control.get(DATASETS)
     assert [d["dataset_id"] for d in after.json] == [dataset] and after.text == before.text
     assert after.headers["X-Configuration-Tag"] == before.headers["X-Configuration-Tag"]
+    assert control.get(LEASES).json == [lease]
 
 
 def test_the_page_names_every_route_and_its_methods(control):
@@ -311,6 +318,26 @@ def test_what_nodes_do_leaves_the_tag_alone(control, nodes):
     moved = control.get(DATASETS).headers["X-Configuration-Tag"]
     wait_state(control, dataset, **mounted_on(N2, dataset))
     assert control.get(DATASETS).headers["X-Configuration-Tag"] == moved != tag
+
+
+def test_a_move_and_a_delete_wait_for_the_lease(control, nodes):
+    held, other = control.create(N1), control.create(N1)
+    for dataset in (held, other):
+        wait_state(control, dataset, **mounted_on(N1, dataset))
+    lease = {"dataset_id": held, "node_uuid": N1, "expires": None}
+    assert control.post(LEASES, lease).status == 201
+    for dataset in (held, other):
+        answer = control.post(f"{DATASETS}/{dataset}", {"primary": N2})
+        assert (answer.status, answer.json["primary"]) == (200, N2)
+    wait_state(control, other, **mounted_on(N2, other))  # what was asked for later is done
+    wait_state(control, held, **mounted_on(N1, held))
+    assert "lease" in control.get(f"/v2/datasets/{held}").json["why"]
+    assert control.delete(f"{LEASES}/{held}").json == lease
+    wait_state(control, held, **mounted_on(N2, held))
+    assert control.post(LEASES, lease | {"node_uuid": N2, "expires": 1}).status == 201
+    assert control.delete(f"{DATASETS}/{held}").json["deleted"]
+    rig.wait_until("it is destroyed when the lease is over", lambda: len(state(control)) == 1)
+    assert control.get(LEASES).json == []
 
 
 # ---- the state ----

@@ -11,7 +11,7 @@ import schema
 
 SEED = int(os.environ.get("FLOCKER_SEED") or 1)
 FULL = bool(os.environ.get("FLOCKER_FULL"))
-DATASETS = "/v1/configuration/datasets"
+DATASETS, LEASES = "/v1/configuration/datasets", "/v1/configuration/leases"
 
 
 @pytest.fixture
@@ -100,8 +100,39 @@ def test_updates_obey_the_schema(control, make):
     creator.check()
 
 
+def test_leases_obey_the_schema(control, make):
+    held = {}
+    for _ in range(300 if FULL else 30):
+        body = make.valid(schema.DEFS["lease"])
+        for changed in [body, *make.mutations(schema.DEFS["lease"], body)]:
+            wrong = schema.violations(schema.DEFS["lease"], changed)
+            answer = control.post(LEASES, changed)
+            if wrong:
+                check_refusal(answer, changed, wrong)
+                continue
+            dataset, node = changed["dataset_id"].lower(), changed["node_uuid"].lower()
+            if held.get(dataset, node) != node:
+                assert answer.status == 409, (SEED, changed, answer.text)
+                continue
+            assert answer.status == (200 if dataset in held else 201), (SEED, changed, answer.text)
+            assert answer.json == {"dataset_id": dataset, "node_uuid": node,
+                                   "expires": pytest.approx(changed["expires"])}
+            held[dataset] = node
+            if changed["expires"] is not None and changed["expires"] < 1000:  # before it ends by itself
+                assert control.delete(f"{LEASES}/{dataset}").json["node_uuid"] == held.pop(dataset)
+    assert {e["dataset_id"]: e["node_uuid"] for e in control.get(LEASES).json} == held
+
+
+@pytest.mark.parametrize("expires", ["1e300", "-1e300", "1e11000", "253402300800", "-1e12"])
+def test_a_lease_ends_within_the_calendar(control, expires):
+    node = "11111111-1111-4111-8111-111111111111"
+    answer = control.post(LEASES, raw=b'{"dataset_id": "%s", "node_uuid": "%s", "expires": %s}'
+                          % (node.encode(), node.encode(), expires.encode()))
+    assert places(answer) == {"/expires"} and control.get(LEASES).json == []
+
+
 def test_bodies_that_are_no_objects_are_refused_as_a_whole(control):
-    for path in (DATASETS, f"{DATASETS}/11111111-1111-4111-8111-111111111111"):
+    for path in (DATASETS, LEASES, f"{DATASETS}/11111111-1111-4111-8111-111111111111"):
         for body in (None, True, 7, 1.5, "x", [], [{}]):
             answer = control.post(path, raw=json.dumps(body).encode())
             check_refusal(answer, body, {""})
