@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that were written for the original's v1 API (tests/clients): they create, move and delete on
-a cluster of real daemons, in Python and in Go, and none of them was told that it is not the original."""
+"""Programs that were written for the original's v1 API (tests/clients): they create, move, lease and delete
+on a cluster of real daemons, in Python and in Go, and none of them was told that it is not the original."""
 import pathlib
 import shutil
 import subprocess
 
 import pytest
 
-from cluster import MIB, Payload
+from cluster import MIB, Payload, wait_until
 
 CLIENTS = pathlib.Path(__file__).resolve().parents[1] / "clients"
 
@@ -62,3 +62,34 @@ def test_a_client_of_the_original_does_its_work(cluster, client):
     assert cluster.show(dataset)["state"] == "destroyed"
     assert "404" in client("update", "99999999-9999-4999-8999-999999999999", address(here), status=1)
     assert "405" in client("update", dataset, address(here), status=1)
+
+
+def test_a_lease_delays_a_move_and_a_delete_of_any_client(cluster, client):
+    """Both are accepted and recorded. That another dataset goes the same way meanwhile shows that the
+    leased one could have gone, too."""
+    here, there = cluster
+    payload = Payload(2)
+    leased = client("create", "leased", address(here), 64 * MIB)
+    free = client("create", "free", address(here), 64 * MIB)
+    payload.write(here.data(leased))
+    assert client("acquire", leased, address(here), 600) == "acquired"
+    assert client("acquire", leased, address(here), "-") == "renewed"
+    assert "409" in client("acquire", leased, address(there), 600, status=1)
+    assert client("leases") == f"{leased} {here.uuid}"
+
+    for dataset in (leased, free):
+        client("update", dataset, address(there))
+    client("wait", free, address(there))
+    client("delete", free)
+    payload.check(here.data(leased))
+    assert cluster.show(leased)["owner"] == here.uuid
+    assert "lease" in cluster.show(leased)["why"]
+
+    client("release", leased)
+    client("wait", leased, address(there))
+    payload.check(there.data(leased))
+
+    assert client("acquire", leased, address(there), 2) == "acquired"
+    client("delete", leased)  # waits until the lease has run out and the dataset is gone
+    wait_until("the lease has run out", lambda: client("leases") == "")
+    assert "404" in client("release", leased, status=1)

@@ -135,11 +135,14 @@ def test_a_dataset_is_created_used_moved_and_destroyed(cluster, fs):
     assert len(cluster.mkfs_runs()) == 1
 
 
-def flockerctl(cluster, *arguments):
+def flockerctl(cluster, *arguments, status=0):
+    """Standard output; of a failure, standard error."""
     command = [executable("flockerctl"), "--control-service=127.0.0.1",
                f"--control-port={cluster.control.port}", f"--certs-path={cluster.authority.dir}",
                "--user=user", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == status, run.stdout + run.stderr
+    return run.stderr if status else run.stdout
 
 
 def test_flockerctl_goes_the_same_way(cluster):
@@ -154,6 +157,26 @@ def test_flockerctl_goes_the_same_way(cluster):
     assert seen["state"] == "mounted" and seen["owner"] == there.uuid
     flockerctl(cluster, "destroy", "--wait=60", "-d", dataset)
     assert cluster.show(dataset)["state"] == "destroyed"
+
+
+def test_flockerctl_leases_a_dataset_to_the_node_that_has_it(cluster):
+    here, there = cluster
+    made = json.loads(flockerctl(cluster, "create", "--json", "--wait=60", "--node", here.settings["address"],
+                                 "--size", f"{64 * MIB}", "--name", "data"))
+    dataset = made["dataset_id"]
+    flockerctl(cluster, "lease", "acquire", "data", "--expires", "600")
+    seen = flockerctl(cluster, "lease", "list", "--no-header").split()
+    assert seen[:4] == [dataset, "data", here.uuid[:8], f"({here.settings['address']})"]
+    assert re.search(rf"^lease +{here.uuid} \({here.settings['address']}\), until \d", flockerctl(
+        cluster, "show", "data"), re.MULTILINE)
+    said = flockerctl(cluster, "move", "--wait=0.2", "-d", "data", "-t", there.uuid[:8], status=5)
+    assert "a lease keeps it there" in said
+    assert "Lease already held." in flockerctl(
+        cluster, "lease", "acquire", "data", "--node", there.uuid, status=3)
+
+    flockerctl(cluster, "lease", "release", dataset[:13])
+    cluster.wait_mounted(dataset, there)
+    assert "no leased dataset" in flockerctl(cluster, "lease", "release", "data", status=4)
 
 
 def test_many_datasets_at_once(cluster):
