@@ -19,8 +19,11 @@ def show(control, dataset):
 
 
 def wait_mounted(control, dataset, epoch=1):
-    wait_until("it is mounted", lambda: (d := show(control, dataset))["state"] == "mounted"
-               and d["epoch"] >= epoch and d["node_live"], LIMIT_S)
+    """Under that epoch or a later one, as the node said after the grant."""
+    def mounted():
+        d = show(control, dataset)
+        return d["epoch"] >= epoch and d["node_live"] and d["history"][-1]["state"] == "mounted"
+    wait_until("it is mounted", mounted, LIMIT_S)
 
 
 def make_dataset(control, guest):
@@ -37,9 +40,10 @@ def start_writer(guest, dataset):
     wait_until("some records", lambda: len(guest.acks) > 5, LIMIT_S)
 
 
-def taken_over(control, dataset):
-    """When control had ended the grant."""
-    wait_until("control takes it", lambda: show(control, dataset)["fence_proof"] == "term", LIMIT_S)
+def taken_over(control, dataset, epoch):
+    """When control had ended that grant."""
+    wait_until("control takes it", lambda: (d := show(control, dataset))["fence_proof"] == "term"
+               and d["fenced_epoch"] == epoch, LIMIT_S)
     return time.monotonic()
 
 
@@ -60,19 +64,20 @@ def test_both_stopped_cost_the_machine_before_the_dataset_is_given_away(control,
         assert guest.watchdog_fired(TERM_S + 2) is None
     finally:
         control.process.send_signal(signal.SIGCONT)
-    wait_mounted(control, dataset, epoch=2)
+    wait_mounted(control, dataset, 2)
 
     # A helper that is killed is replaced in time.
     guest.run("kill -KILL $(pids flocker-fence)")
     wait_until("another is at work", lambda: is_watchdog(guest, "armed"), LIMIT_S)
     assert guest.watchdog_fired(TERM_S + 2) is None
 
+    epoch = show(control, dataset)["epoch"]
     start_writer(guest, dataset)
     guest.run(STOP_BOTH)
     stopped = time.monotonic()
     reset = guest.watchdog_fired(4 * TERM_S)
     assert reset, "the machine goes on"
-    given = taken_over(control, dataset)
+    given = taken_over(control, dataset, epoch)
     acks = list(guest.acks)
     print(f"\nreset {reset - stopped:.2f} s after both were stopped, given away after "
           f"{given - stopped:.2f} s; last acknowledged write after {acks[-1][1] - stopped:.2f} s")
@@ -80,7 +85,7 @@ def test_both_stopped_cost_the_machine_before_the_dataset_is_given_away(control,
 
     # What was acknowledged is there.
     assert guest.booted() != guest.boot
-    wait_mounted(control, dataset, epoch=3)
+    wait_mounted(control, dataset, epoch + 1)
     lines = guest.run(f"cat /flocker/{dataset}/log", LIMIT_S).split()
     assert [int(line) for line in lines][:len(acks)] == list(range(len(acks)))
     assert [number for number, _ in acks] == list(range(len(acks)))
@@ -89,7 +94,8 @@ def test_both_stopped_cost_the_machine_before_the_dataset_is_given_away(control,
 def test_without_a_watchdog_both_stopped_are_beyond_a_lease(control, make_guest):
     guest = make_guest("none")
     dataset = make_dataset(control, guest)
+    epoch = show(control, dataset)["epoch"]
     start_writer(guest, dataset)
     guest.run(STOP_BOTH)
-    given = taken_over(control, dataset)
+    given = taken_over(control, dataset, epoch)
     wait_until("it writes on", lambda: guest.acks[-1][1] > given + 1, LIMIT_S)

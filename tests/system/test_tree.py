@@ -21,7 +21,8 @@ from loads import HangingDisk, Writer
 
 VALUES = ("state wanted why since owner epoch primary size used available device filesystem fs_uuid "
           "mountpoint lease holders last_error status.json events").split()
-NODE_VALUES = "uuid era control connected version watchdog status.json".split()
+NODE_VALUES = ("uuid era control connected certificate_expires authority_expires version watchdog "
+               "status.json").split()
 WAKE_S = 1  # from a change to the end of poll(2), on a busy machine
 
 
@@ -83,6 +84,9 @@ def test_every_file_of_the_node(cluster):
     values = {name: here.tree(".node", name).read_text() for name in NODE_VALUES}
     assert sorted(os.listdir(here.tree(".node"))) == sorted(NODE_VALUES)
     status = json.loads(values.pop("status.json"))
+    for name in ("certificate_expires", "authority_expires"):
+        assert values.pop(name) == line(status[name])
+        assert seconds(line(status[name])) > time.time()
     boot = kernel.read("/proc/sys/kernel/random/boot_id")
     control = f"127.0.0.1:{cluster.control.agent_port}"
     version = subprocess.run([executable("flocker-node"), "--version"], check=True, text=True,
