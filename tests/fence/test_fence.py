@@ -334,6 +334,7 @@ def test_as_many_as_there_may_be_fire_at_once(place):
     assert daemon.ask("arm-many", 4097, FAR_MS) == -ENOSPC
     assert daemon.ask("arm-many", 4096, FAR_MS) == 0  # once more
     daemon.signal(signal.SIGKILL)
+    daemon.process.wait()
     second = place.daemon()
     second.ready()
     states = [line for line in second.heard.all if line.startswith("state")]
