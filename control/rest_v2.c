@@ -314,6 +314,7 @@ static void replace_node(struct rest_request *q)
 	};
 	struct assign_event ev = { .type = ASSIGN_REPLACE };
 
+	rest_audit(q, "another machine may use this identity");
 	if (id128_parse(q->param, &ev.node) < 0)
 		rest_reply_error(q, HTTP_NOTFOUND, "Node not found.");
 	else
@@ -340,6 +341,7 @@ static void give_up_node(struct rest_request *q, enum assign_event_type type)
 	};
 	struct assign_event ev = { .type = type };
 
+	rest_audit(q, "fenced by an operator's word");
 	if (id128_parse(q->param, &ev.node) < 0)
 		rest_reply_error(q, HTTP_NOTFOUND, "Node not found.");
 	else if (!accepts_risk(q->body))
