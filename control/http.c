@@ -14,6 +14,8 @@
 #define HANDSHAKE_LIMIT_S 10
 #define LINGER_LIMIT_S 2
 #define READ_AHEAD (64 * KIB)
+#define IN_ONE_PIECE_MAX (8 * KIB)
+#define HEAD_ROOM 512
 
 enum conn_state {
 	CONN_HANDSHAKE,
@@ -214,10 +216,28 @@ static void on_sent(const void *data, size_t size, void *userdata)
 	free(userdata);
 }
 
+/* Takes @text over. A small answer goes in one piece with its head: one record, one packet. */
+static void add_answer(struct conn *c, const struct http_request *q, int status, char *text, size_t size)
+{
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+	bool only_head = q->has_head && q->head.method == EVHTTP_REQ_HEAD;
+
+	if (size <= IN_ONE_PIECE_MAX)
+		(void)evbuffer_expand(out, size + HEAD_ROOM);
+	add_answer_head(c, q, status, size);
+	if (!text || only_head) {
+		free(text);
+	} else if (size <= IN_ONE_PIECE_MAX) {
+		(void)evbuffer_add(out, text, size);
+		free(text);
+	} else if (evbuffer_add_reference(out, text, size, on_sent, text) < 0) {
+		free(text);
+	}
+}
+
 void http_reply(struct http_request *q, int status, char *text, size_t size)
 {
 	struct conn *c = q->conn;
-	bool head = q->has_head && q->head.method == EVHTTP_REQ_HEAD;
 
 	if (!c) {
 		free(text);
@@ -225,9 +245,7 @@ void http_reply(struct http_request *q, int status, char *text, size_t size)
 		return;
 	}
 	c->close |= c->http->stopping;
-	add_answer_head(c, q, status, size);
-	if (head || !text || evbuffer_add_reference(bufferevent_get_output(c->bev), text, size, on_sent, text) < 0)
-		free(text);
+	add_answer(c, q, status, text, size);
 	conn_move(c, CONN_ANSWERING);
 	c->request = NULL;
 	request_free(q);

@@ -86,6 +86,7 @@ def test_the_request_travels_to_the_node_and_stays_over_a_restart(control):
     node.join()
     order = node.take_wish(dataset, "hold")
     assert order["request"] == "deploy-7"
+    assert control.get(f"/v2/datasets/{dataset}").json["request"] == "deploy-7"
     node.report("status", order, "attaching")
     control.wait_log(rf"dataset {dataset}: attaching on node {N1}.* \[request deploy-7\]")
     node.close()
