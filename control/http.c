@@ -2,67 +2,17 @@
 #include <netdb.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include <event2/bufferevent_ssl.h>
 #include <event2/listener.h>
 #include <openssl/err.h>
 
-#include "http.h"
+#include "http_private.h"
 #include "log.h"
 
 #define HANDSHAKE_LIMIT_S 10
 #define LINGER_LIMIT_S 2
 #define READ_AHEAD (64 * KIB)
-#define IN_ONE_PIECE_MAX (8 * KIB)
-#define HEAD_ROOM 512
-
-enum conn_state {
-	CONN_HANDSHAKE,
-	CONN_IDLE,
-	CONN_HEAD,
-	CONN_BODY,
-	CONN_WORKING,	/* its request is with others */
-	CONN_ANSWERING,
-	CONN_LINGERING, /* all was said; the client shall read it before it hears of the end */
-	CONN_STATE_MAX,
-};
-
-struct conn {
-	struct http *http;
-	struct conn *prev, *next;
-	struct bufferevent *bev;
-	SSL *ssl; /* of @bev */
-	struct http_peer peer; /* after the handshake */
-	struct event *limit;
-	enum conn_state state;
-	bool close;	    /* after the answer */
-	size_t looked_at;   /* of the head */
-	struct http_chunks chunks;
-	struct http_request *request; /* from its head on until it is answered */
-};
-
-struct http_request {
-	struct conn *conn; /* NULL: the client has gone */
-	struct http_head head;
-	bool has_head;
-	struct evkeyvalq answer;
-	struct evbuffer *body;
-};
-
-struct http {
-	struct event_base *base;
-	SSL_CTX *ctx;
-	struct http_limits limits;
-	const struct http_callbacks *cbs;
-	void *userdata;
-	struct evconnlistener *listener;
-	struct conn *first;
-	unsigned int n_conns;
-	bool stopping;
-	time_t date_at;
-	char date[64];
-};
 
 #define TO(state) (1u << CONN_##state)
 
@@ -98,7 +48,7 @@ static unsigned int limit_of(const struct conn *c)
 	}
 }
 
-static void conn_move(struct conn *c, enum conn_state next)
+void http_conn_move(struct conn *c, enum conn_state next)
 {
 	struct timeval tv = { 0 };
 
@@ -111,18 +61,6 @@ static void conn_move(struct conn *c, enum conn_state next)
 		(void)event_add(c->limit, &tv);
 	else
 		(void)event_del(c->limit);
-}
-
-static void request_free(struct http_request *q)
-{
-	if (!q)
-		return;
-	if (q->has_head)
-		http_head_done(&q->head);
-	evhttp_clear_headers(&q->answer);
-	if (q->body)
-		evbuffer_free(q->body);
-	free(q);
 }
 
 /* What it gets wrong is of nobody's interest, and not of the next session either. */
@@ -146,7 +84,7 @@ static void conn_free(struct conn *c)
 	if (c->state == CONN_WORKING)
 		c->request->conn = NULL; /* who works on it still answers */
 	else
-		request_free(c->request);
+		http_request_free(c->request);
 	if (c->limit)
 		event_free(c->limit);
 	if (c->state == CONN_IDLE)
@@ -161,114 +99,10 @@ static void conn_free(struct conn *c)
 /* Whoever still sends would be answered by a reset, which takes our last words away with it. */
 static void conn_linger(struct conn *c)
 {
-	conn_move(c, CONN_LINGERING);
+	http_conn_move(c, CONN_LINGERING);
 	say_goodbye(c);
 	(void)shutdown(bufferevent_getfd(c->bev), SHUT_WR);
 	(void)evbuffer_drain(bufferevent_get_input(c->bev), SIZE_MAX);
-}
-
-/* ---- answers ---- */
-
-static const char *reason_of(int status)
-{
-	static const struct {
-		int status;
-		const char *reason;
-	} reasons[] = {
-		{ 200, "OK" }, { 201, "Created" }, { 400, "Bad Request" }, { 403, "Forbidden" },
-		{ 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" },
-		{ 409, "Conflict" }, { 412, "Precondition Failed" }, { 413, "Content Too Large" },
-		{ 417, "Expectation Failed" }, { 431, "Request Header Fields Too Large" },
-		{ 500, "Internal Server Error" }, { 503, "Service Unavailable" },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
-		if (reasons[i].status == status)
-			return reasons[i].reason;
-	return "Other";
-}
-
-static const char *date_now(struct http *h)
-{
-	time_t now = time(NULL);
-	struct tm tm;
-
-	if (now != h->date_at && gmtime_r(&now, &tm)) {
-		strftime(h->date, sizeof(h->date), "%a, %d %b %Y %T GMT", &tm);
-		h->date_at = now;
-	}
-	return h->date;
-}
-
-static void add_answer_head(struct conn *c, const struct http_request *q, int status, size_t size)
-{
-	struct evbuffer *out = bufferevent_get_output(c->bev);
-
-	(void)evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Length: %zu\r\n", status,
-		reason_of(status), date_now(c->http), size);
-	for (const struct evkeyval *v = q->answer.tqh_first; v; v = v->next.tqe_next)
-		(void)evbuffer_add_printf(out, "%s: %s\r\n", v->key, v->value);
-	(void)evbuffer_add_printf(out, "Connection: %s\r\n\r\n", c->close ? "close" : "keep-alive");
-}
-
-static void on_sent(const void *data, size_t size, void *userdata)
-{
-	free(userdata);
-}
-
-/* Takes @text over. A small answer goes in one piece with its head: one record, one packet. */
-static void add_answer(struct conn *c, const struct http_request *q, int status, char *text, size_t size)
-{
-	struct evbuffer *out = bufferevent_get_output(c->bev);
-	bool only_head = q->has_head && q->head.method == EVHTTP_REQ_HEAD;
-
-	if (size <= IN_ONE_PIECE_MAX)
-		(void)evbuffer_expand(out, size + HEAD_ROOM);
-	add_answer_head(c, q, status, size);
-	if (!text || only_head) {
-		free(text);
-	} else if (size <= IN_ONE_PIECE_MAX) {
-		(void)evbuffer_add(out, text, size);
-		free(text);
-	} else if (evbuffer_add_reference(out, text, size, on_sent, text) < 0) {
-		free(text);
-	}
-}
-
-void http_reply(struct http_request *q, int status, char *text, size_t size)
-{
-	struct conn *c = q->conn;
-
-	if (!c) {
-		free(text);
-		request_free(q);
-		return;
-	}
-	c->close |= c->http->stopping;
-	add_answer(c, q, status, text, size);
-	conn_move(c, CONN_ANSWERING);
-	c->request = NULL;
-	request_free(q);
-}
-
-const struct http_head *http_request_head(const struct http_request *q)
-{
-	return q->has_head ? &q->head : NULL;
-}
-
-struct evbuffer *http_request_body(const struct http_request *q)
-{
-	return q->body;
-}
-
-const struct http_peer *http_request_peer(const struct http_request *q)
-{
-	return q->conn ? &q->conn->peer : NULL;
-}
-
-struct evkeyvalq *http_request_answer_headers(struct http_request *q)
-{
-	return &q->answer;
 }
 
 /* ---- requests ---- */
@@ -292,7 +126,7 @@ static struct http_request *request_new(struct conn *c)
 static void conn_refuse(struct conn *c, const struct http_problem *p)
 {
 	c->close = true;
-	conn_move(c, CONN_WORKING);
+	http_conn_move(c, CONN_WORKING);
 	c->http->cbs->on_refused(c->request, p, c->http->userdata);
 }
 
@@ -329,7 +163,7 @@ static bool advance_body(struct conn *c)
 	} else if (r < 0) {
 		conn_free(c);
 	} else if (r > 0) {
-		conn_move(c, CONN_WORKING);
+		http_conn_move(c, CONN_WORKING);
 		c->http->cbs->on_request(c->request, c->http->userdata);
 	}
 	return false;
@@ -384,7 +218,7 @@ static bool advance_head(struct conn *c)
 	if (head->expects_continue && (head->chunked || head->length > 0) &&
 		evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
 		(void)bufferevent_write(c->bev, go_on, strlen(go_on));
-	conn_move(c, CONN_BODY);
+	http_conn_move(c, CONN_BODY);
 	return true;
 }
 
@@ -401,7 +235,7 @@ static bool advance_idle(struct conn *c)
 	c->request = request_new(c);
 	c->looked_at = 0;
 	if (c->request) {
-		conn_move(c, CONN_HEAD);
+		http_conn_move(c, CONN_HEAD);
 		return true;
 	}
 	conn_free(c);
@@ -444,7 +278,7 @@ static void on_written(struct bufferevent *bev, void *userdata)
 		conn_linger(c);
 		return;
 	}
-	conn_move(c, CONN_IDLE);
+	http_conn_move(c, CONN_IDLE);
 	conn_advance(c);
 }
 
@@ -457,7 +291,7 @@ static void on_event(struct bufferevent *bev, short what, void *userdata)
 		tls_peer_serial(c->ssl, c->peer.serial, sizeof(c->peer.serial)) < 0)
 		conn_free(c);
 	else
-		conn_move(c, CONN_IDLE);
+		http_conn_move(c, CONN_IDLE);
 }
 
 static void on_limit(evutil_socket_t fd, short what, void *userdata)
