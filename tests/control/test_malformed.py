@@ -127,6 +127,12 @@ def resources(control):
     return rss / 1024, len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def growth_mib():
+    """What may be added. The sanitizer keeps a record of each place that ever allocated; it tells of leaks itself."""
+    with open(os.environ["FLOCKER_CONTROL"], "rb") as program:
+        return 24 if b"__asan_init" in program.read() else 3
+
+
 def test_what_is_malformed_changes_nothing_and_is_told_where(authority, tmp_path):
     control = rig.Control(authority, tmp_path)
     control.start("--request-limit", "1", "--log-level", "notice")
@@ -141,5 +147,5 @@ def test_what_is_malformed_changes_nothing_and_is_told_where(authority, tmp_path
     assert {400, 404, 405, 408, 413, 417, 431} <= set(statuses), statuses
     assert (configuration(control), store(control)) == before
     rig.wait_until("all descriptors are closed", lambda: resources(control)[1] <= descriptors)
-    assert resources(control)[0] - rss < 8, (rss, resources(control))
+    assert resources(control)[0] - rss < growth_mib(), (rss, resources(control))
     control.end()
