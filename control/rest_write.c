@@ -69,9 +69,9 @@ void rest_write(struct rest_request *q, struct assign_event *ev, struct id128 id
 	}
 	*w = (struct write){ .q = q, .id = id, .is_new = ev->type == ASSIGN_CREATE, .status = status,
 		.outcomes = outcomes, .answer = answer };
-	q->audit.dataset = ev->dataset_id;
 	q->audit.node = ev->node;
-	if (!w->is_new && assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), id, &v) == 0) {
+	q->audit.dataset = id128_is_nil(ev->node) ? id : ID128_NIL;
+	if (!w->is_new && !*q->audit.words && assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), id, &v) == 0) {
 		ds_record_copy(v.record, &w->before);
 		w->has_before = true;
 	}

@@ -57,6 +57,23 @@ def test_a_write_says_who_asked_for_what_and_what_it_changed(control):
     assert "nothing to change" in audited(control, control.delete(path))
 
 
+def test_leases_and_what_operators_say_of_nodes_are_in_the_audit(control):
+    dataset = control.create(N1)
+    leases = "/v1/configuration/leases"
+    for body, words in (({"expires": 60}, "for 60.000 s"), ({"expires": None}, "without end")):
+        line = audited(control, control.post(leases, {"dataset_id": dataset, "node_uuid": N1, **body}))
+        assert f"dataset {dataset}: " in line and f"leased for node {N1}, {words}" in line
+    assert "refused (409): Lease already held." in audited(
+        control, control.post(leases, {"dataset_id": dataset, "node_uuid": N2, "expires": 1}))
+    assert f"lease for node {N1} released" in audited(control, control.delete(f"{leases}/{dataset}"))
+    node = rig.Node(control, N1)
+    node.join()
+    node.close()
+    rig.wait_until("it is away", lambda: not control.get("/v2/nodes").json[0]["live"])
+    line = audited(control, control.post(f"/v2/nodes/{N1}/fence", {"accept_risk": True}))
+    assert f"node {N1}: " in line and "done (200): fenced by an operator's word" in line
+
+
 def test_refused_writes_say_why(control):
     missing = f"{DATASETS}/{uuid.uuid4()}"
     for answer, words in (
