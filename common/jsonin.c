@@ -5,11 +5,15 @@
 
 #include "jsonin.h"
 
+#define WHAT_MAX 128
+#define KEY_SHOWN_MAX 40
+
 struct reader {
 	const char *start, *p, *end;
 	char *scratch; /* decoded strings; no longer than the text */
-	char *error;
-	unsigned int depth;
+	unsigned int depth, depth_max;
+	char what[WHAT_MAX]; /* is wrong */
+	char pointer[JSONIN_ERROR_MAX - WHAT_MAX - 4]; /* to the place, made from its end as the readers return */
 };
 
 static int read_value(struct reader *in, struct json_object **ret);
@@ -77,8 +81,37 @@ static int _printf_(2, 3) bad(struct reader *in, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	snprintf(in->error, JSONIN_ERROR_MAX, "%s at byte %zu", what, (size_t)(in->p - in->start));
+	snprintf(in->what, sizeof(in->what), "%s at byte %zu", what, (size_t)(in->p - in->start));
 	return -EBADMSG;
+}
+
+static void point_at(struct reader *in, const char *text)
+{
+	size_t n = strlen(text), have = strlen(in->pointer);
+
+	if (have + n >= sizeof(in->pointer) - 3) { /* its beginning is left out */
+		if (strncmp(in->pointer, "...", 3) == 0)
+			return;
+		text = "...";
+		n = 3;
+	}
+	memmove(in->pointer + n, in->pointer, have + 1);
+	memcpy(in->pointer, text, n);
+}
+
+static void point_at_key(struct reader *in, const char *key)
+{
+	char text[2 * KEY_SHOWN_MAX + 2] = "/", *out = text + 1;
+
+	for (size_t i = 0, n = utf8_fit(key, KEY_SHOWN_MAX); i < n; i++) {
+		bool escaped = key[i] == '~' || key[i] == '/';
+
+		if (escaped)
+			*out++ = '~';
+		*out++ = key[i] == '~' ? '0' : key[i] == '/' ? '1' : key[i];
+	}
+	*out = '\0';
+	point_at(in, text);
 }
 
 static void skip_blanks(struct reader *in)
@@ -295,18 +328,20 @@ static int read_member(struct reader *in, struct json_object *object)
 	r = read_string(in, &size);
 	if (r < 0)
 		return r;
-	if (json_object_object_get_ex(object, in->scratch, NULL))
-		return bad(in, "the key '%.*s' appears twice", (int)utf8_fit(in->scratch, 40),
+	if (json_object_object_get_ex(object, in->scratch, NULL)) {
+		point_at_key(in, in->scratch);
+		return bad(in, "the key '%.*s' appears twice", (int)utf8_fit(in->scratch, KEY_SHOWN_MAX),
 			in->scratch);
+	}
 	key = strdup(in->scratch);
 	if (!key)
 		return -ENOMEM;
 	skip_blanks(in);
-	if (!take(in, ':'))
-		return bad(in, "no ':' after a key");
-	r = read_value(in, &value);
-	if (r < 0)
+	r = take(in, ':') ? read_value(in, &value) : bad(in, "no ':' after a key");
+	if (r < 0) {
+		point_at_key(in, key);
 		return r;
+	}
 	if (json_object_object_add_ex(object, key, value, JSON_C_OBJECT_ADD_KEY_IS_NEW) < 0)
 		return -ENOMEM;
 	(void)TAKE_PTR(value);
@@ -316,11 +351,15 @@ static int read_member(struct reader *in, struct json_object *object)
 static int read_element(struct reader *in, struct json_object *array)
 {
 	_cleanup_json_ struct json_object *value = NULL;
+	char index[24];
 	int r;
 
 	r = read_value(in, &value);
-	if (r < 0)
+	if (r < 0) {
+		snprintf(index, sizeof(index), "/%zu", json_object_array_length(array));
+		point_at(in, index);
 		return r;
+	}
 	if (json_object_array_add(array, value) < 0)
 		return -ENOMEM;
 	(void)TAKE_PTR(value);
@@ -333,8 +372,8 @@ static int read_items(struct reader *in, struct json_object *into, char close,
 {
 	int r;
 
-	if (++in->depth > JSONIN_DEPTH_MAX)
-		return bad(in, "more than %d levels", JSONIN_DEPTH_MAX);
+	if (++in->depth > in->depth_max)
+		return bad(in, "more than %u levels", in->depth_max);
 	skip_blanks(in);
 	if (!take(in, close))
 		for (;;) {
@@ -417,23 +456,39 @@ static int read_value(struct reader *in, struct json_object **ret)
 	}
 }
 
-int jsonin_parse(const char *text, size_t size, struct json_object **ret,
+static int parse(struct reader *in, struct json_object **ret)
+{
+	_cleanup_json_ struct json_object *value = NULL;
+	int r;
+
+	r = read_value(in, &value);
+	if (r < 0)
+		return r;
+	skip_blanks(in);
+	if (in->p < in->end)
+		return bad(in, "something after the end of the value");
+	*ret = TAKE_PTR(value);
+	return 0;
+}
+
+int jsonin_parse_deep(const char *text, size_t size, unsigned int depth_max, struct json_object **ret,
 	char error[JSONIN_ERROR_MAX])
 {
 	_cleanup_free_ char *scratch = malloc(size + 1);
-	_cleanup_json_ struct json_object *value = NULL;
 	struct reader in = { .start = text, .p = text, .end = text + size, .scratch = scratch,
-		.error = error };
+		.depth_max = depth_max };
 	int r;
 
 	if (!scratch || size > INT32_MAX)
 		return -ENOMEM;
-	r = read_value(&in, &value);
-	if (r < 0)
-		return r;
-	skip_blanks(&in);
-	if (in.p < in.end)
-		return bad(&in, "something after the end of the value");
-	*ret = TAKE_PTR(value);
-	return 0;
+	r = parse(&in, ret);
+	if (r == -EBADMSG)
+		snprintf(error, JSONIN_ERROR_MAX, "%s: %s", *in.pointer ? in.pointer : "/", in.what);
+	return r;
+}
+
+int jsonin_parse(const char *text, size_t size, struct json_object **ret,
+	char error[JSONIN_ERROR_MAX])
+{
+	return jsonin_parse_deep(text, size, JSONIN_DEPTH_MAX, ret, error);
 }

@@ -15,7 +15,7 @@
 #include "macro.h"
 
 #define JSONIN_DEPTH_MAX 32
-#define JSONIN_ERROR_MAX 128
+#define JSONIN_ERROR_MAX 320
 
 static inline void json_object_putp(struct json_object **o)
 {
@@ -27,11 +27,16 @@ static inline void json_object_putp(struct json_object **o)
 /**
  * jsonin_parse() - one JSON text, with nothing but blanks around it
  * @ret: set on success only; counted; NULL for the text "null"
- * @error: set on -EBADMSG: what is wrong and at which byte
+ * @error: set on -EBADMSG: a JSON pointer to the place ("/" is the whole; of a long one the end), what is
+ *   wrong there, and at which byte
  *
  * Returns: 0, -EBADMSG or -ENOMEM.
  */
 int jsonin_parse(const char *text, size_t size, struct json_object **ret,
+	char error[JSONIN_ERROR_MAX]);
+
+/* The same with another number of levels; each costs some 200 bytes of stack. */
+int jsonin_parse_deep(const char *text, size_t size, unsigned int depth_max, struct json_object **ret,
 	char error[JSONIN_ERROR_MAX]);
 
 /* Bytes of the UTF-8 character at @p, 1 to 4; 0 when there is no valid one before @end. */

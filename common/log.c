@@ -8,6 +8,7 @@
 
 #include "jsonin.h"
 #include "log.h"
+#include "types.h"
 
 enum log_target { TARGET_TERMINAL, TARGET_PREFIXED, TARGET_JOURNAL };
 
@@ -92,8 +93,8 @@ static void add_field(struct iovec *iov, int *n, char *buf, size_t size, const c
 static void to_journal(const struct log_context *ctx, int level, int err, const char *file, int line,
 	const char *text)
 {
-	char message[2200], fields[8][320], number[16];
-	struct iovec iov[9];
+	char message[2200], fields[9 + LOG_FIELDS_MAX][320], number[16];
+	struct iovec iov[10 + LOG_FIELDS_MAX];
 	int n = 0;
 
 	add_field(iov, &n, message, sizeof(message), "MESSAGE", text);
@@ -114,22 +115,28 @@ static void to_journal(const struct log_context *ctx, int level, int err, const 
 		add_field(iov, &n, fields[6], sizeof(fields[6]), "NODE_ID", ID128_STR(*ctx->node));
 	if (ctx && ctx->message_id)
 		add_field(iov, &n, fields[7], sizeof(fields[7]), "MESSAGE_ID", ctx->message_id);
+	if (ctx && ctx->request && *ctx->request)
+		add_field(iov, &n, fields[8], sizeof(fields[8]), "REQUEST_ID", ctx->request);
+	for (size_t i = 0; ctx && i < MIN(ctx->n_fields, (size_t)LOG_FIELDS_MAX); i++)
+		add_field(iov, &n, fields[9 + i], sizeof(fields[9]), ctx->fields[i].key, ctx->fields[i].value);
 	(void)sd_journal_sendv(iov, n);
 }
 
 static void to_stderr(const struct log_context *ctx, int level, const char *text)
 {
-	char line[2400], subject[64] = "";
+	char line[2400], subject[64] = "", request[REQUEST_ID_SIZE + 16] = "";
 
 	if (ctx && ctx->dataset)
 		snprintf(subject, sizeof(subject), "dataset %s: ", ID128_STR(*ctx->dataset));
 	else if (ctx && ctx->node)
 		snprintf(subject, sizeof(subject), "node %s: ", ID128_STR(*ctx->node));
+	if (ctx && ctx->request && *ctx->request)
+		snprintf(request, sizeof(request), " [request %s]", ctx->request);
 
 	if (logger.target == TARGET_PREFIXED)
-		snprintf(line, sizeof(line), "<%d>%s: %s%s\n", level, logger.ident, subject, text);
+		snprintf(line, sizeof(line), "<%d>%s: %s%s%s\n", level, logger.ident, subject, text, request);
 	else
-		snprintf(line, sizeof(line), "%s: %s%s\n", logger.ident, subject, text);
+		snprintf(line, sizeof(line), "%s: %s%s%s\n", logger.ident, subject, text, request);
 	/* One write a line, so that lines of several processes do not mix. */
 	if (write(STDERR_FILENO, line, strlen(line)) < 0)
 		return;

@@ -14,10 +14,19 @@
 #include "macro.h"
 #include "messages.h"
 
+#define LOG_FIELDS_MAX 8
+
+struct log_field {
+	const char *key, *value; /* of a value some 300 bytes are told */
+};
+
 struct log_context {
 	const struct id128 *dataset; /* DATASET_ID=, or NULL */
 	const struct id128 *node;    /* NODE_ID=, or NULL */
 	const char *message_id;	     /* MESSAGE_ID= of messages.h, or NULL */
+	const char *request;	     /* REQUEST_ID= of the client's request that led here; NULL or "": none */
+	const struct log_field *fields; /* to the journal only; the line says them in words */
+	size_t n_fields;	     /* LOG_FIELDS_MAX at most */
 };
 
 /* @ident names the program in every line. To the journal when standard error is the journal's. */
@@ -53,6 +62,11 @@ int log_internal(const struct log_context *ctx, int level, int err, const char *
 #define log_node_message(id, message, level, err, ...)                                             \
 	log_context_full(&((struct log_context){ .node = &(struct id128){ (id).hi, (id).lo },      \
 				 .message_id = (message) }),                                       \
+		level, err, __VA_ARGS__)
+/* As log_dataset_message(), and REQUEST_ID=. @message and @request_id may be NULL. */
+#define log_dataset_request(id, message, request_id, level, err, ...)                              \
+	log_context_full(&((struct log_context){ .dataset = &(struct id128){ (id).hi, (id).lo },   \
+				 .message_id = (message), .request = (request_id) }),              \
 		level, err, __VA_ARGS__)
 #define log_node(id, level, err, ...)                                                              \
 	log_context_full(&((struct log_context){ .node = &(struct id128){ (id).hi, (id).lo } }),   \

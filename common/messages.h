@@ -11,5 +11,6 @@
 #define MESSAGE_DATASET_FAULTY "c5b7f3a90d1e4826b7a4d6e8f0c19b35"  /* mounted, but read-only or without device */
 #define MESSAGE_DATASET_STUCK "e19a7c4b5d2f4f06a3c8b9d7e6f5a418"   /* a step does not return: hung storage */
 #define MESSAGE_NODE_REFUSED "57d2c8e6b9f04a1d8e3b6c7f5a0d9e42"	   /* a second machine, or an old control */
+#define MESSAGE_AUDIT "9d3c1f7ab2e84d65a0c4e7b83f51d206"	   /* a client asked for a change; who, what, outcome */
 #define MESSAGE_STORE_FAILED "b6e1f8d34c7a4952a0d9c3b8e7f6514a"	   /* control cannot make anything durable */
 #define MESSAGE_CERTIFICATE_ENDS "d41c7b0e9f3a4c58b26e08a7f5d1936c"   /* one of this service ends soon, or has */

@@ -57,3 +57,12 @@ uint64_t fs_minimum_size(enum fs_kind kind)
 
 	return minimum[kind];
 }
+
+bool request_id_valid(const char *text)
+{
+	static const char letters[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	size_t n = strspn(text, letters);
+
+	return n > 0 && n < REQUEST_ID_SIZE && !text[n];
+}

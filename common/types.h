@@ -156,6 +156,11 @@ struct control_mark {
 	struct id128 line; /* nil: not known */
 };
 
+/* Of a client's request, as X-Request-Id and logs have it: 1 to 64 of A-Z a-z 0-9 . _ - or "": none. */
+#define REQUEST_ID_SIZE 65
+
+bool request_id_valid(const char *text);
+
 /* The word for each value, as in the log, the status tree, the API and on the wire. */
 const char *fs_kind_name(enum fs_kind v);
 const char *format_state_name(enum format_state v);

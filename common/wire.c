@@ -233,6 +233,8 @@ static void assign_to_json(struct builder *b, const struct wire_assign *a)
 	put_text(b, "why", a->why);
 	if (*a->lease)
 		put_text(b, "lease", a->lease);
+	if (*a->request)
+		put_text(b, "request", a->request);
 	if (a->metadata)
 		put(b, "metadata", json_object_get(a->metadata));
 }
@@ -370,6 +372,15 @@ static void read_line(struct reader *r, const char *key, char *buf, size_t size)
 
 	if (text)
 		snprintf(buf, size, "%.*s", (int)utf8_fit(text, size - 1), text);
+}
+
+/* It is for the log only: of another form, it is as if there were none. */
+static void read_request(struct reader *r, char request[REQUEST_ID_SIZE])
+{
+	const char *text = get_text(r, "request", WIRE_TEXT_MAX);
+
+	if (text && request_id_valid(text))
+		strcpy(request, text);
 }
 
 static void read_id(struct reader *r, const char *key, struct id128 *ret)
@@ -537,6 +548,7 @@ static void read_assign(struct reader *r, struct wire_assign *a)
 	a->revision = read_u64(r, "revision");
 	read_line(r, "why", a->why, sizeof(a->why));
 	read_line(r, "lease", a->lease, sizeof(a->lease));
+	read_request(r, a->request);
 	read_metadata(r, &a->metadata);
 	if ((a->wish == WISH_HOLD || a->wish == WISH_RELEASE || a->wish == WISH_DESTROY) &&
 		(a->epoch == 0 || id128_is_nil(a->volume_id)))

@@ -96,6 +96,7 @@ struct wire_assign {
 	struct id128 owner, primary; /* nil: nobody */
 	int64_t created_at;	/* seconds since 1970 */
 	uint64_t revision;	/* of control's state; stamped when sent */
+	char request[REQUEST_ID_SIZE]; /* of the client that asked for it last; "": not known */
 	char why[WIRE_WHY_MAX];	/* of WAIT: who has it and what that node is doing */
 	char lease[WIRE_LEASE_MAX]; /* what pins it, one line for people; "": nothing */
 	struct json_object *metadata; /* of strings; NULL: none. Referenced */

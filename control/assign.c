@@ -83,6 +83,7 @@ void decision_order(struct decision *d, const struct node *n, const struct ads *
 			.metadata = json_object_get(r->metadata),
 		} };
 
+	memcpy(m.assign.request, r->request, sizeof(m.assign.request));
 	snprintf(m.assign.why, sizeof(m.assign.why), "%s", why);
 	(void)assign_pin_text(d->a, r->dataset_id, m.assign.lease, sizeof(m.assign.lease));
 	decision_send(d, n, MAX(ds->txn, assign_pin_txn(d->a, r->dataset_id)), false, &m);
@@ -342,6 +343,11 @@ void assign_settle(struct decision *d, struct ads *ds)
 
 /* ---- wishes of clients ---- */
 
+static void take_request(struct ds_record *r, const struct assign_event *ev)
+{
+	snprintf(r->request, sizeof(r->request), "%s", ev->request ? ev->request : "");
+}
+
 static int on_create(struct decision *d, const struct assign_event *ev)
 {
 	struct ds_record r;
@@ -362,6 +368,7 @@ static int on_create(struct decision *d, const struct assign_event *ev)
 	r.grant = GRANT_HOLD;
 	r.incarnation = d->a->incarnation;
 	r.failover_rev = 1;
+	take_request(&r, ev);
 	ds = assign_add(d->a, &r);
 	ds->granted_ms = d->now_ms;
 	grant(d, ds, &r);
@@ -386,6 +393,7 @@ static int change_wish(struct decision *d, struct ads *ds, const struct assign_e
 		next.deleted_at = ev->now_s;
 	}
 	if (!ds_record_equal(&next, &ds->now)) {
+		take_request(&next, ev);
 		decision_change_ds(d, ds, &next);
 		assign_settle(d, ds);
 	}

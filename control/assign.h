@@ -49,6 +49,7 @@ struct assign_event {
 	struct id128 dataset_id, node, primary;
 	uint64_t session;		   /* chosen by the caller, never used before; not 0 */
 	const struct ds_record *record;
+	const char *request;		   /* the id of the client's request; NULL: none */
 	const struct pin_record *pin;
 	int64_t pin_ms;			   /* until it ends, maybe before now; PIN_ENDLESS */
 	int64_t now_s;			   /* of the wall clock, since 1970 */

@@ -107,18 +107,18 @@ char *cluster_tag(const struct cluster *c, bool newest, char buf[CLUSTER_TAG_SIZ
 
 /* ---- what people are told ---- */
 
-static void tell(struct cluster *c, struct id128 dataset, struct id128 node, const char *state,
+static void tell(struct cluster *c, const struct ds_record *r, struct id128 node, const char *state,
 	const char *what)
 {
 	struct history_step s = { wall_clock_ms(), node, state, what };
 
-	if (!history_add(c->history, dataset, &s))
+	if (!history_add(c->history, r->dataset_id, &s))
 		return;
 	if (id128_is_nil(node))
-		log_dataset(dataset, LOG_INFO, 0, "%s", what);
+		log_dataset_request(r->dataset_id, NULL, r->request, LOG_INFO, 0, "%s", what);
 	else
-		log_dataset(dataset, LOG_INFO, 0, "%s on node %s%s%s", state, ID128_STR(node),
-			*what ? ": " : "", what);
+		log_dataset_request(r->dataset_id, NULL, r->request, LOG_INFO, 0, "%s on node %s%s%s", state,
+			ID128_STR(node), *what ? ": " : "", what);
 }
 
 static void tell_status(struct cluster *c, struct id128 node, const struct wire_status *s)
@@ -126,11 +126,11 @@ static void tell_status(struct cluster *c, struct id128 node, const struct wire_
 	struct assign_view v;
 
 	if (assign_dataset(c->assign, cluster_now_ms(), s->dataset_id, &v) == 0)
-		tell(c, s->dataset_id, node, ds_state_name(s->state), s->why);
+		tell(c, v.record, node, ds_state_name(s->state), s->why);
 }
 
 static void _printf_(3, 4)
-	tell_control(struct cluster *c, struct id128 dataset, const char *fmt, ...)
+	tell_control(struct cluster *c, const struct ds_record *r, const char *fmt, ...)
 {
 	char what[256];
 	va_list ap;
@@ -138,7 +138,7 @@ static void _printf_(3, 4)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	tell(c, dataset, ID128_NIL, "control", what);
+	tell(c, r, ID128_NIL, "control", what);
 }
 
 static const char *proof_words(const struct ds_record *r)
@@ -150,36 +150,34 @@ static const char *proof_words(const struct ds_record *r)
 /* A record has become durable: say what that changed. @old: NULL for a new dataset. */
 static void tell_record(struct cluster *c, const struct ds_record *old, const struct ds_record *new)
 {
-	struct id128 id = new->dataset_id;
-
 	if (!old)
-		tell_control(c, id, "created, wanted on node %s", ID128_STR(new->primary));
+		tell_control(c, new, "created, wanted on node %s", ID128_STR(new->primary));
 	else if (!id128_equal(old->primary, new->primary))
-		tell_control(c, id, "wanted on node %s%s", ID128_STR(new->primary),
+		tell_control(c, new, "wanted on node %s%s", ID128_STR(new->primary),
 			new->failed_over ? ", chosen since the node that it was wanted on is lost" : "");
 	if (old && !failover_equal(old->failover, new->failover))
-		tell_control(c, id, "failover %s wanted", failover_kind_name(new->failover.kind));
+		tell_control(c, new, "failover %s wanted", failover_kind_name(new->failover.kind));
 	if (new->deleted && !(old && old->deleted))
-		tell_control(c, id, "deletion wanted");
+		tell_control(c, new, "deletion wanted");
 	if (old && new->fenced.to > old->fenced.to)
-		tell_control(c, id, "node %s lost epoch %llu: %s", ID128_STR(old->owner),
+		tell_control(c, new, "node %s lost epoch %llu: %s", ID128_STR(old->owner),
 			(unsigned long long)old->epoch, proof_words(new));
 	else if (old && !fenced_equal(new->fenced, old->fenced))
-		tell_control(c, id, "the claim of epoch %llu is void: an operator gave its node up",
+		tell_control(c, new, "the claim of epoch %llu is void: an operator gave its node up",
 			(unsigned long long)new->fenced.also);
 	else if (old && !id128_is_nil(old->owner) &&
 		 (old->epoch != new->epoch || id128_is_nil(new->owner)))
-		tell_control(c, id, "node %s gave epoch %llu back", ID128_STR(old->owner),
+		tell_control(c, new, "node %s gave epoch %llu back", ID128_STR(old->owner),
 			(unsigned long long)old->epoch);
 	if (!id128_is_nil(new->owner) && !(old && old->epoch == new->epoch))
-		tell_control(c, id, "granted to node %s under epoch %llu%s", ID128_STR(new->owner),
+		tell_control(c, new, "granted to node %s under epoch %llu%s", ID128_STR(new->owner),
 			(unsigned long long)new->epoch,
 			new->grant == GRANT_DESTROY ? ", to be destroyed" : "");
 	if (old && old->format_state != new->format_state)
-		tell_control(c, id, "formatting %s: %s", format_state_name(new->format_state),
+		tell_control(c, new, "formatting %s: %s", format_state_name(new->format_state),
 			fs_kind_name(new->filesystem));
 	if (old && !id128_is_nil(old->volume_id) && id128_is_nil(new->volume_id))
-		tell_control(c, id, "destroyed");
+		tell_control(c, new, "destroyed");
 }
 
 static void tell_pin(struct cluster *c, const struct assign_change *change)
@@ -190,9 +188,9 @@ static void tell_pin(struct cluster *c, const struct assign_change *change)
 	if (assign_dataset(c->assign, cluster_now_ms(), p->dataset_id, &v) < 0)
 		return; /* leases of the original may name what is not there */
 	if (change->drop)
-		tell_control(c, p->dataset_id, "the lease for node %s ended: %s", ID128_STR(p->node), change->why);
+		tell_control(c, v.record, "the lease for node %s ended: %s", ID128_STR(p->node), change->why);
 	else
-		tell_control(c, p->dataset_id, "leased for node %s", ID128_STR(p->node));
+		tell_control(c, v.record, "leased for node %s", ID128_STR(p->node));
 }
 
 static void tell_flight(struct cluster *c, const struct flight *f)

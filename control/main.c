@@ -25,6 +25,7 @@
 #include "tls.h"
 
 #define STOP_LIMIT_S 10
+#define DESCRIPTORS_BESIDE 64 /* of the store, the log, the loop, and some nodes */
 #define EXTEND_LIMIT_S 3 /* a node that has not answered by then keeps its term */
 
 struct control {
@@ -119,7 +120,7 @@ static void control_done(struct control *c)
 /* ---- the beginning ---- */
 
 /* As many connections as the system allows us. */
-static void raise_limits(void)
+static void raise_limits(const struct options *o)
 {
 	struct rlimit l;
 
@@ -128,6 +129,10 @@ static void raise_limits(void)
 	l.rlim_cur = l.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &l) < 0)
 		log_warning(errno, "cannot raise the limit of open files, ignoring");
+	else if (l.rlim_max != RLIM_INFINITY && l.rlim_max < o->limits.connections + DESCRIPTORS_BESIDE)
+		log_warning(0, "%llu files may be open, which is too few for --max-connections %u: raise "
+			"LimitNOFILE= of the unit, or lower that",
+			(unsigned long long)l.rlim_max, o->limits.connections);
 }
 
 static int open_port(const char *option, const struct endpoint *e, int *ret_fd)
@@ -236,7 +241,8 @@ static int open_store(struct control *c)
 
 static int open_doors(struct control *c)
 {
-	struct rest_settings settings = { c->options.failover, c->options.state_expiry_ms };
+	struct rest_settings settings = { c->options.failover, c->options.state_expiry_ms,
+		c->options.limits, c->options.depth };
 	int r;
 
 	r = agents_new(c->base, c->cluster, TAKE_FD(c->agents_fd), c->node_ctx, &c->agents);
@@ -274,7 +280,7 @@ static int start(struct control *c)
 {
 	int r;
 
-	raise_limits();
+	raise_limits(&c->options);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if ((r = open_port("port", &c->options.rest, &c->rest_fd)) < 0 ||
 		(r = open_port("agent-port", &c->options.agents, &c->agents_fd)) < 0 ||

@@ -2,6 +2,7 @@
 #include <getopt.h>
 #include <stdarg.h>
 
+#include "jsonin.h"
 #include "log.h"
 #include "options.h"
 #include "schema.h"
@@ -18,6 +19,13 @@ enum {
 	OPT_TERM,
 	OPT_STOP_EXTENSION,
 	OPT_STATE_EXPIRY,
+	OPT_MAX_BODY,
+	OPT_MAX_HEADERS,
+	OPT_MAX_DEPTH,
+	OPT_MAX_CONNECTIONS,
+	OPT_IDLE_LIMIT,
+	OPT_REQUEST_LIMIT,
+	OPT_ANSWER_LIMIT,
 	OPT_FORCE,
 	OPT_FROM,
 	OPT_APPLY,
@@ -36,6 +44,13 @@ static const struct option longs[] = {
 	{ "term", required_argument, NULL, OPT_TERM },
 	{ "stop-extension", required_argument, NULL, OPT_STOP_EXTENSION },
 	{ "state-expiry", required_argument, NULL, OPT_STATE_EXPIRY },
+	{ "max-body", required_argument, NULL, OPT_MAX_BODY },
+	{ "max-headers", required_argument, NULL, OPT_MAX_HEADERS },
+	{ "max-depth", required_argument, NULL, OPT_MAX_DEPTH },
+	{ "max-connections", required_argument, NULL, OPT_MAX_CONNECTIONS },
+	{ "idle-limit", required_argument, NULL, OPT_IDLE_LIMIT },
+	{ "request-limit", required_argument, NULL, OPT_REQUEST_LIMIT },
+	{ "answer-limit", required_argument, NULL, OPT_ANSWER_LIMIT },
 	{ "force", no_argument, NULL, OPT_FORCE },
 	{ "from", required_argument, NULL, OPT_FROM },
 	{ "apply", no_argument, NULL, OPT_APPLY },
@@ -72,6 +87,17 @@ static const char help[] =
 	"      --state-expiry SECONDS\n"
 	"                          how long a node that is silent stays in /v1/state with\n"
 	"                          what it said last (120)\n"
+	"      --max-body BYTES    of a user's request (1048576)\n"
+	"      --max-headers BYTES of its first line and headers (16384)\n"
+	"      --max-depth LEVELS  of objects and lists in its body (32)\n"
+	"      --max-connections NUMBER\n"
+	"                          of users at a time (4096); more wait\n"
+	"      --idle-limit SECONDS\n"
+	"                          without a request before one is closed (120)\n"
+	"      --request-limit SECONDS\n"
+	"                          for a request to come in whole (30)\n"
+	"      --answer-limit SECONDS\n"
+	"                          for a client to take its answer (120)\n"
 	"      --force             of backup: replace FILE\n"
 	"      --from FILE         of recover: put this backup in the place of the store,\n"
 	"                          which is kept aside\n"
@@ -132,6 +158,42 @@ static int take_seconds(const char *name, const char *text, int least, uint32_t 
 	return 1;
 }
 
+/* Of the limits of the port for users; 0 when @opt is none of them. */
+static int take_limit(int opt, const char *text, struct options *o)
+{
+	const struct {
+		int opt;
+		const char *name;
+		uint64_t min, max;
+		unsigned int *small;
+		size_t *large;
+	} limits[] = {
+		{ OPT_MAX_BODY, "max-body", 1024, 64 * MIB, .large = &o->limits.body_bytes },
+		{ OPT_MAX_HEADERS, "max-headers", 1024, MIB, .large = &o->limits.head_bytes },
+		{ OPT_MAX_DEPTH, "max-depth", 2, 1000, .small = &o->depth },
+		{ OPT_MAX_CONNECTIONS, "max-connections", 1, 1000000, .small = &o->limits.connections },
+		{ OPT_IDLE_LIMIT, "idle-limit", 1, 86400, .small = &o->limits.idle_s },
+		{ OPT_REQUEST_LIMIT, "request-limit", 1, 86400, .small = &o->limits.request_s },
+		{ OPT_ANSWER_LIMIT, "answer-limit", 1, 86400, .small = &o->limits.answer_s },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		uint64_t v;
+
+		if (limits[i].opt != opt)
+			continue;
+		if (text_number(text, limits[i].min, limits[i].max, &v) < 0)
+			return wrong("--%s '%s' is no number from %llu to %llu", limits[i].name, text,
+				(unsigned long long)limits[i].min, (unsigned long long)limits[i].max);
+		if (limits[i].small)
+			*limits[i].small = (unsigned int)v;
+		else
+			*limits[i].large = v;
+		return 1;
+	}
+	return 0;
+}
+
 /* What goes with what: an option that would be ignored is a mistake. */
 static bool goes_with(int opt, enum command command)
 {
@@ -182,6 +244,10 @@ static int take_words(char **words, int n, struct options *o)
 
 static int take(int opt, struct options *o)
 {
+	int r = take_limit(opt, optarg, o);
+
+	if (r)
+		return r;
 	switch (opt) {
 	case OPT_DATA_PATH:
 		o->data_path = optarg;
@@ -233,7 +299,9 @@ int options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .data_path = "/var/lib/flocker", .certificates = "/etc/flocker",
 		.user = "flocker", .log_level = LOG_INFO, .failover = { FAILOVER_MANUAL, 6000 },
-		.stop_extension_ms = 300000, .state_expiry_ms = 120000 };
+		.stop_extension_ms = 300000, .state_expiry_ms = 120000, .depth = JSONIN_DEPTH_MAX,
+		.limits = { .head_bytes = 16 * KIB, .body_bytes = MIB, .connections = 4096, .idle_s = 120,
+			.request_s = 30, .answer_s = 120 } };
 	uint64_t given = 0;
 	int opt, r;
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "endpoint.h"
+#include "http.h"
 #include "types.h"
 
 enum command { COMMAND_SERVE, COMMAND_BACKUP, COMMAND_RECOVER };
@@ -18,6 +19,8 @@ struct options {
 	int log_level;
 	struct failover failover; /* of datasets that do not choose one */
 	uint32_t state_expiry_ms; /* of what a silent node said last */
+	struct http_limits limits;
+	unsigned int depth;	  /* levels of a request's body */
 	uint32_t stop_extension_ms; /* what terms become before a planned stop; 0: they stay */
 };
 

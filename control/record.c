@@ -34,7 +34,8 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 		failover_equal(a->failover, b->failover) && a->extended_ms == b->extended_ms &&
 		a->failover_rev == b->failover_rev &&
 		failover_equal(a->in_force, b->in_force) && a->sure_from == b->sure_from &&
-		fenced_equal(a->fenced, b->fenced) && a->proof == b->proof;
+		fenced_equal(a->fenced, b->fenced) && a->proof == b->proof &&
+		STREQ(a->request, b->request);
 }
 
 void node_record_done(struct node_record *r)
@@ -139,6 +140,8 @@ char *ds_record_to_json(const struct ds_record *r)
 	put_u64(&b, "fenced_also", r->fenced.also);
 	put_text(&b, "proof", proof_kind_name(r->proof));
 	put_u64(&b, "incarnation", r->incarnation);
+	if (*r->request)
+		put_text(&b, "request", r->request);
 	return finish(&b, r->extra);
 }
 
@@ -292,6 +295,19 @@ static void take_backend(struct reader *in, char buf[RECORD_BACKEND_MAX])
 		strcpy(buf, json_object_get_string(v));
 }
 
+/* Of records of earlier versions, and of what no client asked for, there is none. */
+static void take_request(struct reader *in, char buf[REQUEST_ID_SIZE])
+{
+	_cleanup_json_ struct json_object *v = take(in, "request", json_type_string);
+
+	if (!v)
+		return;
+	if (request_id_valid(json_object_get_string(v)))
+		strcpy(buf, json_object_get_string(v));
+	else
+		in->bad = true;
+}
+
 static struct json_object *take_metadata(struct reader *in)
 {
 	struct json_object *v = need(in, "metadata", json_type_object);
@@ -379,6 +395,7 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	d.fenced.to = take_late_u64(&in, "fenced");
 	d.fenced.also = take_late_u64(&in, "fenced_also");
 	d.proof = (enum proof_kind)take_late_word(&in, "proof", proof_kind_parse);
+	take_request(&in, d.request);
 	if (in.bad || id128_is_nil(d.dataset_id)) {
 		ds_record_done(&d);
 		return -EBADMSG;

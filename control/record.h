@@ -47,6 +47,7 @@ struct ds_record {
 	struct fenced fenced;
 	enum proof_kind proof;	      /* of the fence of epoch @fenced.to */
 	uint64_t incarnation;	      /* of control when the owner was last confirmed */
+	char request[REQUEST_ID_SIZE]; /* the client's last that changed it; "": not known */
 };
 
 struct node_record {

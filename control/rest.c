@@ -1,24 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <netdb.h>
-#include <pthread.h>
 #include <stdarg.h>
-#include <sys/queue.h>
-#include <sys/socket.h>
 
-#include <event2/buffer.h>
-#include <event2/bufferevent_ssl.h>
-#include <event2/keyvalq_struct.h>
-#include <event2/listener.h>
-#include <openssl/err.h>
-
-#include "log.h"
 #include "rest_private.h"
-#include "tls.h"
 
-#define HANDSHAKE_LIMIT_S 10
-/* evhttp answers what is beyond its own limit in HTML; ours comes first and is said in JSON. */
-#define EVHTTP_BODY_MAX (8 * REST_BODY_MAX)
-#define METHODS_MAX 8
 
 #define BAD_BODY                                                                                   \
 	"The request body could not be decoded according to the value of the\nContent-Type header."
@@ -26,29 +10,11 @@
 const char *const rest_kinds[] = { REST_USER, REST_VIEWER, NULL };
 
 struct rest {
-	struct event_base *base;
 	struct cluster *cluster;
-	SSL_CTX *ctx;
 	struct rest_settings settings;
-	struct evhttp *http;
-	struct evconnlistener *listener;
+	struct http *http;
 	struct rest_request *first; /* unanswered */
-	struct door *doors;
-	size_t n_connections;
-	bool stopping;
 };
-
-/* Hangs on a session and is freed with it, so it sees every end of a connection. */
-struct door {
-	struct rest *rest; /* NULL: it is gone; bufferevents end a moment after evhttp_free() */
-	struct door *prev, *next;
-	SSL *ssl;
-	struct event *limit;
-	struct rest_peer peer; /* known when its name is */
-};
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int door_index = -1;
 
 struct cluster *rest_cluster(const struct rest_request *q)
 {
@@ -60,14 +26,14 @@ struct failover rest_failover(const struct rest_request *q)
 	return q->rest->settings.failover;
 }
 
-const struct rest_peer *rest_peer(const struct rest_request *q)
-{
-	return &q->peer;
-}
-
 bool rest_is_stale(const struct rest_request *q, const struct assign_node_view *n)
 {
 	return !n->heard || n->silent_ms >= q->rest->settings.state_expiry_ms;
+}
+
+void rest_add_header(struct rest_request *q, const char *name, const char *value)
+{
+	(void)evhttp_add_header(http_request_answer_headers(q->http), name, value);
 }
 
 /* ---- answers ---- */
@@ -85,56 +51,51 @@ static void request_free(struct rest_request *q)
 	free(q);
 }
 
-static void on_sent(const void *data, size_t size, void *userdata)
+void rest_audit(struct rest_request *q, const char *fmt, ...)
 {
-	free(userdata);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(q->audit.words, sizeof(q->audit.words), fmt, ap);
+	va_end(ap);
 }
 
-/* evhttp reads no body of these, so whatever was sent would be taken for the next request. */
-static bool body_left_unread(struct evhttp_request *http)
+/* A request whose first line cannot be read asked for nothing. */
+static void log_write(const struct rest_request *q, int status)
 {
-	struct evkeyvalq *in = evhttp_request_get_input_headers(http);
-	const char *length = evhttp_find_header(in, "Content-Length");
+	const struct http_head *head = http_request_head(q->http);
 
-	switch (evhttp_request_get_command(http)) {
-	case EVHTTP_REQ_POST:
-	case EVHTTP_REQ_PUT:
-	case EVHTTP_REQ_PATCH:
-		return false;
-	default:
-		return evhttp_find_header(in, "Transfer-Encoding") ||
-		       (length && !STREQ(length, "0"));
-	}
+	if (!head || head->method & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_OPTIONS))
+		return;
+	audit_log(&(struct audit_write){
+		.peer = &q->peer,
+		.request = q->id,
+		.method = head->method_name,
+		.path = head->path,
+		.dataset = id128_is_nil(q->audit.dataset) ? NULL : &q->audit.dataset,
+		.node = id128_is_nil(q->audit.node) ? NULL : &q->audit.node,
+		.status = status,
+		.undecided = q->deciding,
+		.words = q->audit.words,
+	});
 }
 
 void rest_reply(struct rest_request *q, int status, struct jsonout *o)
 {
 	static const char plain[] = "{\"description\": \"out of memory\"}";
-	struct evkeyvalq *headers = evhttp_request_get_output_headers(q->http);
-	bool head = evhttp_request_get_command(q->http) == EVHTTP_REQ_HEAD;
-	struct evbuffer *body = evbuffer_new();
-	char *text = NULL, length[24];
-	size_t size;
+	char *text = NULL;
+	size_t size = 0;
 
-	if (!body || jsonout_finish(o, &text, &size) < 0 ||
-		evbuffer_add_reference(body, text, size, on_sent, text) < 0) {
-		free(text);
+	if (jsonout_finish(o, &text, &size) < 0) {
 		jsonout_done(o);
 		status = HTTP_INTERNAL;
-		if (body)
-			(void)evbuffer_add_reference(body, plain, strlen(plain), NULL, NULL);
+		text = strdup(plain);
+		size = text ? strlen(text) : 0;
 	}
-	if (head && body) {
-		snprintf(length, sizeof(length), "%zu", evbuffer_get_length(body));
-		evhttp_add_header(headers, "Content-Length", length);
-		(void)evbuffer_drain(body, SIZE_MAX);
-	}
-	evhttp_add_header(headers, "Content-Type", "application/json");
-	if (q->rest->stopping || body_left_unread(q->http))
-		evhttp_add_header(headers, "Connection", "close");
-	evhttp_send_reply(q->http, status, NULL, body);
-	if (body)
-		evbuffer_free(body);
+	rest_add_header(q, "Content-Type", "application/json");
+	rest_add_header(q, "X-Request-Id", q->id);
+	log_write(q, status);
+	http_reply(q->http, status, text, size);
 	request_free(q);
 }
 
@@ -143,6 +104,7 @@ void rest_reply_errors(struct rest_request *q, int status, const char *descripti
 {
 	struct jsonout o = { 0 };
 
+	rest_audit(q, "%s%s%s", description, n > 0 ? " " : "", n > 0 ? errors[0] : "");
 	jsonout_open(&o, NULL, '{');
 	jsonout_text(&o, "description", description);
 	if (n > 0) {
@@ -164,60 +126,6 @@ void rest_reply_error(struct rest_request *q, int status, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	rest_reply_errors(q, status, text, NULL, 0);
-}
-
-/* ---- writes ---- */
-
-struct write {
-	struct rest_request *q;
-	struct id128 id;
-	int status;
-	const struct rest_outcome *outcomes;
-	void (*answer)(struct rest_request *q, struct id128 id, struct jsonout *o);
-};
-
-static void on_decided(int status, int err, void *userdata)
-{
-	struct write w = *(struct write *)userdata;
-	struct jsonout o = { 0 };
-
-	free(userdata);
-	if (err < 0) {
-		rest_reply_error(w.q, HTTP_SERVUNAVAIL,
-			"Nothing was changed: the store of the control "
-			"service cannot be written (%s). Try again when that is mended.",
-			strerror(-err));
-		return;
-	}
-	if (status == 0) {
-		w.answer(w.q, w.id, &o);
-		rest_reply(w.q, w.status, &o);
-		return;
-	}
-	if (status == -ESTALE) {
-		rest_reply_error(w.q, HTTP_SERVUNAVAIL, "Nothing was changed: %s.", WIRE_STORE_IS_OLD);
-		return;
-	}
-	while (w.outcomes->err && w.outcomes->err != status)
-		w.outcomes++;
-	if (w.outcomes->err)
-		rest_reply_error(w.q, w.outcomes->status, "%s", w.outcomes->description);
-	else
-		rest_reply_error(w.q, HTTP_INTERNAL, "%s", strerror(-status));
-}
-
-void rest_write(struct rest_request *q, struct assign_event *ev, struct id128 id, int status,
-	const struct rest_outcome *outcomes,
-	void (*answer)(struct rest_request *q, struct id128 id, struct jsonout *o))
-{
-	struct write *w = malloc(sizeof(*w));
-
-	if (!w) {
-		rest_reply_error(q, HTTP_INTERNAL, "out of memory");
-		return;
-	}
-	*w = (struct write){ q, id, status, outcomes, answer };
-	cluster_decide(q->rest->cluster, ev, on_decided, w);
 }
 
 /* ---- routes ---- */
@@ -286,7 +194,7 @@ static void add_allow(struct rest_request *q, unsigned int allowed, char allow[6
 			strcat(allow, *allow ? ", " : "");
 			strcat(allow, methods[i].name);
 		}
-	evhttp_add_header(evhttp_request_get_output_headers(q->http), "Allow", allow);
+	rest_add_header(q, "Allow", allow);
 }
 
 struct match {
@@ -345,12 +253,12 @@ static int set_param(struct rest_request *q, const char *param, size_t size)
 
 static bool check_tag(struct rest_request *q)
 {
-	struct evkeyvalq *in = evhttp_request_get_input_headers(q->http);
+	const struct evkeyvalq *in = &http_request_head(q->http)->headers;
 	const char *first = NULL;
 	char tag[CLUSTER_TAG_SIZE];
 
 	cluster_tag(q->rest->cluster, true, tag);
-	for (struct evkeyval *h = in->tqh_first; h; h = h->next.tqe_next) {
+	for (const struct evkeyval *h = in->tqh_first; h; h = h->next.tqe_next) {
 		if (strcasecmp(h->key, "X-If-Configuration-Matches") != 0)
 			continue;
 		if (STREQ(h->value, tag))
@@ -365,11 +273,11 @@ static bool check_tag(struct rest_request *q)
 
 static bool read_body(struct rest_request *q)
 {
-	struct evbuffer *in = evhttp_request_get_input_buffer(q->http);
+	struct evbuffer *in = http_request_body(q->http);
 	char error[JSONIN_ERROR_MAX], *errors[] = { error };
 	size_t size = evbuffer_get_length(in);
 	const char *text = size ? (const char *)evbuffer_pullup(in, -1) : "";
-	int r = text ? jsonin_parse(text, size, &q->body, error) : -ENOMEM;
+	int r = text ? jsonin_parse_deep(text, size, q->rest->settings.depth, &q->body, error) : -ENOMEM;
 
 	if (r == -EBADMSG)
 		rest_reply_errors(q, HTTP_BADREQUEST, BAD_BODY, errors, 1);
@@ -381,7 +289,8 @@ static bool read_body(struct rest_request *q)
 /* A viewer changes nothing, not even by a path that does not exist. */
 static bool check_role(struct rest_request *q)
 {
-	if (!q->peer.viewer || evhttp_request_get_command(q->http) & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD))
+	if (strncmp(q->peer.name, REST_USER, strlen(REST_USER)) == 0 ||
+		http_request_head(q->http)->method & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD))
 		return true;
 	rest_reply_error(q, 403, "The certificate '%s' may only look (GET and HEAD): for changes use one of "
 		"a user, as flocker-ca create-api-certificate makes.", q->peer.name);
@@ -390,9 +299,8 @@ static bool check_role(struct rest_request *q)
 
 static void dispatch(struct rest_request *q)
 {
-	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(q->http);
-	const char *path = (uri ? evhttp_uri_get_path(uri) : NULL) ?: "/";
-	struct match m = find_route(path, evhttp_request_get_command(q->http));
+	const struct http_head *head = http_request_head(q->http);
+	struct match m = find_route(head->path, head->method);
 	const struct rest_route *route = m.route;
 	char allow[64];
 	int r = 0;
@@ -400,19 +308,13 @@ static void dispatch(struct rest_request *q)
 	if (!check_role(q))
 		return;
 	if (!m.known) {
-		rest_reply_error(q, HTTP_NOTFOUND, "No such resource: %.200s", path);
+		rest_reply_error(q, HTTP_NOTFOUND, "No such resource: %.200s", head->path);
 		return;
 	}
 	if (!route || route->flags & REST_REFUSES)
 		add_allow(q, m.allowed, allow);
 	if (!route) {
 		rest_reply_error(q, HTTP_BADMETHOD, "This resource answers to %s only.", allow);
-		return;
-	}
-	if (evbuffer_get_length(evhttp_request_get_input_buffer(q->http)) > REST_BODY_MAX) {
-		rest_reply_error(q, HTTP_ENTITYTOOLARGE,
-			"A request body may have %llu bytes at most.",
-			(unsigned long long)REST_BODY_MAX);
 		return;
 	}
 	if (m.param)
@@ -424,165 +326,60 @@ static void dispatch(struct rest_request *q)
 		route->handle(q);
 }
 
-/* Asked of OpenSSL once a connection. */
-static void set_peer(struct rest_request *q)
+/* The client's own id when it has one that fits into a log. */
+static int set_id(struct rest_request *q)
 {
-	struct bufferevent *bev = evhttp_connection_get_bufferevent(evhttp_request_get_connection(q->http));
-	SSL *ssl = bufferevent_openssl_get_ssl(bev);
-	struct door *d = SSL_get_ex_data(ssl, door_index);
+	const struct http_head *head = http_request_head(q->http);
+	const char *given = head ? evhttp_find_header(&head->headers, "X-Request-Id") : NULL;
+	struct id128 own;
+	int r;
 
-	if (!*d->peer.name) {
-		d->peer.viewer = tls_peer_name(ssl, "", d->peer.name, sizeof(d->peer.name)) < 0 ||
-				 strncmp(d->peer.name, REST_USER, strlen(REST_USER)) != 0;
-		(void)tls_peer_serial(ssl, d->peer.serial, sizeof(d->peer.serial));
+	if (given && request_id_valid(given)) {
+		strcpy(q->id, given);
+		return 0;
 	}
-	q->peer = d->peer;
+	r = id128_random(&own);
+	if (r == 0)
+		id128_format(own, q->id);
+	return r;
 }
 
-static void on_request(struct evhttp_request *http, void *userdata)
+static struct rest_request *request_new(struct rest *r, struct http_request *http)
 {
-	struct rest *r = userdata;
 	struct rest_request *q = calloc(1, sizeof(*q));
 
-	if (!q) {
-		evhttp_send_error(http, HTTP_INTERNAL, NULL);
-		return;
+	if (!q)
+		return NULL;
+	*q = (struct rest_request){ .rest = r, .http = http, .peer = *http_request_peer(http) };
+	if (set_id(q) < 0) {
+		free(q);
+		return NULL;
 	}
-	*q = (struct rest_request){ .rest = r, .next = r->first, .http = http };
+	q->next = r->first;
 	if (q->next)
 		q->next->prev = q;
 	r->first = q;
-	set_peer(q);
-	dispatch(q);
+	return q;
 }
 
-/* ---- connections ---- */
-
-static void door_leave(struct door *d)
+static void on_request(struct http_request *http, void *userdata)
 {
-	struct rest *r = d->rest;
+	struct rest_request *q = request_new(userdata, http);
 
-	if (d->prev)
-		d->prev->next = d->next;
+	if (q)
+		dispatch(q);
 	else
-		r->doors = d->next;
-	if (d->next)
-		d->next->prev = d->prev;
-	event_free(d->limit);
-	d->rest = NULL;
-	if (r->n_connections-- >= REST_CONNECTIONS_MAX && !r->stopping)
-		evconnlistener_enable(r->listener);
+		http_reply(http, HTTP_INTERNAL, NULL, 0);
 }
 
-static void door_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+static void on_refused(struct http_request *http, const struct http_problem *problem, void *userdata)
 {
-	struct door *d = ptr;
+	struct rest_request *q = request_new(userdata, http);
 
-	if (d && d->rest)
-		door_leave(d);
-	free(d);
-}
-
-static void make_index(void)
-{
-	door_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, door_free);
-	assert(door_index >= 0);
-}
-
-static const char *peer_text(const SSL *ssl, char *buf, size_t size)
-{
-	struct sockaddr_storage sa;
-	socklen_t len = sizeof(sa);
-	char host[64], port[8];
-
-	if (getpeername(SSL_get_fd(ssl), (struct sockaddr *)&sa, &len) < 0 ||
-		getnameinfo((struct sockaddr *)&sa, len, host, sizeof(host), port, sizeof(port),
-			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-		return "an unknown address";
-	snprintf(buf, size, "%s:%s", host, port);
-	return buf;
-}
-
-/* evhttp keeps a failed handshake to itself, so OpenSSL is asked to tell. The error queue stays as
- * it is: the bufferevent reads it next. */
-static void on_tls(const SSL *ssl, int where, int ret)
-{
-	char peer[96], text[256];
-
-	if (!(where & SSL_CB_EXIT) || ret > 0 || ERR_peek_error() == 0 || SSL_is_init_finished(ssl))
-		return;
-	tls_error_text((SSL *)(uintptr_t)ssl, ERR_peek_error(), text, sizeof(text));
-	log_warning(0, "REST port: refused %s: TLS handshake failed: %s",
-		peer_text(ssl, peer, sizeof(peer)), text);
-}
-
-static void on_handshake_limit(evutil_socket_t fd, short what, void *userdata)
-{
-	struct door *d = userdata;
-
-	if (!SSL_is_init_finished(d->ssl))
-		(void)shutdown(SSL_get_fd(d->ssl), SHUT_RDWR); /* the bufferevent sees the end */
-}
-
-static struct door *door_new(struct rest *r, SSL *ssl)
-{
-	struct door *d = calloc(1, sizeof(*d));
-
-	if (!d)
-		return NULL;
-	*d = (struct door){ .rest = r, .ssl = ssl, .next = r->doors };
-	d->limit = evtimer_new(r->base, on_handshake_limit, d);
-	if (!d->limit ||
-		event_add(d->limit, &(struct timeval){ .tv_sec = HANDSHAKE_LIMIT_S }) < 0 ||
-		SSL_set_ex_data(ssl, door_index, d) != 1) {
-		if (d->limit)
-			event_free(d->limit);
-		free(d);
-		return NULL;
-	}
-	if (d->next)
-		d->next->prev = d;
-	r->doors = d;
-	if (++r->n_connections >= REST_CONNECTIONS_MAX) {
-		log_warning(0, "REST port: %d connections are open; more have to wait",
-			REST_CONNECTIONS_MAX);
-		evconnlistener_disable(r->listener);
-	}
-	return d;
-}
-
-static struct bufferevent *on_new_connection(struct event_base *base, void *userdata)
-{
-	struct rest *r = userdata;
-	SSL *ssl = SSL_new(r->ctx);
-	struct bufferevent *bev = NULL;
-
-	if (ssl && door_new(r, ssl))
-		bev = bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING,
-			BEV_OPT_CLOSE_ON_FREE);
-	if (!bev) {
-		/* Without one evhttp would go on in plain text. */
-		log_error(ENOMEM, "REST port: cannot go on");
-		abort();
-	}
-	bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
-	return bev;
-}
-
-static void on_resume(evutil_socket_t fd, short what, void *userdata)
-{
-	evconnlistener_enable(userdata);
-}
-
-/* Out of descriptors, most often: the backlog waits, and accept() must not be asked in a circle.
- * The listener's userdata is evhttp's. */
-static void on_accept_error(struct evconnlistener *l, void *userdata)
-{
-	struct timeval second = { .tv_sec = 1 };
-
-	log_warning(EVUTIL_SOCKET_ERROR(), "REST port: cannot accept; trying again in a second");
-	evconnlistener_disable(l);
-	(void)event_base_once(evconnlistener_get_base(l), -1, EV_TIMEOUT, on_resume, l, &second);
+	if (q)
+		rest_reply_error(q, problem->status, "%s", problem->text);
+	else
+		http_reply(http, problem->status, NULL, 0);
 }
 
 /* ---- beginning and end ---- */
@@ -591,78 +388,40 @@ struct rest *rest_free(struct rest *r)
 {
 	if (!r)
 		return NULL;
-	r->stopping = true;
 	while (r->first)
 		rest_reply_error(r->first, HTTP_SERVUNAVAIL, "The control service stops.");
-	if (r->http)
-		evhttp_free(r->http);
-	while (r->doors)
-		door_leave(r->doors);
+	http_free(r->http);
 	free(r);
 	return NULL;
 }
 DEFINE_CLEANUP(struct rest *, rest_free);
 
-static int set_up_http(struct rest *r)
-{
-	r->http = evhttp_new(r->base);
-	if (!r->http)
-		return -ENOMEM;
-	evhttp_set_allowed_methods(r->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
-			EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH |
-			EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT);
-	evhttp_set_max_body_size(r->http, EVHTTP_BODY_MAX);
-	evhttp_set_max_headers_size(r->http, REST_HEADERS_MAX);
-	evhttp_set_timeout(r->http, REST_IDLE_S);
-	evhttp_set_default_content_type(r->http, "application/json");
-	evhttp_set_bevcb(r->http, on_new_connection, r);
-	evhttp_set_gencb(r->http, on_request, r);
-	return 0;
-}
-
 int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *ctx,
 	const struct rest_settings *settings, struct rest **ret)
 {
+	static const struct http_callbacks cbs = { on_request, on_refused };
 	_cleanup_(rest_freep) struct rest *r = calloc(1, sizeof(*r));
 	_cleanup_close_ int owned = fd;
+	int rc;
 
 	if (!r)
 		return -ENOMEM;
-	pthread_once(&once, make_index);
-	*r = (struct rest){ .base = base, .cluster = cluster, .ctx = ctx, .settings = *settings };
-	if (set_up_http(r) < 0)
-		return -ENOMEM;
-	r->listener = evconnlistener_new(base, NULL, NULL,
-		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, owned);
-	if (!r->listener)
-		return -ENOMEM;
-	(void)TAKE_FD(owned);
-	SSL_CTX_set_info_callback(ctx, on_tls);
-	if (!evhttp_bind_listener(r->http, r->listener)) {
-		evconnlistener_free(TAKE_PTR(r->listener));
-		return -ENOMEM;
-	}
-	evconnlistener_set_error_cb(r->listener, on_accept_error);
+	*r = (struct rest){ .cluster = cluster, .settings = *settings };
+	rc = http_new(base, TAKE_FD(owned), ctx, &settings->limits, &cbs, r, &r->http);
+	if (rc < 0)
+		return rc;
 	*ret = TAKE_PTR(r);
 	return 0;
 }
 
 void rest_recheck(struct rest *r)
 {
-	char peer[96], text[TLS_NAME_MAX + 256];
-
-	for (struct door *d = r->doors; d; d = d->next) {
-		if (tls_recheck(d->ssl, text, sizeof(text)) == 0)
-			continue;
-		log_warning(0, "REST port: closed %s: %s", peer_text(d->ssl, peer, sizeof(peer)), text);
-		(void)shutdown(SSL_get_fd(d->ssl), SHUT_RDWR); /* the bufferevent sees the end */
-	}
+	http_recheck(r->http);
 }
 
 void rest_stop(struct rest *r)
 {
-	r->stopping = true;
-	evconnlistener_disable(r->listener);
+	http_stop(r->http);
 }
 
 bool rest_idle(const struct rest *r)

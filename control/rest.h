@@ -9,21 +9,20 @@
 #include <openssl/ssl.h>
 
 #include "cluster.h"
+#include "http.h"
 
 #define REST_USER "user-"
 #define REST_VIEWER "viewer-" /* may look, and change nothing */
-#define REST_BODY_MAX MIB
-#define REST_HEADERS_MAX (16 * KIB)
-#define REST_CONNECTIONS_MAX 4096
-#define REST_IDLE_S 120
 
 extern const char *const rest_kinds[]; /* of certificates that come in, for tls_server_new() */
 
 struct rest;
 
 struct rest_settings {
-	struct failover failover;  /* of datasets that do not choose one */
-	uint32_t state_expiry_ms;  /* what a node said counts as the state until it is silent for so long */
+	struct failover failover; /* of datasets that do not choose one */
+	uint32_t state_expiry_ms; /* what a node said counts as the state until it is silent for so long */
+	struct http_limits limits;
+	unsigned int depth;	  /* levels of a body */
 };
 
 /**

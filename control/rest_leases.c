@@ -77,6 +77,10 @@ static void acquire_lease(struct rest_request *q)
 		pin.expires_ms = wall_clock_ms() + ev.pin_ms;
 	}
 	ev.pin = &pin;
+	if (endless)
+		rest_audit(q, "leased for node %s, without end", ID128_STR(pin.node));
+	else
+		rest_audit(q, "leased for node %s, for %.3f s", ID128_STR(pin.node), seconds);
 	r = assign_pin(cluster_assign(rest_cluster(q)), cluster_now_ms(), pin.dataset_id, true, &held);
 	rest_write(q, &ev, pin.dataset_id, r == 0 ? HTTP_OK : 201, outcomes, answer_acquired);
 }
@@ -120,6 +124,7 @@ static void release_lease(struct rest_request *q)
 	} else if (assign_pin(cluster_assign(rest_cluster(q)), cluster_now_ms(), ev.dataset_id, true, &v) < 0) {
 		rest_reply_error(q, HTTP_NOTFOUND, "Lease not found.");
 	} else {
+		rest_audit(q, "lease for node %s released", ID128_STR(v.node));
 		q->body = keep_released(&v);
 		if (!q->body)
 			rest_reply_error(q, HTTP_INTERNAL, "out of memory");

@@ -2,29 +2,26 @@
 /* rest_private.h - what the files of the REST API share: one request, its routes, its answers. */
 #pragma once
 
-#include <event2/http.h>
-
+#include "audit.h"
+#include "http.h"
 #include "jsonin.h"
 #include "jsonout.h"
 #include "rest.h"
 #include "schema.h"
-#include "tls.h"
-
-/* Who asks, as the connection's certificate says; of one whose name begins with "viewer-" only GET and
- * HEAD come as far as a handler. */
-struct rest_peer {
-	bool viewer;
-	char name[TLS_NAME_MAX];     /* the common name, whole: "user-alice" */
-	char serial[TLS_SERIAL_MAX]; /* of the certificate, in hexadecimal */
-};
 
 struct rest_request {
 	struct rest *rest;
 	struct rest_request *prev, *next;
-	struct evhttp_request *http;
+	struct http_request *http;
 	char *param;		  /* the path's "*", decoded; or NULL */
 	struct json_object *body; /* of a route that reads one */
-	struct rest_peer peer;	  /* stays when the connection ends */
+	struct http_peer peer;	  /* stays when the connection ends */
+	char id[REQUEST_ID_SIZE]; /* the client's, or one of ours */
+	bool deciding;		  /* it is not known yet whether what it asks for is durable */
+	struct {		  /* for the log, of a request that may change something */
+		struct id128 dataset, node; /* or nil */
+		char words[AUDIT_CHANGE_MAX];
+	} audit;
 };
 
 enum rest_flags {
@@ -51,7 +48,8 @@ extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_v2_ro
 
 struct cluster *rest_cluster(const struct rest_request *q);
 struct failover rest_failover(const struct rest_request *q); /* of datasets that do not choose one */
-const struct rest_peer *rest_peer(const struct rest_request *q); /* as long as the request */
+
+void rest_add_header(struct rest_request *q, const char *name, const char *value); /* of the answer */
 
 /* Each request is ended by exactly one of these, maybe later; @q is gone afterwards. */
 void rest_reply(struct rest_request *q, int status, struct jsonout *o);
@@ -70,6 +68,9 @@ void rest_reply_schema(struct rest_request *q, int r, struct schema_errors *e);
 void rest_write(struct rest_request *q, struct assign_event *ev, struct id128 id, int status,
 	const struct rest_outcome *outcomes,
 	void (*answer)(struct rest_request *q, struct id128 id, struct jsonout *o));
+
+/* What the write is about to change, for the log: where a record does not tell it. */
+void rest_audit(struct rest_request *q, const char *fmt, ...) _printf_(2, 3);
 
 /* The node's last word is too old to be told as the state of things. */
 bool rest_is_stale(const struct rest_request *q, const struct assign_node_view *n);

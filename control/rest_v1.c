@@ -43,8 +43,7 @@ static void list_configuration(struct rest_request *q)
 	jsonout_open(&o, NULL, '[');
 	(void)assign_datasets(cluster_assign(c), cluster_now_ms(), on_configured, &o);
 	jsonout_close(&o, ']');
-	evhttp_add_header(evhttp_request_get_output_headers(q->http), "X-Configuration-Tag",
-		cluster_tag(c, false, tag));
+	rest_add_header(q, "X-Configuration-Tag", cluster_tag(c, false, tag));
 	rest_reply(q, HTTP_OK, &o);
 }
 

@@ -135,6 +135,7 @@ static void add_wish(const struct picture *p, const struct assign_view *v)
 	jsonout_text(p->o, "format_state", format_state_name(r->format_state));
 	add_size(p->o, "maximum_size", r->maximum_size, r->maximum_size > 0);
 	jsonout_bool(p->o, "deleted", r->deleted);
+	jsonout_text(p->o, "request", *r->request ? r->request : NULL);
 }
 
 static void add_truth(const struct picture *p, const struct assign_view *v)
@@ -314,6 +315,7 @@ static void replace_node(struct rest_request *q)
 	};
 	struct assign_event ev = { .type = ASSIGN_REPLACE };
 
+	rest_audit(q, "another machine may use this identity");
 	if (id128_parse(q->param, &ev.node) < 0)
 		rest_reply_error(q, HTTP_NOTFOUND, "Node not found.");
 	else
@@ -340,6 +342,7 @@ static void give_up_node(struct rest_request *q, enum assign_event_type type)
 	};
 	struct assign_event ev = { .type = type };
 
+	rest_audit(q, "%s by an operator's word", type == ASSIGN_FORGET ? "forgotten" : "fenced");
 	if (id128_parse(q->param, &ev.node) < 0)
 		rest_reply_error(q, HTTP_NOTFOUND, "Node not found.");
 	else if (!accepts_risk(q->body))

@@ -65,8 +65,8 @@ static void show_change(struct node *n, const struct roster_change *c)
 	if (v.gone) {
 		fstree_remove(n->tree, c->dataset_id);
 		if (c->from != c->to)
-			log_dataset(c->dataset_id, LOG_INFO, 0, "%s -> %s", ds_state_name(c->from),
-				ds_state_name(c->to));
+			log_dataset_request(c->dataset_id, NULL, v.request, LOG_INFO, 0, "%s -> %s",
+				ds_state_name(c->from), ds_state_name(c->to));
 		return;
 	}
 	if (nodeview_show(n->tree, &v, node_now_ms()) < 0)
@@ -350,8 +350,8 @@ static void on_order(const struct wire_assign *o, void *userdata)
 	int r = roster_order(n->roster, node_now_ms(), o);
 
 	if (r < 0)
-		log_dataset(o->dataset_id, LOG_WARNING, r, "refused the order to %s under epoch %" PRIu64,
-			wish_kind_name(o->wish), o->epoch);
+		log_dataset_request(o->dataset_id, NULL, o->request, LOG_WARNING, r,
+			"refused the order to %s under epoch %" PRIu64, wish_kind_name(o->wish), o->epoch);
 	remember(n->remember, false);
 	node_plan_soon(n);
 }

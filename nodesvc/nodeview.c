@@ -138,7 +138,7 @@ void nodeview_tell(struct fstree *tree, const struct roster_change *c, const str
 		snprintf(line, sizeof(line), "%s -> %s: %s", ds_state_name(c->from),
 			ds_state_name(c->to), v->status.why);
 	level = level_of(c->to, &message);
-	log_dataset_message(c->dataset_id, message, level, 0, "%s", line);
+	log_dataset_request(c->dataset_id, message, v->request, level, 0, "%s", line);
 	(void)fstree_event(tree, c->dataset_id, line);
 }
 

@@ -247,6 +247,7 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 	e->owner = order->owner;
 	e->primary = order->primary;
 	e->created_at = order->created_at;
+	memcpy(e->request, order->request, sizeof(e->request));
 	free(e->lease);
 	e->lease = *order->lease ? strdup(order->lease) : NULL;
 	if (order->metadata) {
@@ -550,6 +551,7 @@ int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_v
 		.owner = e->owner,
 		.primary = e->primary,
 		.metadata = e->metadata,
+		.request = e->request,
 		.since_ms = e->since_ms,
 		.looked_ms = e->seen.at_ms,
 		.created_at = e->created_at,

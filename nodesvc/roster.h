@@ -65,6 +65,7 @@ struct roster_view {
 	const struct converge_last *last;
 	struct id128 owner, primary;
 	struct json_object *metadata;	/* or NULL */
+	const char *request;		/* the id of the client's request that led here; "": not known */
 	uint64_t since_ms;		/* of the present state */
 	uint64_t looked_ms;		/* when it was last looked at */
 	int64_t created_at;		/* seconds since 1970; 0: not known */

@@ -36,6 +36,7 @@ struct entry {
 	int64_t created_at;
 	char *lease;		  /* or NULL */
 	struct json_object *metadata;
+	char request[REQUEST_ID_SIZE]; /* of the last order */
 	/* said in the present session */
 	bool said;
 	bool untold;		  /* a report waits until control has answered for those before it */

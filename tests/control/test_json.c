@@ -147,6 +147,51 @@ static void what_is_no_utf8_is_replaced(void **state)
 	assert_string_equal(out, "\"a\\ufffd\\ufffd\"");
 }
 
+static void an_error_says_where(void **state)
+{
+	static const struct {
+		const char *text, *error;
+	} cases[] = {
+		{ "", "/: the text is cut off at byte 0" },
+		{ "{} x", "/: something after the end of the value at byte 3" },
+		{ "{\"a\": [1, {\"b\": tru}]}", "/a/1/b: no JSON value at byte 16" },
+		{ "{\"a/~\": \"\\ud800\"}", "/a~1~0: a surrogate without its other half at byte 15" },
+		{ "{\"a\": 1, \"a\": 2}", "/a: the key 'a' appears twice at byte 12" },
+		{ "[[], [0, 01]]", "/1: no ',' between two values at byte 10" },
+	};
+	struct json_object *v;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char error[JSONIN_ERROR_MAX];
+
+		assert_int_equal(jsonin_parse(cases[i].text, strlen(cases[i].text), &v, error), -EBADMSG);
+		assert_string_equal(error, cases[i].error);
+	}
+}
+
+static void of_a_long_pointer_the_end_is_told(void **state)
+{
+	char text[4096] = "", error[JSONIN_ERROR_MAX];
+	struct json_object *v;
+
+	for (int i = 0; i < 30; i++)
+		strcat(text, "{\"a key of many letters\":");
+	strcat(text, "x");
+	assert_int_equal(jsonin_parse(text, strlen(text), &v, error), -EBADMSG);
+	assert_true(strncmp(error, "...", 3) == 0);
+	assert_non_null(strstr(error, "/a key of many letters: no JSON value at byte 750"));
+}
+
+static void levels_are_counted(void **state)
+{
+	_cleanup_json_ struct json_object *v = NULL;
+	char error[JSONIN_ERROR_MAX];
+
+	assert_int_equal(jsonin_parse_deep("[{}]", 4, 2, &v, error), 0);
+	assert_int_equal(jsonin_parse_deep("[[{}]]", 6, 2, &v, error), -EBADMSG);
+	assert_non_null(strstr(error, "more than 2 levels"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -157,6 +202,9 @@ int main(void)
 		cmocka_unit_test(numbers_keep_how_they_were_written),
 		cmocka_unit_test(what_is_written_is_ascii_and_reads_back),
 		cmocka_unit_test(what_is_no_utf8_is_replaced),
+		cmocka_unit_test(an_error_says_where),
+		cmocka_unit_test(of_a_long_pointer_the_end_is_told),
+		cmocka_unit_test(levels_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

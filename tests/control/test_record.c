@@ -11,7 +11,7 @@ static struct ds_record sample(void)
 		.grant = GRANT_DESTROY, .incarnation = 3,
 		.failover = { FAILOVER_LEASE, 2000 }, .failover_rev = 4,
 		.in_force = { FAILOVER_LEASE, 6000 }, .sure_from = 5, .fenced = { 6, 7 },
-		.proof = PROOF_TERM };
+		.proof = PROOF_TERM, .request = "0a-B.c_9" };
 
 	r.dataset_id = id128_make_v4(1, 2);
 	r.primary = id128_make_v4(3, 4);
@@ -94,6 +94,25 @@ static void a_damaged_dataset_is_refused(void **state)
 	ds_record_done(&r);
 }
 
+static void a_request_is_optional_and_has_its_form(void **state)
+{
+	struct ds_record r = sample(), back;
+	char *text;
+
+	*r.request = '\0';
+	text = ds_record_to_json(&r);
+	assert_null(strstr(text, "request"));
+	assert_int_equal(ds_record_from_json(text, &back), 0);
+	assert_string_equal(back.request, "");
+	ds_record_done(&back);
+	free(text);
+	strcpy(r.request, "two words");
+	text = ds_record_to_json(&r);
+	assert_int_equal(ds_record_from_json(text, &back), -EBADMSG);
+	free(text);
+	ds_record_done(&r);
+}
+
 static void texts_that_are_no_record_are_refused(void **state)
 {
 	static const char *const bad[] = { "", "{}", "[]", "null", "{\"version\":2}",
@@ -131,6 +150,7 @@ int main(void)
 		cmocka_unit_test(nobody_and_nothing_stay_so),
 		cmocka_unit_test(unknown_keys_are_kept),
 		cmocka_unit_test(a_damaged_dataset_is_refused),
+		cmocka_unit_test(a_request_is_optional_and_has_its_form),
 		cmocka_unit_test(texts_that_are_no_record_are_refused),
 		cmocka_unit_test(a_node_survives_its_stored_form),
 	};

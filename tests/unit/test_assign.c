@@ -37,6 +37,22 @@ static void a_move_waits_for_the_release_and_is_one_commit(void **state)
 	assert_int_equal(sent(node_b)->wish, WISH_HOLD);
 }
 
+static void orders_and_records_name_the_request_that_led_to_them(void **state)
+{
+	struct assign_event ev = { .type = ASSIGN_MOVE, .dataset_id = dataset, .primary = node_b, .request = "one" };
+
+	hello(node_a, NULL, 0);
+	create(node_a);
+	assert_string_equal(record()->request, "");
+	assert_int_equal(decide(ev), 0);
+	assert_string_equal(sent(node_a)->request, "one");
+	assert_string_equal(record()->request, "one");
+	ev.request = "two"; /* changes nothing, so it led to nothing */
+	assert_int_equal(decide(ev), 0);
+	assert_int_equal(res.n_changes, 0);
+	assert_string_equal(record()->request, "one");
+}
+
 static void a_release_is_not_recalled_and_the_same_node_needs_a_new_epoch(void **state)
 {
 	uint64_t sa = hello(node_a, NULL, 0);
@@ -405,6 +421,7 @@ int main(void)
 		TEST(a_dataset_is_granted_when_its_primary_connects),
 		TEST(an_id_is_used_once),
 		TEST(a_move_waits_for_the_release_and_is_one_commit),
+		TEST(orders_and_records_name_the_request_that_led_to_them),
 		TEST(a_release_is_not_recalled_and_the_same_node_needs_a_new_epoch),
 		TEST(reports_of_old_epochs_and_old_sessions_have_no_effect),
 		TEST(a_hello_that_does_not_name_a_grant_uses_it_up),

@@ -38,7 +38,7 @@ static void an_order_survives_the_wire(void **state)
 		.assign = { .dataset_id = dataset, .wish = WISH_HOLD, .epoch = 3, .volume_id = volume,
 			.size_bytes = 1 << 30, .filesystem = FS_XFS, .fs_uuid = volume,
 			.format_state = FORMAT_STARTED, .owner = dataset, .primary = volume,
-			.created_at = 1700000000, .revision = 99, .why = "because" } };
+			.created_at = 1700000000, .revision = 99, .why = "because", .request = "abc-1.2_3" } };
 	struct wire_msg back;
 
 	json_object_object_add(metadata, "name", json_object_new_string("a \"quoted\" \u00e9"));
@@ -54,6 +54,7 @@ static void an_order_survives_the_wire(void **state)
 	assert_int_equal(back.assign.created_at, 1700000000);
 	assert_int_equal(back.assign.revision, 99);
 	assert_string_equal(back.assign.why, "because");
+	assert_string_equal(back.assign.request, "abc-1.2_3");
 	assert_true(json_object_equal(back.assign.metadata, metadata));
 	wire_msg_done(&back);
 	wire_msg_done(&m);
