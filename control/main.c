@@ -236,7 +236,7 @@ static int open_store(struct control *c)
 	r = cluster_new(c->base, c->store, c->incarnation, &c->cluster, &error);
 	if (r < 0)
 		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
-	return 0;
+	return cluster_retain(c->cluster, c->options.retention_s);
 }
 
 static int open_doors(struct control *c)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdarg.h>
 
 #include "jsonin.h"
@@ -19,6 +20,7 @@ enum {
 	OPT_TERM,
 	OPT_STOP_EXTENSION,
 	OPT_STATE_EXPIRY,
+	OPT_RETENTION,
 	OPT_MAX_BODY,
 	OPT_MAX_HEADERS,
 	OPT_MAX_DEPTH,
@@ -44,6 +46,7 @@ static const struct option longs[] = {
 	{ "term", required_argument, NULL, OPT_TERM },
 	{ "stop-extension", required_argument, NULL, OPT_STOP_EXTENSION },
 	{ "state-expiry", required_argument, NULL, OPT_STATE_EXPIRY },
+	{ "retention", required_argument, NULL, OPT_RETENTION },
 	{ "max-body", required_argument, NULL, OPT_MAX_BODY },
 	{ "max-headers", required_argument, NULL, OPT_MAX_HEADERS },
 	{ "max-depth", required_argument, NULL, OPT_MAX_DEPTH },
@@ -84,6 +87,8 @@ static const char help[] =
 	"      --stop-extension SECONDS\n"
 	"                          how long leased datasets go on when this service is\n"
 	"                          stopped as planned (300); 0: for their term\n"
+	"      --retention SECONDS how long deleted datasets stay listed (2592000, which\n"
+	"                          are 30 days); 0: for ever\n"
 	"      --state-expiry SECONDS\n"
 	"                          how long a node that is silent stays in /v1/state with\n"
 	"                          what it said last (120)\n"
@@ -147,6 +152,8 @@ static int take_term(const char *text, struct failover *ret)
 	ret->term_ms = (uint32_t)s * 1000;
 	return 1;
 }
+
+#define RETENTION_MAX_S UINT64_C(3153600000) /* a hundred years */
 
 static int take_seconds(const char *name, const char *text, int least, uint32_t *ret_ms)
 {
@@ -275,6 +282,11 @@ static int take(int opt, struct options *o)
 		return take_term(optarg, &o->failover);
 	case OPT_STOP_EXTENSION:
 		return take_seconds("stop-extension", optarg, 0, &o->stop_extension_ms);
+	case OPT_RETENTION:
+		if (text_number(optarg, 0, RETENTION_MAX_S, &o->retention_s) < 0)
+			return wrong("--retention '%s' is no number of seconds from 0 to %" PRIu64, optarg,
+				RETENTION_MAX_S);
+		return 1;
 	case OPT_STATE_EXPIRY:
 		return take_seconds("state-expiry", optarg, 1, &o->state_expiry_ms);
 	case OPT_FORCE:
@@ -299,7 +311,7 @@ int options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .data_path = "/var/lib/flocker", .certificates = "/etc/flocker",
 		.user = "flocker", .log_level = LOG_INFO, .failover = { FAILOVER_MANUAL, 6000 },
-		.stop_extension_ms = 300000, .state_expiry_ms = 120000, .depth = JSONIN_DEPTH_MAX,
+		.stop_extension_ms = 300000, .state_expiry_ms = 120000, .retention_s = 30 * 86400, .depth = JSONIN_DEPTH_MAX,
 		.limits = { .head_bytes = 16 * KIB, .body_bytes = MIB, .connections = 4096, .idle_s = 120,
 			.request_s = 30, .answer_s = 120 } };
 	uint64_t given = 0;

@@ -24,11 +24,11 @@ static void add_size(struct jsonout *o, const char *key, uint64_t v, bool known)
 		jsonout_null(o, key);
 }
 
-/* The owner's word, when the last word is the owner's. */
+/* The owner's word, when the last word is the owner's and of its present grant. */
 static const struct wire_status *owner_status(const struct assign_view *v)
 {
 	if (!v->status || id128_is_nil(v->record->owner) ||
-		!id128_equal(v->status_node, v->record->owner))
+		!id128_equal(v->status_node, v->record->owner) || v->status->epoch != v->record->epoch)
 		return NULL;
 	return v->status;
 }

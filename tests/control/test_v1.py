@@ -412,6 +412,35 @@ def test_the_state_of_a_silent_node_expires_and_its_era_does_not(impatient):
     wait_state(control, dataset, **mounted_on(N1, dataset))
 
 
+@pytest.fixture
+def forgetful(authority, tmp_path):
+    server = rig.Control(authority, tmp_path)
+    server.start("--retention", "1")
+    yield server
+    server.end()
+
+
+def test_a_deleted_dataset_goes_in_the_end_and_its_id_is_free(forgetful):
+    control = forgetful
+    dataset = control.create(N1)
+    kept = control.create(N2)
+    assert control.delete(f"{DATASETS}/{dataset}").status == 200
+    rig.wait_until("the deleted one is dropped",
+                   lambda: [d["dataset_id"] for d in control.get(DATASETS).json] == [kept])
+    assert control.get(f"/v2/datasets/{dataset}").status == 404
+    assert control.post(DATASETS, {"primary": N1, "dataset_id": dataset}).status == 201
+    control.kill()
+    control.hang_up()
+    control.start("--retention", "1")
+    assert sorted(d["dataset_id"] for d in control.get(DATASETS).json) == sorted([kept, dataset])
+
+
+def test_the_retention_is_a_number_of_seconds(authority, tmp_path):
+    control = rig.Control(authority, tmp_path)
+    control.fails("--retention", "30d")
+    assert "--retention '30d' is no number of seconds from 0 to 3153600000" in control.log
+
+
 @pytest.mark.parametrize("value", ["0", "86401", "x", "-1", "1.5"])
 def test_the_expiry_is_a_number_of_seconds(authority, tmp_path, value):
     control = rig.Control(authority, tmp_path)
