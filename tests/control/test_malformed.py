@@ -14,6 +14,8 @@ import ssl
 import threading
 import time
 
+import pytest
+
 import malformed
 import rig
 
@@ -133,9 +135,16 @@ def growth_mib():
         return 24 if b"__asan_init" in program.read() else 3
 
 
-def test_what_is_malformed_changes_nothing_and_is_told_where(authority, tmp_path):
-    control = rig.Control(authority, tmp_path)
-    control.start("--request-limit", "1", "--log-level", "notice")
+@pytest.fixture
+def impatient(authority, tmp_path):
+    server = rig.Control(authority, tmp_path)
+    server.start("--request-limit", "1", "--log-level", "notice")
+    yield server
+    server.end()
+
+
+def test_what_is_malformed_changes_nothing_and_is_told_where(impatient):
+    control = impatient
     for i in range(20):
         control.create(malformed.NODE, metadata={"name": str(i)})
     before = configuration(control), store(control)
@@ -148,4 +157,3 @@ def test_what_is_malformed_changes_nothing_and_is_told_where(authority, tmp_path
     assert (configuration(control), store(control)) == before
     rig.wait_until("all descriptors are closed", lambda: resources(control)[1] <= descriptors)
     assert resources(control)[0] - rss < growth_mib(), (rss, resources(control))
-    control.end()
