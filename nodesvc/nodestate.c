@@ -3,9 +3,13 @@
 #include <inttypes.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "nodestate.h"
 #include "text.h"
+
+#define LOCK_PAUSE_MS 20
+#define LOCK_LIMIT_MS 2000
 
 #define TEXT_MAX 128
 
@@ -98,6 +102,21 @@ static int read_control(struct nodestate *s, char *why, size_t size)
 	return r < 0 ? r : -EBADMSG;
 }
 
+/* A daemon that was killed a moment ago may have locks for as long as the kernel takes to close what it had. */
+static int take_lock(int fd)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
+
+	for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += LOCK_PAUSE_MS) {
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (waited >= LOCK_LIMIT_MS)
+			return -EBUSY;
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 int nodestate_open(const char *directory, struct nodestate *ret, char *why, size_t size)
 {
 	struct nodestate s = { .lock_fd = -EBADF };
@@ -114,8 +133,8 @@ int nodestate_open(const char *directory, struct nodestate *ret, char *why, size
 		return -ENOMEM;
 	snprintf(path, sizeof(path), "%s/lock", directory);
 	s.lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (s.lock_fd < 0 || flock(s.lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	r = s.lock_fd < 0 ? -errno : take_lock(s.lock_fd);
+	if (r < 0) {
 		if (r == -EBUSY)
 			snprintf(why, size, "another flocker-node uses the state directory %s: each "
 					    "needs its own", directory);

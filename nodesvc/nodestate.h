@@ -23,7 +23,7 @@ struct nodestate {
  * nodestate_open() - make the directory when missing, lock it, read what is there. Blocks.
  * @why: on failure one line
  *
- * Returns: 0; -EBUSY when another daemon has it; -EBADMSG when a file is damaged; or negative errno.
+ * Returns: 0; -EBUSY when another daemon has it, and keeps it for 2 s; -EBADMSG when a file is damaged; or negative errno.
  */
 int nodestate_open(const char *directory, struct nodestate *ret, char *why, size_t size);
 void nodestate_done(struct nodestate *s);
