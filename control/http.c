@@ -147,7 +147,7 @@ static int read_body(struct conn *c, struct http_problem *p)
 	if (head->chunked)
 		return http_chunks_read(&c->chunks, in, body, c->http->limits.body_bytes, p);
 	missing = (size_t)head->length - evbuffer_get_length(body);
-	if (missing > 0 && evbuffer_remove_buffer(in, body, missing) < 0)
+	if (http_take_body(in, body, MIN(missing, evbuffer_get_length(in))) < 0)
 		return -ENOMEM;
 	return evbuffer_get_length(body) == head->length;
 }

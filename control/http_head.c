@@ -303,7 +303,24 @@ int http_head_parse(const char *data, size_t size, struct http_head *ret, struct
 	return 0;
 }
 
-/* ---- chunks ---- */
+/* ---- bodies ---- */
+
+int http_take_body(struct evbuffer *in, struct evbuffer *out, size_t n)
+{
+	while (n > 0) {
+		struct evbuffer_iovec piece;
+		size_t size;
+
+		if (evbuffer_peek(in, -1, NULL, &piece, 1) < 1)
+			return -ENOMEM;
+		size = MIN(n, piece.iov_len);
+		if (evbuffer_add(out, piece.iov_base, size) < 0)
+			return -ENOMEM;
+		(void)evbuffer_drain(in, size);
+		n -= size;
+	}
+	return 0;
+}
 
 /* A whole line to @ret without its end, which is drained; 0: not there yet. */
 static int take_line(struct http_chunks *c, struct evbuffer *in, char line[CHUNK_LINE_MAX + 1],
@@ -371,7 +388,7 @@ static int read_data(struct http_chunks *c, struct evbuffer *in, struct evbuffer
 
 	if (n == 0)
 		return 0;
-	if (evbuffer_remove_buffer(in, out, n) < 0)
+	if (http_take_body(in, out, n) < 0)
 		return -ENOMEM;
 	c->consumed += n;
 	c->left -= n;

@@ -56,6 +56,16 @@ size_t http_head_end(const char *data, size_t size, size_t *from);
  */
 int http_head_parse(const char *data, size_t size, struct http_head *ret, struct http_problem *problem);
 
+/**
+ * http_take_body() - the next @n bytes of a body, which are in @in
+ *
+ * They are copied: what a TLS record is read to has room for the largest, and moved as it is it would
+ * take that with it, so that a body of many small records were a thousand times as large.
+ *
+ * Returns: 0 or -ENOMEM.
+ */
+int http_take_body(struct evbuffer *in, struct evbuffer *out, size_t n);
+
 /* A body in chunks, read as it comes. Zero it to begin. */
 struct http_chunks {
 	enum { CHUNK_SIZE, CHUNK_DATA, CHUNK_END, CHUNK_TRAILER, CHUNK_DONE } state;

@@ -155,6 +155,24 @@ def test_who_does_not_read_is_dropped_and_costs_one_answer(limited):
         sock.close()
 
 
+@pytest.mark.parametrize("framing, piece", [
+    (b"Content-Length: 1000000", b" "),
+    (b"Transfer-Encoding: chunked", b"1\r\nx\r\n"),
+])
+def test_a_body_costs_its_bytes_however_small_the_records_are(control, framing, piece):
+    before = memory_of(control)
+    socks = [opened(control) for _ in range(5)]
+    for sock in socks:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(b"POST %s HTTP/1.1\r\n%s\r\n\r\n" % (DATASETS.encode(), framing))
+        for _ in range(8000):
+            sock.sendall(piece)
+        sock.close()
+    rig.wait_until("they are read to the end", lambda: connections_of(control) == 0)
+    # A record has room for 16 KiB: kept so, these would take 600 MiB.
+    assert memory_of(control) - before < 32 << 20
+
+
 def memory_of(control):
     with open(f"/proc/{control.process.pid}/status") as f:
         return int(re.search(r"VmHWM:\s*(\d+)", f.read())[1]) * 1024
