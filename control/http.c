@@ -398,7 +398,7 @@ static void on_accept_error(struct evconnlistener *l, void *userdata)
 
 	log_warning(EVUTIL_SOCKET_ERROR(), "REST port: cannot accept; trying again in a second");
 	evconnlistener_disable(l);
-	(void)event_base_once(h->base, -1, EV_TIMEOUT, on_resume, h, &second);
+	(void)event_add(h->resume, &second);
 }
 
 /* ---- beginning and end ---- */
@@ -412,6 +412,8 @@ struct http *http_free(struct http *h)
 		conn_free(h->first);
 	if (h->listener)
 		evconnlistener_free(h->listener);
+	if (h->resume)
+		event_free(h->resume);
 	free(h);
 	return NULL;
 }
@@ -431,6 +433,9 @@ int http_new(struct event_base *base, int fd, SSL_CTX *ctx, const struct http_li
 	if (!h->listener)
 		return -ENOMEM;
 	(void)TAKE_FD(owned);
+	h->resume = evtimer_new(base, on_resume, h);
+	if (!h->resume)
+		return -ENOMEM;
 	evconnlistener_set_error_cb(h->listener, on_accept_error);
 	SSL_CTX_set_info_callback(ctx, on_tls);
 	*ret = TAKE_PTR(h);

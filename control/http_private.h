@@ -49,6 +49,7 @@ struct http {
 	const struct http_callbacks *cbs;
 	void *userdata;
 	struct evconnlistener *listener;
+	struct event *resume; /* to accept again */
 	struct conn *first;
 	unsigned int n_conns;
 	bool stopping;

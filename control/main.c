@@ -109,8 +109,11 @@ static void control_done(struct control *c)
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		if (events[i])
 			event_free(events[i]);
-	if (c->base)
+	if (c->base) {
+		/* Connections that had news when they were closed are let go by it. */
+		(void)event_base_loop(c->base, EVLOOP_NONBLOCK);
 		event_base_free(c->base);
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(c->certificates); i++)
 		free(c->certificates[i]);
 	close_keep_errno(c->rest_fd);

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import socket
+import threading
 import time
 
 import pytest
@@ -221,6 +222,23 @@ def test_http_1_0_is_spoken(control):
     assert answer.status == 200 and answer.headers["Connection"] == "keep-alive"
     sock.sendall(b"GET /v1/version HTTP/1.0\r\n\r\n")
     assert read_answer(sock).headers["Connection"] == "close" and read_end(sock)
+
+
+def test_a_stop_while_clients_send_is_a_stop_like_any(control):
+    """They still do when their connections are closed; a sanitizer would tell of what is not freed."""
+    def send_on_and_on(sock):
+        try:
+            while True:
+                sock.sendall(b"GET /v1/version HTTP/1.1\r\n\r\n" * 20)
+        except OSError:
+            pass
+
+    senders = [threading.Thread(target=send_on_and_on, args=(opened(control),)) for _ in range(8)]
+    for s in senders:
+        s.start()
+    control.end()
+    for s in senders:
+        s.join()
 
 
 def test_every_answer_says_when(control):
