@@ -181,6 +181,7 @@ struct pin *assign_find_pin(const struct assign *a, struct id128 dataset_id);
 struct pin *assign_get_pin(struct assign *a, struct id128 dataset_id); /* made when missing, not held */
 void assign_drop_pin(struct assign *a, struct pin *p);
 
+/* Nothing when it is being dropped. */
 void decision_change_ds(struct decision *d, struct ads *ds, const struct ds_record *next);
 void decision_drop_ds(struct decision *d, struct ads *ds);
 void decision_raise_floor(struct decision *d, uint64_t floor);

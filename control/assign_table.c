@@ -279,9 +279,13 @@ static struct assign_change *add_change(struct decision *d, bool configures)
 void decision_change_ds(struct decision *d, struct ads *ds, const struct ds_record *next)
 {
 	bool is_new = !ds->durable && !ds->txn;
-	struct assign_change *change = add_change(d, is_new || !same_configuration(&ds->now, next));
-	struct pending *p = assign_alloc(sizeof(*p));
+	struct assign_change *change;
+	struct pending *p;
 
+	if (ds->dropping)
+		return; /* it would come back in the store, and is freed when the drop is durable */
+	change = add_change(d, is_new || !same_configuration(&ds->now, next));
+	p = assign_alloc(sizeof(*p));
 	ds_record_copy(next, &change->ds);
 	ds_record_copy(next, &p->ds_record);
 	p->txn = ds->txn = d->result->txn;
@@ -395,7 +399,7 @@ void assign_committed(struct assign *a, uint64_t txn)
 		struct pending *p = pop_pending(a);
 
 		if (p->ds && p->drop) {
-			assign_drop(a, p->ds); /* nothing changes what is dropped, so nothing else is pending */
+			assign_drop(a, p->ds); /* nothing changes it behind that, so nothing else is pending */
 		} else if (p->ds) {
 			if (p->ds->durable)
 				ds_record_done(&p->ds->kept);

@@ -130,6 +130,32 @@ static void what_was_deleted_long_ago_is_dropped_and_its_epochs_are_not_used_aga
 	assert_int_equal(record()->epoch, 3);
 }
 
+/* Its record is gone as soon as that is stored, so nothing may be on its way to the store behind it. */
+static void what_is_being_dropped_changes_no_more(void **state)
+{
+	struct assign_event expires = { .type = ASSIGN_EXPIRE, .now_s = 2000, .retention_s = 60 };
+	struct wire_report late = { .kind = REPORT_STATUS, .status = { .dataset_id = dataset, .epoch = 2,
+		.claimant = node_b, .claim_epoch = 1 } };
+	uint64_t sa = hello(node_a, NULL, 0), sb = hello(node_b, NULL, 0);
+	struct assign_event reports = { .type = ASSIGN_REPORT, .node = node_a, .session = sa, .report = &late };
+	struct assign_result drop;
+	struct assign_view v;
+
+	gone(node_b, sb);
+	fence(node_b);
+	create(node_a);
+	delete_at(1000);
+	report(node_a, sa, REPORT_RELEASED, 1);
+	report(node_a, sa, REPORT_DESTROYED, 2);
+	assign_decide(a, now_ms, &expires, &drop);
+	assert_true(drop.n_changes > 0);
+	decide(reports);
+	assert_int_equal(res.n_changes, 0);
+	assign_committed(a, drop.txn);
+	assert_int_equal(assign_dataset(a, now_ms, dataset, &v), -ENOENT);
+	assign_result_done(&drop);
+}
+
 static void what_is_not_destroyed_is_never_dropped(void **state)
 {
 	struct assign_view v;
@@ -151,6 +177,7 @@ int main(void)
 		TEST(a_fence_ends_the_leases_of_its_node),
 		TEST(a_lease_whose_end_could_not_be_stored_ends_later),
 		TEST(what_was_deleted_long_ago_is_dropped_and_its_epochs_are_not_used_again),
+		TEST(what_is_being_dropped_changes_no_more),
 		TEST(what_is_not_destroyed_is_never_dropped),
 	};
 
