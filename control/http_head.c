@@ -340,8 +340,8 @@ static int take_line(struct http_chunks *c, struct evbuffer *in, char line[CHUNK
 		return refuse(p, HTTP_BADREQUEST, "The body, byte %llu: a chunk's line does not end with CR and LF.",
 			(unsigned long long)(c->consumed + n));
 	line[n - 1] = '\0';
-	if (memchr(line, '\0', n - 1))
-		return refuse(p, HTTP_BADREQUEST, "The body, byte %llu: a NUL in a chunk's line.",
+	if (count_while(line, n - 1, is_value) < n - 1)
+		return refuse(p, HTTP_BADREQUEST, "The body, byte %llu: a control character in a chunk's line.",
 			(unsigned long long)c->consumed);
 	c->consumed += n + 1;
 	return 1;
@@ -349,9 +349,9 @@ static int take_line(struct http_chunks *c, struct evbuffer *in, char line[CHUNK
 
 static int read_size(struct http_chunks *c, const char *line, struct http_problem *p)
 {
-	size_t n = strspn(line, "0123456789abcdefABCDEF");
+	size_t n = strspn(line, "0123456789abcdefABCDEF"), end = n + strspn(line + n, " \t");
 
-	if (n == 0 || n > 15 || (line[n] && line[n] != ';' && line[n] != ' ' && line[n] != '\t'))
+	if (n == 0 || n > 15 || (line[end] && line[end] != ';'))
 		return refuse(p, HTTP_BADREQUEST, "The body, before byte %llu: a chunk without its size in hexadecimal "
 			"digits.", (unsigned long long)c->consumed);
 	c->left = strtoull(line, NULL, 16);

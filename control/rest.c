@@ -3,7 +3,6 @@
 
 #include "rest_private.h"
 
-
 #define BAD_BODY                                                                                   \
 	"The request body could not be decoded according to the value of the\nContent-Type header."
 

@@ -186,6 +186,9 @@ static void chunks_that_are_none_are_refused(void **state)
 	memset(line + 2, 'x', sizeof(line) - 3);
 	assert_int_equal(read_chunks(line, strlen(line), 1, 100, "", &p), -EBADMSG);
 	assert_int_equal(read_chunks("1;\0\r\n", 5, 5, 100, "", &p), -EBADMSG);
+	/* Where others may end a line, or a number. */
+	assert_int_equal(read_chunks("1;\rx\r\n", 7, 7, 100, "", &p), -EBADMSG);
+	assert_int_equal(read_chunks("1 2\r\nx\r\n", 8, 8, 100, "", &p), -EBADMSG);
 }
 
 static void trailers_are_bounded(void **state)
