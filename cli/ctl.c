@@ -332,8 +332,11 @@ static int say_no_command(int argc, char **argv)
 		group_help(stdout, argv[0]);
 		return CTL_OK;
 	}
-	return say_error(CTL_USAGE, "there is no command '%s%s%s'; flockerctl --help lists them",
-		argv[0], group && argc > 1 ? " " : "", group && argc > 1 ? argv[1] : "");
+	if (group && argc == 1)
+		return say_error(CTL_USAGE, "'%s' is the first of two words; flockerctl %s --help lists the second",
+			argv[0], argv[0]);
+	return say_error(CTL_USAGE, "there is no command '%s%s%s'; flockerctl %s%s--help lists them", argv[0],
+		group ? " " : "", group ? argv[1] : "", group ? argv[0] : "", group ? " " : "");
 }
 
 static int run_line(int argc, char **argv, struct ctl_args *a)
