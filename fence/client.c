@@ -175,13 +175,21 @@ static struct fence_packet packet(enum fence_kind kind, struct id128 dataset_id,
 	};
 }
 
-int fence_client_arm(struct fence_client *c, struct id128 dataset_id, uint64_t deadline_ns,
-	enum fs_kind fs, uint64_t cookie)
+static void name_device(struct fence_packet *p, dev_t devno, uint64_t diskseq)
 {
-	struct fence_packet p = packet(FENCE_ARM, dataset_id, cookie);
+	p->dev_major = major(devno);
+	p->dev_minor = minor(devno);
+	p->diskseq = diskseq;
+}
 
-	p.deadline_ns = deadline_ns;
-	p.fs = (uint16_t)fs;
+int fence_client_arm(struct fence_client *c, const struct fence_arm *a, uint64_t cookie)
+{
+	struct fence_packet p = packet(FENCE_ARM, a->dataset_id, cookie);
+
+	p.deadline_ns = a->deadline_ns;
+	p.fs = (uint16_t)a->fs;
+	p.state = a->step;
+	name_device(&p, a->devno, a->diskseq);
 	return send_packet(c, &p);
 }
 
@@ -190,9 +198,7 @@ int fence_client_set_device(struct fence_client *c, struct id128 dataset_id, dev
 {
 	struct fence_packet p = packet(FENCE_SET_DEVICE, dataset_id, cookie);
 
-	p.dev_major = major(devno);
-	p.dev_minor = minor(devno);
-	p.diskseq = diskseq;
+	name_device(&p, devno, diskseq);
 	return send_packet(c, &p);
 }
 

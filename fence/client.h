@@ -22,6 +22,15 @@
 
 struct fence_client;
 
+struct fence_arm {
+	struct id128 dataset_id;
+	uint64_t deadline_ns;
+	enum fs_kind fs;
+	dev_t devno; /* 0: not known yet */
+	uint64_t diskseq;
+	bool step; /* one of it is in flight */
+};
+
 struct fence_client_options {
 	const char *helper;	   /* path of flocker-fence */
 	const char *run_directory; /* exists; one a node */
@@ -58,8 +67,7 @@ int fence_client_read(struct fence_client *c, struct fence_packet *ret);
  * Requests of proto.h. Sent at once and answered by FENCE_ANSWER with @cookie, or by nothing when
  * it is 0. 0; -EAGAIN when the helper takes nothing any more, so hangs or is stopped; -ECONNRESET.
  */
-int fence_client_arm(struct fence_client *c, struct id128 dataset_id, uint64_t deadline_ns,
-	enum fs_kind fs, uint64_t cookie);
+int fence_client_arm(struct fence_client *c, const struct fence_arm *a, uint64_t cookie);
 int fence_client_set_device(struct fence_client *c, struct id128 dataset_id, dev_t devno,
 	uint64_t diskseq, uint64_t cookie);
 int fence_client_disarm(struct fence_client *c, struct id128 dataset_id, uint64_t cookie);

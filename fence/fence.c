@@ -154,13 +154,23 @@ static void on_news(void)
 		daemon_lost();
 }
 
+static int set_device(const struct fence_packet *p)
+{
+	return fence_set_device(&h.table, p->dataset_id, makedev(p->dev_major, p->dev_minor),
+		p->diskseq);
+}
+
 static int arm(const struct fence_packet *p)
 {
 	int r;
 
 	if (p->fs >= FS_KIND_MAX)
 		return -EPROTO;
-	r = fence_arm(&h.table, p->dataset_id, p->deadline_ns, (enum fs_kind)p->fs, now_ns());
+	r = fence_arm(&h.table, p->dataset_id, p->deadline_ns, (enum fs_kind)p->fs);
+	if (r == 0 && p->dev_major)
+		r = set_device(p);
+	if (r == 0 && p->state)
+		r = fence_step_goes_on(&h.table, p->dataset_id, index_of(h.now));
 	if (r == 0 && h.keeper_fd >= 0)
 		keeper_lower(p->deadline_ns + WATCHDOG_SLACK_NS);
 	return r;
@@ -172,8 +182,7 @@ static int carry_out(const struct fence_packet *p)
 	case FENCE_ARM:
 		return arm(p);
 	case FENCE_SET_DEVICE:
-		return fence_set_device(&h.table, p->dataset_id,
-			makedev(p->dev_major, p->dev_minor), p->diskseq);
+		return set_device(p);
 	case FENCE_DISARM:
 		return fence_disarm(&h.table, p->dataset_id);
 	case FENCE_STEP_BEGIN:

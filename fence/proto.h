@@ -12,6 +12,9 @@
  *	          |  ^ ARM                                                       |
  *	          `--'-------------------- DISARM -------------------------------'
  *
+ * A deadline that is over is armed as well, and fires at once: so what a helper that was killed
+ * guarded comes to its end in the same way, however late the next one is told.
+ *
  * and the rules that make it a fence:
  *
  * - ARM is answered before the volume is attached, SET_DEVICE before anything is written to its
@@ -41,9 +44,12 @@
 
 enum fence_kind {
 	/*
-	 * Guard this dataset from now on: dataset_id, deadline_ns, fs. One that is armed already
-	 * keeps its device; its deadline is the new one, also when that is earlier.
-	 * -ESTALE: has fired, or the deadline is over; -ENOSPC: FENCE_DATASETS_MAX are armed
+	 * Guard this dataset from now on: dataset_id, deadline_ns, fs, and what SET_DEVICE has, when
+	 * there is a device; state: 1 when a step of it is in flight, which may have begun under
+	 * another helper. For one that is armed already the deadline is the new one, also when
+	 * that is earlier, and without a device it keeps the one it has.
+	 * -ESTALE: has fired, or, by a helper that an upgrade left, the deadline is over;
+	 * -ENOSPC: FENCE_DATASETS_MAX are armed
 	 */
 	FENCE_ARM = 1,
 	/* Its device: dataset_id, dev_major, dev_minor, diskseq. -ENOENT: not armed; -ESTALE: fired */
@@ -89,7 +95,7 @@ struct fence_packet {
 	uint64_t deadline_ns;
 	uint64_t diskseq; /* 0: not known */
 	uint32_t dev_major, dev_minor;
-	uint16_t fs, state; /* enum fs_kind, enum fence_state or fence_watchdog */
+	uint16_t fs, state; /* enum fs_kind, enum fence_state or fence_watchdog; see ARM */
 	uint32_t pid;	    /* READY: the helper's */
 };
 static_assert(sizeof(struct fence_packet) == 64, "the same for every compiler");

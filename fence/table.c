@@ -57,12 +57,11 @@ static struct fence_entry *entries_end(struct fence_table *t)
 
 /* ---- requests ---- */
 
-int fence_arm(struct fence_table *t, struct id128 id, uint64_t deadline_ns, enum fs_kind fs,
-	uint64_t now)
+int fence_arm(struct fence_table *t, struct id128 id, uint64_t deadline_ns, enum fs_kind fs)
 {
 	struct fence_entry *e = fence_find(t, id);
 
-	if (deadline_ns <= now || (e && e->state != FENCE_ARMED))
+	if (e && e->state != FENCE_ARMED)
 		return -ESTALE;
 	if (!e) {
 		e = entry_new(t, id);
@@ -126,6 +125,16 @@ int fence_step_begin(struct fence_table *t, struct id128 id, unsigned session, u
 		return -ESTALE;
 	e->steps |= (uint8_t)(1u << session);
 	return 0;
+}
+
+int fence_step_goes_on(struct fence_table *t, struct id128 id, unsigned session)
+{
+	struct fence_entry *e;
+	int r = find_armed(t, id, &e);
+
+	if (r == 0)
+		e->steps |= (uint8_t)(1u << session);
+	return r;
 }
 
 /* The last step of a fired dataset may have brought something up after it was stopped. */

@@ -46,12 +46,14 @@ struct fence_table {
 void fence_table_init(struct fence_table *t, uint64_t limit_ns);
 
 /* The requests of proto.h, with their errnos. */
-int fence_arm(struct fence_table *t, struct id128 id, uint64_t deadline_ns, enum fs_kind fs,
-	uint64_t now);
+int fence_arm(struct fence_table *t, struct id128 id, uint64_t deadline_ns, enum fs_kind fs);
 int fence_set_device(struct fence_table *t, struct id128 id, dev_t devno, uint64_t diskseq);
 int fence_disarm(struct fence_table *t, struct id128 id);
 int fence_step_begin(struct fence_table *t, struct id128 id, unsigned session, uint64_t now);
 int fence_step_end(struct fence_table *t, struct id128 id, unsigned session);
+
+/* It began before ARM told of it, so it is not asked whether it may. -ENOENT, -ESTALE as above. */
+int fence_step_goes_on(struct fence_table *t, struct id128 id, unsigned session);
 
 /* The session's process is dead to its last thread: it has no step in flight. */
 void fence_session_ended(struct fence_table *t, unsigned session);

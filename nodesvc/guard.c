@@ -18,6 +18,8 @@ struct entry {
 	uint64_t has_ms, has_rev;   /* what the helper answered for last */
 	enum fence_state state;
 	bool asked;		    /* ARM or DISARM is on its way */
+	bool step;		    /* one of it is under way that a helper agreed to */
+	bool unfenced;		    /* the helper that was stopping it died: the next one has to */
 	dev_t devno;
 	uint64_t diskseq;
 };
@@ -119,14 +121,15 @@ static void check(struct guard *g, int r)
 		(void)fence_client_kill(g->client); /* heard of as its end */
 }
 
-static void arm(struct guard *g, struct entry *e)
+static void arm(struct guard *g, struct entry *e, uint64_t until_ms, uint64_t rev)
 {
 	struct question *q = ask(g, FENCE_ARM, e->id);
+	struct fence_arm a = { e->id, until_ms * NS_OF_MS, e->fs, e->devno, e->diskseq, e->step };
 
-	q->until_ms = e->want_ms;
-	q->rev = e->want_rev;
+	q->until_ms = until_ms;
+	q->rev = rev;
 	e->asked = true;
-	check(g, fence_client_arm(g->client, e->id, e->want_ms * NS_OF_MS, e->fs, q->cookie));
+	check(g, fence_client_arm(g->client, &a, q->cookie));
 }
 
 static void disarm(struct guard *g, struct entry *e)
@@ -137,12 +140,20 @@ static void disarm(struct guard *g, struct entry *e)
 	check(g, fence_client_disarm(g->client, e->id, q->cookie));
 }
 
+/* Not wanted any more, and a helper that died had not let it go yet. */
+static bool is_owed(const struct entry *e)
+{
+	return e->state == FENCE_NONE && (e->unfenced || (e->step && e->want_ms == 0));
+}
+
 /* What has fired stays so until it is fenced and disarmed. */
 static void bring(struct guard *g, struct entry *e)
 {
 	if (!g->ready || e->asked || e->state == FENCE_FIRED)
 		return;
-	if (e->state == FENCE_FENCED) {
+	if (is_owed(e)) {
+		arm(g, e, e->has_ms, e->has_rev);
+	} else if (e->state == FENCE_FENCED) {
 		if (e->want_ms == 0 || e->want_ms > e->has_ms)
 			disarm(g, e);
 	} else if (e->want_ms == 0) {
@@ -151,8 +162,8 @@ static void bring(struct guard *g, struct entry *e)
 			disarm(g, e);
 		else if (!e->devno)
 			drop(g, e);
-	} else if (e->want_ms != e->has_ms || e->want_rev != e->has_rev) {
-		arm(g, e);
+	} else if (e->state == FENCE_NONE || e->want_ms != e->has_ms || e->want_rev != e->has_rev) {
+		arm(g, e, e->want_ms, e->want_rev);
 	}
 }
 
@@ -165,6 +176,8 @@ void guard_arm(struct guard *g, struct id128 dataset_id, uint64_t until_ms, uint
 	e->want_ms = until_ms;
 	e->want_rev = rev;
 	e->fs = fs;
+	if (!until_ms && !e->step)
+		e->unfenced = false; /* it was let go meanwhile */
 	if (!g->client)
 		(void)guard_start(g);
 	bring(g, e);
@@ -182,6 +195,7 @@ void guard_device(struct guard *g, struct id128 dataset_id, dev_t devno, uint64_
 
 	if (!e || (e->devno == devno && e->diskseq == diskseq))
 		return;
+	e->unfenced = false; /* it was for a device that is gone */
 	e->devno = devno;
 	e->diskseq = diskseq;
 	tell_device(g, e);
@@ -193,8 +207,7 @@ void guard_step_begin(struct guard *g, struct id128 dataset_id, void *step)
 	struct question *q;
 
 	if (!g->ready) {
-		if (step)
-			g->cbs->on_step(-ENOTCONN, step, g->userdata);
+		g->cbs->on_step(-ENOTCONN, step, g->userdata);
 		return;
 	}
 	q = ask(g, FENCE_STEP_BEGIN, dataset_id);
@@ -206,6 +219,8 @@ void guard_step_end(struct guard *g, struct id128 dataset_id)
 {
 	struct entry *e = find(g, dataset_id);
 
+	if (e)
+		e->step = false;
 	if (!g->ready)
 		return;
 	check(g, fence_client_step_end(g->client, dataset_id, 0));
@@ -229,17 +244,22 @@ static void on_arm_answer(struct guard *g, const struct question *q, int result)
 		bool first = e->state == FENCE_NONE;
 
 		e->state = FENCE_ARMED;
+		e->unfenced = false;
 		e->has_ms = q->until_ms;
 		e->has_rev = q->rev;
 		if (first)
 			tell_device(g, e);
 		g->cbs->on_armed(q->id, q->until_ms, q->rev, g->userdata);
+	} else if (q->kind == FENCE_ARM && e->state == FENCE_NONE && e->step) {
+		g->cbs->on_step(result, NULL, g->userdata);
+		return;
 	} else if (q->kind == FENCE_ARM && result != -ESTALE) {
 		(void)log_error(result, "the fence helper guards no more datasets: a lease waits");
 		return; /* the next renewal asks again */
 	} else if (q->kind == FENCE_ARM && e->state == FENCE_NONE) {
-		/* Too late, and the helper has nothing of it: the daemon cuts it. */
+		/* Too late for a helper that an upgrade left, see ARM: the daemon cuts it. */
 		e->want_ms = 0;
+		e->unfenced = false;
 		g->cbs->on_fired(q->id, g->userdata);
 		g->cbs->on_fenced(q->id, g->userdata);
 		return;
@@ -247,6 +267,15 @@ static void on_arm_answer(struct guard *g, const struct question *q, int result)
 		return; /* about to fire, or a step is in flight: its end is heard of */
 	}
 	bring(g, e);
+}
+
+static void on_step_answer(struct guard *g, const struct question *q, int result)
+{
+	struct entry *e = find(g, q->id);
+
+	if (e && result == 0)
+		e->step = true;
+	g->cbs->on_step(result, q->step, g->userdata);
 }
 
 static void on_answer(struct guard *g, const struct fence_packet *p)
@@ -264,11 +293,10 @@ static void on_answer(struct guard *g, const struct fence_packet *p)
 	} else {
 		event_add(g->timer, &(struct timeval){ ANSWER_S, 0 });
 	}
-	if (q->kind == FENCE_STEP_BEGIN) {
-		g->cbs->on_step(p->result, q->step, g->userdata);
-	} else {
+	if (q->kind == FENCE_STEP_BEGIN)
+		on_step_answer(g, q, p->result);
+	else
 		on_arm_answer(g, q, p->result);
-	}
 	free(q);
 }
 
@@ -278,6 +306,7 @@ static void on_state(struct guard *g, const struct fence_packet *p)
 	enum fence_state before = e->state;
 
 	e->state = (enum fence_state)p->state;
+	e->unfenced = false;
 	if (p->dev_major && !e->devno) {
 		e->devno = makedev(p->dev_major, p->dev_minor);
 		e->diskseq = p->diskseq;
@@ -335,12 +364,12 @@ static void disconnect(struct guard *g)
 	g->ready = false;
 }
 
-/* What it was stopping is the daemon's to cut now. */
+/* What it had is kept: the next one may have to go on from there. */
 static void forget_armed(struct guard *g, struct entry *e)
 {
 	e->asked = false;
-	e->has_ms = e->has_rev = 0;
-	if (e->state >= FENCE_FIRED)
+	e->unfenced |= e->state == FENCE_FIRED;
+	if (e->state == FENCE_FENCED)
 		e->want_ms = 0;
 	e->state = FENCE_NONE;
 }

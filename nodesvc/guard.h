@@ -20,12 +20,12 @@ struct guard_callbacks {
 	/* Connected, and all that was inherited has been told. After on_lost once more. */
 	void (*on_ready)(void *userdata);
 	void (*on_armed)(struct id128 dataset_id, uint64_t until_ms, uint64_t rev, void *userdata);
-	/* Its time is over: no step of it begins any more. */
+	/* Its time is over: no step of it begins any more. Once more when a helper that was stopping it died. */
 	void (*on_fired)(struct id128 dataset_id, void *userdata);
 	/* Nothing of this node writes to it any more: it may be unmounted. */
 	void (*on_fenced)(struct id128 dataset_id, void *userdata);
 	/* The answer to guard_step_begin(): 0, or negative errno and the step must not be taken. @step NULL:
-	 * to one that was under way already. */
+	 * one is under way that a new helper does not guard, so nobody would end it in time. */
 	void (*on_step)(int result, void *step, void *userdata);
 	/* Of the machine, see proto.h: ARMED, LATE by @late_ms, FAILED by @error, ... */
 	void (*on_watchdog)(enum fence_watchdog state, uint64_t late_ms, int error, void *userdata);
@@ -50,6 +50,9 @@ void guard_arm(struct guard *g, struct id128 dataset_id, uint64_t until_ms, uint
 /* Its device, before anything is written to it, and whether it is leased or not; 0: it has none. */
 void guard_device(struct guard *g, struct id128 dataset_id, dev_t devno, uint64_t diskseq);
 
-/* Around each step that may write to a leased dataset. @step: handed to on_step(); NULL: it runs. */
+/*
+ * Around each step that may write to a leased dataset; one at a time. @step: handed to on_step(). A step that
+ * is under way when the helper dies is told to the next one, which ends it in time, or at once when it is late.
+ */
 void guard_step_begin(struct guard *g, struct id128 dataset_id, void *step);
 void guard_step_end(struct guard *g, struct id128 dataset_id);

@@ -121,6 +121,8 @@ static void submit_step(struct node *n, struct running *r)
 		n->running = r;
 		return;
 	}
+	if (r->step.start.guarded)
+		guard_step_end(n->guard, r->step.start.dataset_id);
 	step_refused(n, &r->step.start, ENOMEM, NULL);
 	free(r);
 }
@@ -256,15 +258,9 @@ static void on_fenced(struct id128 dataset_id, void *userdata)
 	node_plan_soon(n);
 }
 
-/* Steps that are under way are the new helper's to know as well. */
 static void on_guard_ready(void *userdata)
 {
-	struct node *n = userdata;
-
-	for (const struct running *r = n->running; r; r = r->next)
-		if (r->step.start.guarded)
-			guard_step_begin(n->guard, r->step.start.dataset_id, NULL);
-	adopted(n);
+	adopted(userdata);
 }
 
 static void on_watchdog(enum fence_watchdog state, uint64_t late_ms, int error, void *userdata)

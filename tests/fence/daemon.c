@@ -3,13 +3,14 @@
  * daemon HELPER RUN_DIRECTORY MOUNT_ROOT [LIMIT_MS [reboot|cut [WATCHDOG]]] - stands in for the node daemon in
  * tests of the fence helper. Lines on standard input are requests, named by their number:
  *
- *	arm ID MS FS
+ *	arm ID MS FS [MAJOR MINOR DISKSEQ [step]]
  *	device ID MAJOR MINOR DISKSEQ
  *	disarm ID
  *	begin ID
  *	end ID
  *	arm-many N MS		N datasets 00000000-...-<n>, answered by the last one's answer
  *	kill			the helper
+ *	start			another helper, for one that is gone
  *	child			starts a process, which is the answer, and does nothing
  *	hang PATH		a thread of this process reads PATH, and waits for ever
  *
@@ -27,6 +28,7 @@
 
 #define WORDS_MAX 8
 
+static struct fence_client_options options;
 static struct fence_client *client;
 static uint64_t number;
 
@@ -64,15 +66,28 @@ static void *hang(void *path)
 	return NULL;
 }
 
+static int arm(char **w, size_t n)
+{
+	struct fence_arm a = { id_of(w[1]), after_ms(w[2]), (enum fs_kind)fs_kind_parse(w[3]) };
+
+	if (n > 6) {
+		a.devno = makedev((unsigned)atoi(w[4]), (unsigned)atoi(w[5]));
+		a.diskseq = strtoull(w[6], NULL, 10);
+	}
+	a.step = n > 7;
+	return fence_client_arm(client, &a, number);
+}
+
 static int arm_many(char **w)
 {
 	unsigned n = (unsigned)atoi(w[1]);
-	uint64_t deadline = after_ms(w[2]);
+	struct fence_arm a = { .deadline_ns = after_ms(w[2]), .fs = FS_EXT4 };
 	int r = 0;
 
-	for (unsigned i = 0; i < n && r == 0; i++)
-		r = fence_client_arm(client, (struct id128){ 0, i }, deadline, FS_EXT4,
-			i + 1 == n ? number : 0);
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		a.dataset_id = (struct id128){ 0, i };
+		r = fence_client_arm(client, &a, i + 1 == n ? number : 0);
+	}
 	return r;
 }
 
@@ -86,11 +101,15 @@ static int child(void)
 	return 0;
 }
 
-static int request(char **w)
+static int request(char **w, size_t n)
 {
 	static pthread_t thread;
 
 	number++;
+	if (STREQ(w[0], "start"))
+		return fence_client_new(&options, &client);
+	if (!client)
+		return -ENOTCONN;
 	if (STREQ(w[0], "kill"))
 		return fence_client_kill(client);
 	if (STREQ(w[0], "child"))
@@ -100,8 +119,7 @@ static int request(char **w)
 	if (STREQ(w[0], "arm-many"))
 		return arm_many(w);
 	if (STREQ(w[0], "arm"))
-		return fence_client_arm(client, id_of(w[1]), after_ms(w[2]),
-			(enum fs_kind)fs_kind_parse(w[3]), number);
+		return arm(w, n);
 	if (STREQ(w[0], "device"))
 		return fence_client_set_device(client, id_of(w[1]),
 			makedev((unsigned)atoi(w[2]), (unsigned)atoi(w[3])),
@@ -149,7 +167,7 @@ static void obey(char *line)
 
 	for (char *w = strtok(line, " \n"); w && n < WORDS_MAX; w = strtok(NULL, " \n"))
 		words[n++] = w;
-	r = n > 0 && client ? request(words) : -EINVAL;
+	r = n > 0 ? request(words, n) : -EINVAL;
 	if (r < 0)
 		printf("answer %ju %d\n", (uintmax_t)number, r);
 	fflush(stdout);
@@ -157,18 +175,18 @@ static void obey(char *line)
 
 int main(int argc, char **argv)
 {
-	struct fence_client_options o = { .helper = argv[1] };
 	char line[4096];
 	int r;
 
 	if (argc < 4)
 		return 2;
-	o.run_directory = argv[2];
-	o.mount_root = argv[3];
-	o.limit_ms = argc > 4 ? (unsigned)atoi(argv[4]) : 0;
-	o.reboot = argc > 5 && STREQ(argv[5], "reboot");
-	o.watchdog = argc > 6 ? argv[6] : NULL;
-	r = fence_client_new(&o, &client);
+	options.helper = argv[1];
+	options.run_directory = argv[2];
+	options.mount_root = argv[3];
+	options.limit_ms = argc > 4 ? (unsigned)atoi(argv[4]) : 0;
+	options.reboot = argc > 5 && STREQ(argv[5], "reboot");
+	options.watchdog = argc > 6 ? argv[6] : NULL;
+	r = fence_client_new(&options, &client);
 	if (r < 0) {
 		fprintf(stderr, "daemon: %s\n", strerror(-r));
 		return 1;

@@ -287,6 +287,62 @@ def test_a_killed_helper_is_noticed_at_once_and_replaced(place):
     again.expect_state(dataset, "fenced")
 
 
+def lose_helper_until(daemon, helper, deadline):
+    """Nobody guards meanwhile. The next helper of that daemon is ready."""
+    os.kill(helper, signal.SIGKILL)
+    daemon.heard.expect("gone")
+    wait_for("the deadline", lambda: boottime_ms() > deadline + 200)
+    daemon.send("start")
+    assert daemon.ready() != helper
+
+
+def test_a_helper_that_is_told_when_the_time_is_over_fences_at_once(place):
+    daemon = place.daemon()
+    helper = daemon.ready()
+    dataset = place.dataset().format().mount()
+    dataset.write()
+    lose_helper_until(daemon, helper, dataset.arm(daemon, SOON_MS))
+    assert dataset.arm_again(daemon, -200) == 0
+    armed = boottime_ms()
+    assert daemon.ask("begin", dataset.id) == -ESTALE
+    daemon.expect_state(dataset, "fenced")
+    assert_fenced(dataset, armed)
+    assert alive(daemon.pid)
+    assert daemon.ask("disarm", dataset.id) == 0
+
+
+def test_a_step_of_before_that_helper_ends_with_its_daemon(place):
+    daemon = place.daemon()
+    helper = daemon.ready()
+    dataset = place.dataset().format().mount()
+    dataset.write()
+    deadline = dataset.arm(daemon, SOON_MS)
+    child = daemon.ask("child")
+    assert daemon.ask("begin", dataset.id) == 0
+    lose_helper_until(daemon, helper, deadline)
+    assert dataset.arm_again(daemon, -200, "step") == 0
+    armed = boottime_ms()
+    assert daemon.process.wait(20) == -signal.SIGKILL
+    assert boottime_ms() > armed + 100  # it had its grace
+    place.log.expect("fenced", dataset.id + ":")
+    wait_for("its process group dies", lambda: not alive(child))
+    assert_fenced(dataset, armed)
+
+
+def test_a_step_of_before_that_ends_in_time_costs_no_daemon(place):
+    daemon = place.daemon()
+    helper = daemon.ready()
+    dataset = place.dataset()
+    dataset.arm(daemon, FAR_MS)
+    assert daemon.ask("begin", dataset.id) == 0
+    lose_helper_until(daemon, helper, 0)
+    assert dataset.arm_again(daemon, SOON_MS, "step") == 0
+    assert daemon.ask("disarm", dataset.id) == -EBUSY
+    assert daemon.ask("end", dataset.id) == 0
+    daemon.expect_state(dataset, "fenced")
+    assert alive(daemon.pid)
+
+
 def test_a_stopped_helper_can_be_replaced(place):
     daemon = place.daemon()
     helper = daemon.ready()

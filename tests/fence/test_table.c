@@ -23,7 +23,7 @@ static int setup(void **state)
 
 static void arm(struct id128 id, uint64_t deadline_ms)
 {
-	assert_int_equal(fence_arm(&t, id, deadline_ms * MS, FS_EXT4, 0), 0);
+	assert_int_equal(fence_arm(&t, id, deadline_ms * MS, FS_EXT4), 0);
 }
 
 /* Fires everything that is due and takes every job. The number of jobs. */
@@ -74,18 +74,39 @@ static void arming_again_revives_nobody(void **state)
 	assert_int_equal(fire(200), 1);
 	assert_int_equal(fence_set_device(&t, ID, 7, 8), -ESTALE);
 	assert_int_equal(fence_set_device(&t, OTHER, 7, 8), -ENOENT);
-	assert_int_equal(fence_arm(&t, ID, 900 * MS, FS_EXT4, 201 * MS), -ESTALE);
+	assert_int_equal(fence_arm(&t, ID, 900 * MS, FS_EXT4), -ESTALE);
 	assert_true(stopped(ID, 0, 210));
-	assert_int_equal(fence_arm(&t, ID, 900 * MS, FS_EXT4, 211 * MS), -ESTALE);
+	assert_int_equal(fence_arm(&t, ID, 900 * MS, FS_EXT4), -ESTALE);
 	assert_int_equal(fence_disarm(&t, ID), 0);
-	assert_int_equal(fence_arm(&t, ID, 900 * MS, FS_EXT4, 212 * MS), 0);
+	assert_int_equal(fence_arm(&t, ID, 900 * MS, FS_EXT4), 0);
 }
 
-static void a_deadline_that_is_over_is_not_armed(void **state)
+static void a_deadline_that_is_over_is_armed_and_fires_at_once(void **state)
 {
-	assert_int_equal(fence_arm(&t, ID, 100 * MS, FS_EXT4, 100 * MS), -ESTALE);
-	assert_int_equal(state_of(ID), FENCE_NONE);
-	assert_int_equal(t.n_guarded, 0);
+	arm(ID, 100);
+	assert_true(fence_next_wake(&t, 5000 * MS) == 100 * MS);
+	assert_int_equal(fence_step_begin(&t, ID, 0, 5000 * MS), -ESTALE);
+	assert_int_equal(fire(5000), 1);
+	assert_int_equal(fence_arm(&t, ID, 9000 * MS, FS_EXT4), -ESTALE);
+	assert_true(stopped(ID, 0, 5001));
+	assert_int_equal(fence_disarm(&t, ID), 0);
+}
+
+/* Its helper was killed, and the next one is told when the time is over. */
+static void a_step_of_before_has_its_grace_and_then_its_daemon_dies(void **state)
+{
+	assert_int_equal(fence_step_goes_on(&t, ID, 1), -ENOENT);
+	arm(ID, 100);
+	assert_int_equal(fence_step_goes_on(&t, ID, 1), 0);
+	assert_int_equal(fire(5000), 1);
+	assert_int_equal(fence_step_goes_on(&t, ID, 2), -ESTALE);
+	assert_false(stopped(ID, 0, 5001)); /* the step may still do something */
+	assert_false(fence_must_die(&t, 1, (5000 + FENCE_GRACE_MS) * MS - 1));
+	assert_true(fence_must_die(&t, 1, (5000 + FENCE_GRACE_MS) * MS));
+	assert_false(fence_must_die(&t, 2, (5000 + FENCE_GRACE_MS) * MS));
+	fence_session_ended(&t, 1);
+	assert_int_equal(fire(5300), 1);
+	assert_true(stopped(ID, 0, 5301));
 }
 
 static void arming_again_keeps_the_device_and_takes_the_new_deadline(void **state)
@@ -240,7 +261,7 @@ static void the_table_holds_as_many_as_promised_and_places_are_used_again(void *
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < FENCE_DATASETS_MAX; i++)
 			arm((struct id128){ round, i }, 100 + i);
-		assert_int_equal(fence_arm(&t, OTHER, 100 * MS, FS_XFS, 0), -ENOSPC);
+		assert_int_equal(fence_arm(&t, OTHER, 100 * MS, FS_XFS), -ENOSPC);
 		assert_int_equal(t.n_guarded, FENCE_DATASETS_MAX);
 		for (unsigned i = FENCE_DATASETS_MAX; i-- > 0;) {
 			assert_int_equal(state_of((struct id128){ round, i }), FENCE_ARMED);
@@ -258,7 +279,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_dataset_fires_at_its_deadline_and_is_fenced_once_stopped),
 		T(arming_again_revives_nobody),
-		T(a_deadline_that_is_over_is_not_armed),
+		T(a_deadline_that_is_over_is_armed_and_fires_at_once),
+		T(a_step_of_before_has_its_grace_and_then_its_daemon_dies),
 		T(arming_again_keeps_the_device_and_takes_the_new_deadline),
 		T(no_step_begins_once_the_time_is_over),
 		T(only_who_has_a_step_of_a_fired_dataset_dies_and_not_at_once),

@@ -22,9 +22,9 @@ static int setup(void **state)
 	return 0;
 }
 
-static void arm(struct id128 id, uint64_t deadline, uint64_t now)
+static void arm(struct id128 id, uint64_t deadline)
 {
-	assert_int_equal(fence_arm(&t, id, deadline, FS_EXT4, now), 0);
+	assert_int_equal(fence_arm(&t, id, deadline, FS_EXT4), 0);
 }
 
 static void the_earliest_deadline_sets_the_limit_until_it_is_fenced(void **state)
@@ -32,8 +32,8 @@ static void the_earliest_deadline_sets_the_limit_until_it_is_fenced(void **state
 	struct fence_entry *e;
 
 	assert_true(watchdog_limit(&t, 0, true) == FENCE_NEVER);
-	arm(ID, 9 * S, 0);
-	arm(OTHER, 4 * S, 0);
+	arm(ID, 9 * S);
+	arm(OTHER, 4 * S);
 	assert_true(watchdog_limit(&t, 0, true) == 4 * S + SLACK);
 	e = fence_fire(&t, NULL, 4 * S);
 	assert_non_null(e);
@@ -47,7 +47,7 @@ static void only_a_helper_that_may_not_restart_the_machine_gives_up(void **state
 {
 	uint64_t end = 4 * S + WATCHDOG_GIVE_UP_NS;
 
-	arm(ID, 4 * S, 0);
+	arm(ID, 4 * S);
 	assert_true(watchdog_next_give_up(&t, 0) == FENCE_NEVER);
 	assert_non_null(fence_fire(&t, NULL, 4 * S));
 	assert_true(watchdog_next_give_up(&t, 4 * S) == end);
@@ -60,7 +60,7 @@ static void only_a_helper_that_may_not_restart_the_machine_gives_up(void **state
 /* An armed dataset counts, however late the helper is: it has not acted. */
 static void nobody_gives_up_on_what_was_not_fired(void **state)
 {
-	arm(ID, 4 * S, 0);
+	arm(ID, 4 * S);
 	assert_true(watchdog_limit(&t, 5 * S, true) == 4 * S + SLACK);
 }
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leased datasets leave a lost node by themselves: it stops them at the end of their term, and control
 grants them elsewhere only after that. What was acknowledged is there; nothing is written in two places."""
+import contextlib
+import fcntl
 import os
+import shutil
 import signal
 import time
 
 import pytest
 
-from cluster import Payload, wait_until
+from cluster import LIMIT_S, Payload, wait_until
 from loads import Writer
 
 TERM_S = 2
@@ -145,6 +148,57 @@ def test_a_lost_helper_is_replaced(cluster, fault):
     wait_until("the terms of its past have ended", lambda: time.monotonic() > end)
     writer.end()
     assert cluster.show(dataset)["epoch"] == 1 and cluster.show(second)["epoch"] == 1
+
+
+def endless_mkfs(cluster):
+    """Writes to its device until that takes nothing any more, and does not end then. Files that say so, the
+    first one with its process id."""
+    begun, stopped = cluster.base / "mkfs-begun", cluster.base / "mkfs-stopped"
+    cluster.remove_program("mkfs.ext4")
+    mkfs = cluster.bin / "mkfs.ext4"
+    mkfs.write_text(f"""#!/bin/sh
+for device; do :; done
+while {shutil.which("dd")} if=/dev/zero of=$device bs=4096 seek=1000 count=1 oflag=direct conv=notrunc 2>/dev/null
+do echo $$ >{begun}; done
+: >{stopped}
+exec {shutil.which("sleep")} 600
+""")
+    mkfs.chmod(0o755)
+    return begun, stopped
+
+
+@contextlib.contextmanager
+def no_helper(node):
+    """Its helper is killed, and no other comes into being."""
+    with open(node.run_dir / "fence.lock") as lock:
+        os.kill(node.process.pid, signal.SIGSTOP)
+        os.kill(node.helper(), signal.SIGKILL)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # free once that helper is dead
+        os.kill(node.process.pid, signal.SIGCONT)
+        node.wait_log("there is another flocker-fence")
+        yield
+
+
+def test_a_step_that_outlives_its_term_without_a_helper_is_ended_by_the_next_one(cluster):
+    here, there = cluster
+    begun, stopped = endless_mkfs(cluster)
+    dataset = cluster.create(there, metadata=LEASE)
+    wait_until("mkfs writes", lambda: begun.exists() and begun.read_text())
+    cluster.control.pause()
+    paused = time.monotonic()
+    with no_helper(there):
+        wait_until("its term is over", lambda: time.monotonic() > paused + TERM_S)
+        assert there.alive() and not stopped.exists()
+    assert there.process.wait(LIMIT_S) == -signal.SIGKILL
+    there.wait_log(f"{dataset}: fenced after")
+    wait_until("mkfs can write no more", stopped.exists)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(begun.read_text()), signal.SIGKILL)
+    cluster.control.resume()
+    cluster.remove_program("mkfs.ext4")
+    cluster.add_program("mkfs.ext4")
+    there.start()
+    cluster.wait_live(there)
 
 
 def test_the_helper_is_told_to_restart_the_machine_when_that_is_wished(cluster):
