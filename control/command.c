@@ -15,11 +15,17 @@ static int say_error(int r, const char *error)
 	return r;
 }
 
+static const char *plural(size_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 static void say_facts(const char *what, const struct store_facts *f)
 {
-	printf("%s: %zu dataset%s and %zu deleted, %zu node%s, incarnation %" PRIu64 ", version %" PRIu64
-	       ", %" PRIu64 " bytes\n", what, f->datasets, f->datasets == 1 ? "" : "s", f->deleted,
-		f->nodes, f->nodes == 1 ? "" : "s", f->incarnation, f->revision, f->bytes);
+	printf("%s: %zu dataset%s and %zu deleted, %zu lease%s, %zu node%s, incarnation %" PRIu64
+	       ", version %" PRIu64 ", %" PRIu64 " bytes\n", what, f->datasets, plural(f->datasets),
+		f->deleted, f->leases, plural(f->leases), f->nodes, plural(f->nodes), f->incarnation,
+		f->revision, f->bytes);
 }
 
 static int run_backup(const struct options *o)
