@@ -633,7 +633,7 @@ int import_parse(const char *text, size_t size, int64_t now_s, struct import *re
 
 	r = jsonin_parse(text, size, &o, why);
 	if (r == -EBADMSG)
-		snprintf(error, IMPORT_ERROR_MAX, "%s", why);
+		printable(why, error, IMPORT_ERROR_MAX);
 	if (r < 0)
 		return r;
 	whole.value = o;
