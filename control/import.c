@@ -11,7 +11,6 @@
  * read first, since it says which datasets were made.
  */
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <time.h>
 
@@ -140,7 +139,7 @@ static int read_size(struct reader *c, const struct place *p, uint64_t *ret)
 	}
 	/* Releases before 1.10.2 took any number. */
 	d = json_object_is_type(p->value, json_type_double) ? json_object_get_double(p->value) : 0;
-	if (!(d >= 1 && d < 0x1p63) || trunc(d) < d)
+	if (!(d >= 1 && d < 0x1p63) || (double)(uint64_t)d < d)
 		return place_wrong(p, c->error, "must be null or a whole number of bytes above 0 and below 2^63");
 	*ret = (uint64_t)d;
 	return 0;

@@ -38,15 +38,16 @@ static int on_record(const char *key, const char *value, void *userdata)
 	return 1;
 }
 
+/* @value: taken over; NULL: out of memory. */
 static int put(struct store_batch *b, const char *prefix, struct id128 id, char *value)
 {
-	_cleanup_free_ char *owned = value;
 	char key[64];
+	int r;
 
-	if (!value)
-		return -ENOMEM;
 	snprintf(key, sizeof(key), "%s%s", prefix, ID128_STR(id));
-	return store_batch_put(b, key, value);
+	r = value ? store_batch_put(b, key, value) : -ENOMEM;
+	free(value);
+	return r;
 }
 
 static int fill(struct store_batch *b, struct import *im, uint64_t incarnation)
