@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* command.h - what flocker-control does when it does not serve: backup and recover. */
+/* command.h - what flocker-control does when it does not serve: backup, recover and import. */
 #pragma once
 
 #include "options.h"

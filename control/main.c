@@ -213,7 +213,7 @@ static int watch_certificates(struct control *c)
 	return certs_new(c->base, &config, &c->certs) < 0 ? log_error(ENOMEM, "cannot start") : 0;
 }
 
-/* It begins with 1; `flocker-control recover` makes the others. */
+/* It begins with 1; `flocker-control recover` and `import` make the others. */
 static int settle_incarnation(struct control *c)
 {
 	int r = store_meta_get(c->store, STORE_META_INCARNATION, &c->incarnation);

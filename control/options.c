@@ -67,9 +67,11 @@ static const char help[] =
 	"       flocker-control backup FILE [--force] [--data-path DIR]\n"
 	"       flocker-control recover [--from FILE] [--apply] [--data-path DIR]\n"
 	"                               [--user NAME]\n"
+	"       flocker-control import FILE [--apply] [--data-path DIR] [--user NAME]\n"
 	"Decides where datasets are, remembers it, and tells the nodes. As `backup` it\n"
 	"copies the store, also while a server runs. As `recover` it makes the nodes\n"
-	"accept a store that is older than what they have seen.\n"
+	"accept a store that is older than what they have seen. As `import` it fills an\n"
+	"empty store from the original's state file, current_configuration.json.\n"
 	"\n"
 	"      --data-path DIR     where the store is (/var/lib/flocker)\n"
 	"      --port ENDPOINT     for users, HTTPS (tcp:4523)\n"
@@ -106,7 +108,8 @@ static const char help[] =
 	"      --force             of backup: replace FILE\n"
 	"      --from FILE         of recover: put this backup in the place of the store,\n"
 	"                          which is kept aside\n"
-	"      --apply             of recover: do it; else it only looks and tells\n"
+	"      --apply             of recover and import: do it; else it only looks and\n"
+	"                          tells\n"
 	"      --help              show this text\n"
 	"      --version           show the version\n"
 	"\n"
@@ -213,8 +216,9 @@ static bool goes_with(int opt, enum command command)
 	case OPT_FORCE:
 		return command == COMMAND_BACKUP;
 	case OPT_FROM:
-	case OPT_APPLY:
 		return command == COMMAND_RECOVER;
+	case OPT_APPLY:
+		return command == COMMAND_RECOVER || command == COMMAND_IMPORT;
 	default:
 		return command == COMMAND_SERVE;
 	}
@@ -223,7 +227,7 @@ static bool goes_with(int opt, enum command command)
 static int check_options(uint64_t given, enum command command)
 {
 	static const char *const names[] = { [COMMAND_SERVE] = "the server", [COMMAND_BACKUP] = "backup",
-		[COMMAND_RECOVER] = "recover" };
+		[COMMAND_RECOVER] = "recover", [COMMAND_IMPORT] = "import" };
 
 	for (const struct option *l = longs; l->name; l++)
 		if (given & UINT64_C(1) << (l->val - OPT_DATA_PATH) && !goes_with(l->val, command))
@@ -235,10 +239,10 @@ static int take_words(char **words, int n, struct options *o)
 {
 	if (n == 0)
 		return 0;
-	if (STREQ(words[0], "backup")) {
-		o->command = COMMAND_BACKUP;
+	if (STREQ(words[0], "backup") || STREQ(words[0], "import")) {
+		o->command = STREQ(words[0], "backup") ? COMMAND_BACKUP : COMMAND_IMPORT;
 		if (n < 2)
-			return wrong("backup needs the name of a file");
+			return wrong("%s needs the name of a file", words[0]);
 		o->file = words[1];
 		words++, n--;
 	} else if (STREQ(words[0], "recover")) {

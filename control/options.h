@@ -6,11 +6,11 @@
 #include "http.h"
 #include "types.h"
 
-enum command { COMMAND_SERVE, COMMAND_BACKUP, COMMAND_RECOVER };
+enum command { COMMAND_SERVE, COMMAND_BACKUP, COMMAND_RECOVER, COMMAND_IMPORT };
 
 struct options {
 	enum command command;
-	const char *file; /* of backup */
+	const char *file; /* of backup and import */
 	const char *from; /* of recover, or NULL */
 	bool force, apply;
 	const char *data_path, *certificates, *user;

@@ -65,27 +65,44 @@ static int open_store(const char *path, int flags, sqlite3 **ret, char **ret_err
 	return 0;
 }
 
-static int count_record(const char *key, const char *value, struct store_facts *f)
+static int count_dataset(const char *value, struct store_facts *f)
 {
 	struct ds_record ds;
+	int r = ds_record_from_json(value, &ds);
+
+	if (r < 0)
+		return r;
+	if (ds.deleted)
+		f->deleted++;
+	else
+		f->datasets++;
+	ds_record_done(&ds);
+	return 0;
+}
+
+static int count_record(const char *key, const char *value, struct store_facts *f)
+{
 	struct node_record node;
+	struct pin_record pin;
+	uint64_t floor;
 	int r = -EBADMSG;
 
 	if (strncmp(key, RECORD_KEY_DATASET, strlen(RECORD_KEY_DATASET)) == 0) {
-		r = ds_record_from_json(value, &ds);
-		if (r < 0)
-			return r;
-		if (ds.deleted)
-			f->deleted++;
-		else
-			f->datasets++;
-		ds_record_done(&ds);
+		r = count_dataset(value, f);
 	} else if (strncmp(key, RECORD_KEY_NODE, strlen(RECORD_KEY_NODE)) == 0) {
 		r = node_record_from_json(value, &node);
 		if (r < 0)
 			return r;
 		f->nodes++;
 		node_record_done(&node);
+	} else if (strncmp(key, RECORD_KEY_PIN, strlen(RECORD_KEY_PIN)) == 0) {
+		r = pin_record_from_json(value, &pin);
+		if (r < 0)
+			return r;
+		f->leases++;
+		pin_record_done(&pin);
+	} else if (STREQ(key, RECORD_KEY_FLOOR)) {
+		r = floor_from_json(value, &floor);
 	}
 	return r;
 }

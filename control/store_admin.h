@@ -11,7 +11,7 @@
 struct store_facts {
 	uint64_t incarnation, revision;
 	size_t datasets; /* that are not deleted */
-	size_t deleted, nodes;
+	size_t deleted, nodes, leases;
 	uint64_t bytes; /* of the file */
 };
 

@@ -140,6 +140,16 @@ struct driver_ops {
 		uint64_t size_bytes, uint64_t epoch);
 
 	/*
+	 * Optional, NULL where a backend cannot. A new volume with the content of an image file, then
+	 * zeros up to the next unit; free, as if @epoch had been given back; whole and durable when
+	 * this returns, never half of it. For an operator's command: it copies all of the image.
+	 * @ret_size: of the volume, in bytes
+	 * -EEXIST (there is one, whatever it holds), -ENOSPC, -EINVAL: no regular file, or empty
+	 */
+	int (*take)(struct driver *d, struct id128 volume_id, struct id128 dataset_id, int image_fd,
+		uint64_t epoch, uint64_t *ret_size);
+
+	/*
 	 * Ends a volume that is attached nowhere: free, or ours without a device. 0 also when
 	 * there is none. The epoch of a claim that was given back serves only for who gave it back.
 	 * -EBUSY (attached, or claimed elsewhere), -ESTALE

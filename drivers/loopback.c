@@ -309,9 +309,29 @@ static int loopback_create(struct driver *d, struct id128 volume_id, struct id12
 	r = create_compare(lo, volume_id, dataset_id, size_bytes, epoch);
 	if (r != -ENOENT)
 		return r;
-	r = loopback_volume_create(lo->volumes, volume_id, &meta, &claim);
+	r = loopback_volume_create(lo->volumes, volume_id, &meta, -EBADF, &claim);
 	if (r == -EEXIST) /* another node was faster */
 		return create_compare(lo, volume_id, dataset_id, size_bytes, epoch);
+	return r;
+}
+
+static int loopback_take(struct driver *d, struct id128 volume_id, struct id128 dataset_id, int image_fd,
+	uint64_t epoch, uint64_t *ret_size)
+{
+	struct loopback *lo = loopback(d);
+	struct loopback_claim claim = { .state = LOOPBACK_CLAIM_FREE, .epoch = epoch, .by = lo->self };
+	struct loopback_meta meta = { .dataset_id = dataset_id, .allocation_unit = lo->allocation_unit };
+	struct stat st;
+	int r;
+
+	if (fstat(image_fd, &st) < 0)
+		return loopback_errno();
+	if (!S_ISREG(st.st_mode) || st.st_size == 0 || !epoch_is_valid(epoch))
+		return -EINVAL;
+	meta.size_bytes = round_up((uint64_t)st.st_size, lo->allocation_unit);
+	r = loopback_volume_create(lo->volumes, volume_id, &meta, image_fd, &claim);
+	if (r == 0)
+		*ret_size = meta.size_bytes;
 	return r;
 }
 
@@ -576,6 +596,7 @@ const struct driver_ops loopback_ops = {
 	.tidy = loopback_tidy,
 	.lookup = loopback_lookup,
 	.create = loopback_create,
+	.take = loopback_take,
 	.destroy = loopback_destroy,
 	.attach = loopback_attach,
 	.detach = loopback_detach,

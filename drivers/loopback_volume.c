@@ -17,6 +17,7 @@
 #define NEW_PREFIX ".new-"
 #define GONE_PREFIX ".gone-"
 #define LITTER_NAME 96
+#define COPY_SIZE (1 * MIB)
 
 DEFINE_CLEANUP(DIR *, closedir);
 
@@ -334,14 +335,59 @@ static uint32_t block_size_for(int image_fd, uint64_t size_bytes)
 	return 512;
 }
 
-static int image_make(int dir_fd, uint64_t size_bytes, uint32_t *ret_block_size)
+/* One stretch of data; what lies between them stays a hole. */
+static int copy_stretch(int from, int to, off_t at, off_t end)
 {
+	_cleanup_free_ char *buf = malloc(COPY_SIZE);
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	while (at < end) {
+		ssize_t n = loopback_pread(from, buf, (size_t)MIN(end - at, (off_t)COPY_SIZE), at);
+
+		if (n <= 0)
+			return n < 0 ? (int)n : -EIO; /* it became shorter */
+		r = loopback_pwrite(to, buf, (size_t)n, at);
+		if (r < 0)
+			return r;
+		at += n;
+	}
+	return 0;
+}
+
+static int copy_content(int from, int to)
+{
+	off_t at = 0, end = 0;
+	int r = 0;
+
+	while (r == 0) {
+		at = lseek(from, end, SEEK_DATA);
+		if (at < 0)
+			return errno == ENXIO ? 0 : loopback_errno();
+		end = lseek(from, at, SEEK_HOLE);
+		if (end < 0)
+			return loopback_errno();
+		r = copy_stretch(from, to, at, end);
+	}
+	return r;
+}
+
+static int image_make(int dir_fd, uint64_t size_bytes, int content_fd, uint32_t *ret_block_size)
+{
+	int r;
+
 	_cleanup_close_ int fd = -EBADF;
 
 	fd = openat(dir_fd, "image", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return loopback_errno();
-	if (ftruncate(fd, (off_t)size_bytes) < 0 || fsync(fd) < 0)
+	if (ftruncate(fd, (off_t)size_bytes) < 0)
+		return loopback_errno();
+	r = content_fd < 0 ? 0 : copy_content(content_fd, fd);
+	if (r < 0)
+		return r;
+	if (fsync(fd) < 0)
 		return loopback_errno();
 	*ret_block_size = block_size_for(fd, size_bytes);
 	return 0;
@@ -381,12 +427,12 @@ static int litter_make(int volumes_fd, const char *name)
 }
 
 static int volume_fill(int dir_fd, struct id128 volume_id, struct loopback_meta m,
-	struct loopback_claim *claim)
+	int content_fd, struct loopback_claim *claim)
 {
 	uint32_t block_size = 512;
 	int r;
 
-	r = image_make(dir_fd, m.size_bytes, &block_size);
+	r = image_make(dir_fd, m.size_bytes, content_fd, &block_size);
 	if (r < 0)
 		return r;
 	if (m.block_size == 0)
@@ -401,7 +447,7 @@ static int volume_fill(int dir_fd, struct id128 volume_id, struct loopback_meta 
 }
 
 int loopback_volume_create(const char *volumes, struct id128 volume_id,
-	const struct loopback_meta *meta, struct loopback_claim *claim)
+	const struct loopback_meta *meta, int content_fd, struct loopback_claim *claim)
 {
 	_cleanup_close_ int volumes_fd = loopback_volumes_open(volumes), dir_fd = -EBADF;
 	char name[LITTER_NAME];
@@ -418,7 +464,7 @@ int loopback_volume_create(const char *volumes, struct id128 volume_id,
 	if (dir_fd < 0)
 		return dir_fd;
 
-	r = volume_fill(dir_fd, volume_id, *meta, claim);
+	r = volume_fill(dir_fd, volume_id, *meta, content_fd, claim);
 	if (r == 0 && renameat(volumes_fd, name, volumes_fd, ID128_STR(volume_id)) < 0)
 		r = errno == EEXIST || errno == ENOTEMPTY ? -EEXIST : loopback_errno();
 	if (r == 0)

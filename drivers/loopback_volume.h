@@ -50,11 +50,12 @@ int loopback_volume_open(const char *volumes, struct id128 volume_id, bool lock,
 /**
  * loopback_volume_create() - a whole new volume, durable when this returns
  * @meta: block_size 0: what suits the filesystem; the chosen one is stored
+ * @content_fd: what the image begins with, no longer than its size; -EBADF: nothing
  *
  * Returns: 0, -EEXIST when there is one already (which may not be durable), -ENOSPC, -EIO.
  */
 int loopback_volume_create(const char *volumes, struct id128 volume_id,
-	const struct loopback_meta *meta, struct loopback_claim *claim);
+	const struct loopback_meta *meta, int content_fd, struct loopback_claim *claim);
 
 /* Makes everything in it durable that was renamed before. */
 int loopback_volumes_sync(const char *volumes);

@@ -8,6 +8,7 @@
 
 #include "log.h"
 #include "node.h"
+#include "take_image.h"
 #include "text.h"
 
 /*
@@ -21,6 +22,10 @@ static const char usage[] =
 	"\n"
 	"usage: flocker-node [--agent-config FILE] [--log-level LEVEL] [--step-limit SECONDS]\n"
 	"                    [--fence-helper FILE]\n"
+	"       flocker-node take-image IMAGE DATASET_ID [--agent-config FILE]\n"
+	"\n"
+	"As take-image it makes a volume of an image file of the original Flocker, for a\n"
+	"dataset that `flocker-control import` took. See docs/migration.md.\n"
 	"\n"
 	"  -c, --agent-config FILE  configuration (default " NODE_CONFIG_DEFAULT_PATH ");\n"
 	"                           cluster.crt, node.crt, node.key and, if there is\n"
@@ -47,7 +52,26 @@ struct options {
 	const char *config;
 	const char *fence_helper;  /* NULL: the installed one */
 	unsigned int step_limit_s; /* 0: as each step has it */
+	const char *image;	   /* of take-image; NULL: serve */
+	struct id128 dataset_id;
 };
+
+static int parse_words(int n, char **words, struct options *ret)
+{
+	if (n == 0)
+		return 0;
+	if (!STREQ(words[0], "take-image")) {
+		fprintf(stderr, "ERROR: '%s' is one word too many; see flocker-node --help\n", words[0]);
+		return -EINVAL;
+	}
+	if (n != 3 || id128_parse(words[2], &ret->dataset_id) < 0) {
+		fputs("ERROR: take-image needs an image file and the id of a dataset; see flocker-node --help\n",
+			stderr);
+		return -EINVAL;
+	}
+	ret->image = words[1];
+	return 0;
+}
 
 static int parse_options(int argc, char **argv, struct options *ret)
 {
@@ -94,11 +118,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			return -EINVAL;
 		}
 	}
-	if (optind < argc) {
-		fprintf(stderr, "ERROR: '%s' is one word too many; see flocker-node --help\n", argv[optind]);
-		return -EINVAL;
-	}
-	return 0;
+	return parse_words(argc - optind, argv + optind, ret);
 }
 
 /* ---- identity ---- */
@@ -286,6 +306,8 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < config->n_warnings; i++)
 		(void)log_warning(0, "%s", config->warnings[i]);
+	if (options.image)
+		return take_image(config, options.image, options.dataset_id) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	r = open_tls(config, &ctx, &uuid);
 	if (r == 0)
 		r = serve(config, ctx, uuid, &options);

@@ -239,6 +239,19 @@ def test_a_backup_beside_the_server_restores_elsewhere(control, authority, tmp_p
     second.end()
 
 
+def test_a_store_with_a_lease_and_a_floor_of_epochs_can_be_copied(control, tmp_path):
+    dataset = control.create(N1)
+    control.post("/v1/configuration/leases", {"dataset_id": dataset, "node_uuid": N1, "expires": None})
+    end(control)
+    with sqlite3.connect(control.data / STORE) as db:
+        db.execute("INSERT INTO record VALUES ('epoch-floor', '{\"version\":1,\"epoch\":7}', 1)")
+    db.close()
+    assert "1 dataset and 0 deleted, 1 lease, " in command(control, "backup", tmp_path / "copy")
+    command(control, "recover", "--from", tmp_path / "copy", "--apply")
+    control.start()
+    assert [e["dataset_id"] for e in control.get("/v1/configuration/leases").json] == [dataset]
+
+
 @pytest.mark.parametrize("spoil, words", [
     (lambda p: p.unlink(), "is missing, and there was a store"),
     (lambda p: p.write_bytes(b""), "is empty, and there was a store"),

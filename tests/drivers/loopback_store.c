@@ -74,6 +74,37 @@ static void a_volume_is_private_and_sparse(void **state)
 	assert_int_equal(st.st_mode & 07777, 0700);
 }
 
+static void an_image_is_taken_whole_and_as_given_back(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = new_id(), dataset = new_id();
+	struct driver_volume v;
+	struct stat st;
+	uint64_t size = 0;
+	char path[200];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/foreign", w->where);
+	write_file(path, 4096, "first");
+	write_file(path, SIZE - 100, "last");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_ok(ops->take(w->a, id, dataset, fd, 1, &size));
+	assert_int_equal(size, SIZE);
+	assert_int_equal(ops->take(w->a, id, dataset, fd, 1, &size), -EEXIST);
+	close(fd);
+	assert_ok(stat(volume_file(w, id, "image"), &st));
+	assert_int_equal(st.st_size, SIZE); /* whole units */
+	assert_true(st.st_blocks * 512 < (off_t)MIB);
+	v = look(w, w->a, id);
+	assert_true(v.place == DRIVER_FREE && v.epoch == 1 && id128_equal(v.dataset_id, dataset));
+
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -ESTALE);
+	assert_ok(ops->attach(w->a, id, 2, SIZE));
+	device_expect(w, w->a, id, 4096, "first");
+	device_expect(w, w->a, id, SIZE - 100, "last");
+	assert_ok(ops->detach(w->a, id, 2));
+}
+
 static void foreign_files_are_left_alone_and_not_listed(void **state)
 {
 	struct world *w = *state;
@@ -425,6 +456,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_volume_is_private_and_sparse),
+		T(an_image_is_taken_whole_and_as_given_back),
 		T(foreign_files_are_left_alone_and_not_listed),
 		T(a_damaged_volume_hides_no_other),
 		T(what_a_newer_version_wrote_is_not_touched),
