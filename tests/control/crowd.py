@@ -379,9 +379,9 @@ class Crowd:
         living = asyncio.gather(*(client.live(actions) for client in self.clients))
         killing = asyncio.ensure_future(self.kill_between(actions, kills))
         try:
-            await asyncio.wait({living, killing}, return_when=asyncio.FIRST_EXCEPTION)
-            await killing
-            await living
+            done, _ = await asyncio.wait({living, killing}, return_when=asyncio.FIRST_EXCEPTION)
+            for one in done:
+                one.result()
         finally:
             living.cancel()
             killing.cancel()
