@@ -46,7 +46,8 @@ class Member:
         self.send("hello", wire=1, version="test", host=self.host, boot=self.boot,
                   address=self.address, backend="loopback", shared=True, holds=[
                       {"dataset_id": o["dataset_id"], "volume_id": o["volume_id"], "epoch": o["epoch"],
-                       "state": "mounted", "mounted": True, "failover_rev": o["failover_rev"]}
+                       "state": "mounted" if o["dataset_id"] in self.mounted else "attached",
+                       "mounted": o["dataset_id"] in self.mounted, "failover_rev": o["failover_rev"]}
                       for o in self.holds.values()])
 
     def take(self, m):

@@ -459,6 +459,14 @@ exec {real} "$@"
         self.wait_live()
         return self
 
+    def remove_node(self, node):
+        """It is stopped and has to leave nothing; the end does not wait for it."""
+        node.stop()
+        assert not node.mounts() and not node.devices() and not node.processes()
+        assert os.listdir(node.root) == ["datasets"] and not os.listdir(node.root / "datasets")
+        node.leave_namespace()
+        del self.nodes[node.name]
+
     def wait_live(self, *nodes):
         """Until control has a session with these nodes; without any, with all."""
         wanted = {n.uuid for n in nodes or self}
