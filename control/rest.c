@@ -313,7 +313,8 @@ static void dispatch(struct rest_request *q)
 	if (!route || route->flags & REST_REFUSES)
 		add_allow(q, m.allowed, allow);
 	if (!route) {
-		rest_reply_error(q, HTTP_BADMETHOD, "This resource answers to %s only.", allow);
+		rest_reply_error(q, HTTP_BADMETHOD, *allow ? "This resource answers to %s only." :
+			"This resource answers to no method.", allow);
 		return;
 	}
 	if (m.param)

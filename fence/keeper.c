@@ -68,12 +68,17 @@ static int find_timeouts(int fd, struct watchdog *ret)
 {
 	int min = -EINVAL, max = -EINVAL;
 
+	for (unsigned t = WATCHDOG_MAX_S; max == -EINVAL && t > 1; t /= 2)
+		max = watchdog_kick(fd, t);
 	for (unsigned t = 1; min == -EINVAL && t <= WATCHDOG_MAX_S; t++)
 		min = watchdog_kick(fd, t);
 	if (min <= 0)
 		return min < 0 ? min : -EINVAL;
-	for (unsigned t = WATCHDOG_MAX_S; max == -EINVAL && t > 1; t /= 2)
-		max = watchdog_kick(fd, t);
+	/* Back at once: a healthy machine is not reset by a short one that was only tried. */
+	if (max > min)
+		max = watchdog_kick(fd, (unsigned)max);
+	if (max < 0 && max != -EINVAL)
+		return max;
 	*ret = (struct watchdog){ .min_s = (unsigned)min, .max_s = (unsigned)MAX(min, max) };
 	/* Until it is kicked with another one. */
 	watchdog_kicked(ret, ret->max_s, 0, now_boot());
@@ -125,7 +130,7 @@ static void say_why_not(int r, bool any)
 	if (r == -EBUSY && watchdog_is_with_init())
 		why = "process 1 has it, see RuntimeWatchdogSec= of systemd";
 	else if (r == -EPERM)
-		why = "it could not be switched off again (nowayout)";
+		why = "it could not be switched off again, or does not say (nowayout)";
 	if (any && r == -ENOENT)
 		fence_say(LOG_NOTICE, NULL, 0,
 			"this machine has no watchdog: nothing stops its datasets if this stops too");

@@ -12,8 +12,8 @@
 #define MISC_MAJOR 10 /* of /dev/watchdog, another name of watchdog0 */
 #define INIT_FDS 256
 
-/* Asked before it is opened, since it could not be closed any more. */
-static bool is_for_ever(dev_t devno)
+/* Asked before it is opened, since it could not be closed any more. One that does not say is left alone. */
+static bool can_be_closed(dev_t devno)
 {
 	_cleanup_close_ int fd = -EBADF;
 	char path[64] = "/sys/class/watchdog/watchdog0/nowayout", c;
@@ -22,7 +22,7 @@ static bool is_for_ever(dev_t devno)
 		snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/nowayout", major(devno),
 			minor(devno));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 && read(fd, &c, 1) == 1 && c == '1';
+	return fd >= 0 && read(fd, &c, 1) == 1 && c == '0';
 }
 
 int watchdog_open(const char *path, char *ret_name)
@@ -35,7 +35,7 @@ int watchdog_open(const char *path, char *ret_name)
 		return -errno;
 	if (!S_ISCHR(st.st_mode))
 		return -ENOTTY;
-	if (is_for_ever(st.st_rdev))
+	if (!can_be_closed(st.st_rdev))
 		return -EPERM;
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
