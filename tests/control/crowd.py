@@ -125,7 +125,7 @@ class Client:
             self.hang_up()
             if self.manner == "stop":
                 return None  # too late for it, or the server was killed: not done either way
-            self.crowd.excuse(moment, e, f"{method} {path}")
+            self.crowd.excuse(moment, e, f"{method} {path} ({self.manner})")
             raise Cut from e
 
     async def exchange(self, method, path, raw):
@@ -267,9 +267,9 @@ class Client:
         if not self.volumes:
             return
         dataset = self.rng.choice(self.volumes).id
-        node, held = self.rng.choice(self.crowd.nodes), self.leases.get(dataset, {None})
-        if None in held and len(held) > 1 or dataset in self.crowd.unsure:
+        if dataset in self.crowd.unsure:
             return
+        node, held = self.rng.choice(self.crowd.nodes), self.leases.get(dataset, {None})
         expected = 201 if None in held else 200 if node in held else 409
         body = {"dataset_id": dataset, "node_uuid": node, "expires": self.rng.choice((None, 36000))}
         await self.lease_write("POST", LEASES, body, dataset, expected, {node})
