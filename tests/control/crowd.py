@@ -90,6 +90,7 @@ class Client:
             moment = self.crowd.moment()
             try:
                 self.connection = await Connection.open(self.crowd.control.port, self.context, slow)
+                self.connection.moment = moment  # the server may have been killed and started since
                 return
             except (OSError, asyncio.IncompleteReadError) as e:
                 self.crowd.excuse(moment, e, "connecting")
@@ -118,7 +119,7 @@ class Client:
         lines += [f"X-If-Configuration-Matches: {tag}"] if tag else []
         lines += ["Connection: close"] if self.manner == "last" else []
         raw = "\r\n".join(lines + ["", ""]).encode() + data
-        moment = self.crowd.opened(self.connection)
+        moment = self.connection.moment
         try:
             return await self.exchange(method, path, raw)
         except (OSError, asyncio.IncompleteReadError) as e:
@@ -354,12 +355,6 @@ class Crowd:
 
     def moment(self):
         return self.kills, self.down
-
-    def opened(self, connection):
-        """The moment that a connection is from."""
-        if not hasattr(connection, "moment"):
-            connection.moment = self.moment()
-        return connection.moment
 
     def excuse(self, moment, error, what):
         """A connection ends only when the server was killed."""
