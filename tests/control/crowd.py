@@ -90,6 +90,7 @@ class Client:
             moment = self.crowd.moment()
             try:
                 self.connection = await Connection.open(self.crowd.control.port, self.context, slow)
+                self.connection.moment = moment  # the server may have been killed and started since
                 return
             except (OSError, asyncio.IncompleteReadError) as e:
                 self.crowd.excuse(moment, e, "connecting")
@@ -118,14 +119,14 @@ class Client:
         lines += [f"X-If-Configuration-Matches: {tag}"] if tag else []
         lines += ["Connection: close"] if self.manner == "last" else []
         raw = "\r\n".join(lines + ["", ""]).encode() + data
-        moment = self.crowd.opened(self.connection)
+        moment = self.connection.moment
         try:
             return await self.exchange(method, path, raw)
         except (OSError, asyncio.IncompleteReadError) as e:
             self.hang_up()
             if self.manner == "stop":
                 return None  # too late for it, or the server was killed: not done either way
-            self.crowd.excuse(moment, e, f"{method} {path}")
+            self.crowd.excuse(moment, e, f"{method} {path} ({self.manner})")
             raise Cut from e
 
     async def exchange(self, method, path, raw):
@@ -267,9 +268,9 @@ class Client:
         if not self.volumes:
             return
         dataset = self.rng.choice(self.volumes).id
-        node, held = self.rng.choice(self.crowd.nodes), self.leases.get(dataset, {None})
-        if None in held and len(held) > 1 or dataset in self.crowd.unsure:
+        if dataset in self.crowd.unsure:
             return
+        node, held = self.rng.choice(self.crowd.nodes), self.leases.get(dataset, {None})
         expected = 201 if None in held else 200 if node in held else 409
         body = {"dataset_id": dataset, "node_uuid": node, "expires": self.rng.choice((None, 36000))}
         await self.lease_write("POST", LEASES, body, dataset, expected, {node})
@@ -354,12 +355,6 @@ class Crowd:
 
     def moment(self):
         return self.kills, self.down
-
-    def opened(self, connection):
-        """The moment that a connection is from."""
-        if not hasattr(connection, "moment"):
-            connection.moment = self.moment()
-        return connection.moment
 
     def excuse(self, moment, error, what):
         """A connection ends only when the server was killed."""
