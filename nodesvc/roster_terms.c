@@ -112,8 +112,10 @@ void roster_take_terms(struct roster *r, struct entry *e, uint64_t now_ms, uint6
 	e->ordered = true;
 	if (e->wish.epoch != epoch_before)
 		e->until_ms = e->until_rev = e->armed_ms = e->armed_rev = e->stopping_until_ms = 0;
-	if (!roster_is_leased(e))
+	if (!roster_is_leased(e)) {
+		e->until_ms = e->until_rev = 0; /* or a next lease would be over as it begins */
 		return;
+	}
 	/* A node without leases does not renew: what it heard last may be too old to begin with. */
 	if (r->renewed_ms && now_ms < r->renewed_ms + e->wish.failover.term_ms / 2)
 		extend(e, r->renewed_ms);

@@ -227,7 +227,8 @@ def test_a_dataset_is_leased_later_and_no_more(cluster):
     cluster.control.resume()
     writer.end()
     cluster.call("POST", path, {"failover": "lease"})
-    cluster.wait(dataset, "leased as before", lambda d: d["term_in_force_ms"] == TERM_S * 1000)
+    seen = cluster.wait(dataset, "leased as before", lambda d: d["term_in_force_ms"] == TERM_S * 1000)
+    assert seen["epoch"] == 1, "the end of its first lease ended the next one"
     there.kill()
     cluster.move(dataset, here)
     cluster.wait_mounted(dataset, here)
