@@ -213,7 +213,7 @@ def test_one_that_cannot_be_had_is_told_and_the_lease_goes_on(place, watchdog, w
 
 def test_a_path_that_is_no_watchdog_is_not_opened(place):
     """With the real ends of the machine."""
-    for path, error in ((place.dir / "no", "-2"), ("/dev/null", "-25"), (place.dir, "-25")):
+    for path, error in ((place.dir / "no", "-2"), ("/dev/null", "-1"), (place.dir, "-25")):
         daemon = place.daemon(0, "cut", path)
         helper = daemon.ready()
         dataset = place.dataset()

@@ -31,8 +31,8 @@ bool control_give_up(struct sim *s, int node)
 {
 	bool forgotten = s->control.disk.nodes[node].forgotten;
 	int to = 0, said = forgotten ? 0 : control_fence(s, node, false);
-	/* Of what is wished for a forgotten one more may be on its way to the disk. */
-	bool done = said != -EBUSY && said != -EAGAIN && s->control.up && !forgotten;
+	/* More of what is wished for it may be on its way to the disk. */
+	bool done = said != -EBUSY && said != -EAGAIN && s->control.up && !s->control.commits;
 
 	for (int i = 0; i < s->n_datasets && s->control.up; i++) {
 		const struct ds_record *r = &s->control.disk.records[i];
