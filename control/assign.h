@@ -92,8 +92,9 @@ struct assign_send {
 struct assign_result {
 	/*
 	 * Of CREATE: 0, -EEXIST (id in use). Of MOVE: 0, -ENOENT, -EOWNERDEAD (deleted). Of DELETE
-	 * and UNPIN: 0, -ENOENT. Of PIN: 0, -EBUSY (held for another node). Of REPLACE, FENCE and FORGET: 0, -ENOENT (of REPLACE also when it is forgotten), -EBUSY
-	 * (the machine that has it answers). Of FAILOVER as of MOVE. Of all these -ESTALE when assign_outdated(). Else 0.
+	 * and UNPIN: 0, -ENOENT. Of PIN: 0, -EBUSY (held for another node). Of REPLACE, FENCE and
+	 * FORGET: 0, -ENOENT (of REPLACE also when it is forgotten), -EBUSY (the machine that has it
+	 * answers). Of FAILOVER as of MOVE. Of all these -ESTALE when assign_outdated(). Else 0.
 	 */
 	int status;
 	/* The answer waits until this transaction is durable; 0: it waits for nothing. With changes

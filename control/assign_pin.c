@@ -118,18 +118,24 @@ void assign_end_pins(struct decision *d)
 	}
 }
 
+static void end_if_of(struct decision *d, struct pin *p, struct id128 node)
+{
+	if (p->now.held && id128_equal(p->now.record.node, node))
+		end_pin(d, p, "its node was fenced");
+}
+
 void assign_end_pin_of(struct decision *d, struct id128 dataset_id, struct id128 node)
 {
 	struct pin *p = assign_find_pin(d->a, dataset_id);
 
-	if (p && p->now.held && id128_equal(p->now.record.node, node))
-		end_pin(d, p, "its node was fenced");
+	if (p)
+		end_if_of(d, p, node);
 }
 
 void assign_end_pins_of(struct decision *d, struct id128 node)
 {
 	list_for_each(l, &d->a->all_pins)
-		assign_end_pin_of(d, LINK_ITEM(l, struct pin, all)->now.record.dataset_id, node);
+		end_if_of(d, LINK_ITEM(l, struct pin, all), node);
 }
 
 /* ---- what is kept for a while only ---- */

@@ -49,7 +49,7 @@ uint64_t cluster_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static int64_t wall_clock_ms(void)
+int64_t cluster_wall_ms(void)
 {
 	struct timespec ts;
 
@@ -110,7 +110,7 @@ char *cluster_tag(const struct cluster *c, bool newest, char buf[CLUSTER_TAG_SIZ
 static void tell(struct cluster *c, const struct ds_record *r, struct id128 node, const char *state,
 	const char *what)
 {
-	struct history_step s = { wall_clock_ms(), node, state, what };
+	struct history_step s = { cluster_wall_ms(), node, state, what };
 
 	if (!history_add(c->history, r->dataset_id, &s))
 		return;
@@ -428,7 +428,7 @@ void cluster_decide(struct cluster *c, struct assign_event *ev,
 static void on_expire(evutil_socket_t fd, short what, void *userdata)
 {
 	struct cluster *c = userdata;
-	struct assign_event ev = { .type = ASSIGN_EXPIRE, .now_s = wall_clock_ms() / 1000,
+	struct assign_event ev = { .type = ASSIGN_EXPIRE, .now_s = cluster_wall_ms() / 1000,
 		.retention_s = c->retention_s };
 
 	cluster_decide(c, &ev, NULL, NULL);
@@ -468,7 +468,7 @@ static int load_pin(struct assign *a, const char *value)
 
 	if (r < 0)
 		return r;
-	assign_load_pin(a, &p, p.expires_ms - wall_clock_ms());
+	assign_load_pin(a, &p, p.expires_ms - cluster_wall_ms());
 	pin_record_done(&p);
 	return 0;
 }

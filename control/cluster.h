@@ -61,6 +61,7 @@ int cluster_retain(struct cluster *c, uint64_t seconds);
 const struct assign *cluster_assign(const struct cluster *c);
 const struct history *cluster_history(const struct cluster *c);
 uint64_t cluster_now_ms(void); /* the clock that assign is given */
+int64_t cluster_wall_ms(void); /* since 1970: what people and clients read */
 
 /*
  * The configuration tag, 32 hexadecimal digits: of what readers see, which is durable, or of the

@@ -85,6 +85,15 @@ static void put_u64(struct builder *b, const char *key, uint64_t v)
 	put(b, key, json_object_new_uint64(v));
 }
 
+/* The map, which the caller puts; NULL when out of memory. */
+static struct json_object *begin(struct builder *b)
+{
+	b->o = json_object_new_object();
+	if (b->o)
+		put_u64(b, "version", RECORD_VERSION);
+	return b->o;
+}
+
 static char *finish(struct builder *b, struct json_object *extra)
 {
 	const char *text;
@@ -104,12 +113,11 @@ static char *finish(struct builder *b, struct json_object *extra)
 
 char *ds_record_to_json(const struct ds_record *r)
 {
-	_cleanup_json_ struct json_object *o = json_object_new_object();
-	struct builder b = { .o = o };
+	struct builder b = { 0 };
+	_cleanup_json_ struct json_object *o = begin(&b);
 
 	if (!o)
 		return NULL;
-	put_u64(&b, "version", RECORD_VERSION);
 	put_id(&b, "dataset_id", r->dataset_id);
 	put(&b, "metadata", json_object_get(r->metadata));
 	put_u64(&b, "maximum_size", r->maximum_size);
@@ -147,12 +155,11 @@ char *ds_record_to_json(const struct ds_record *r)
 
 char *node_record_to_json(const struct node_record *r)
 {
-	_cleanup_json_ struct json_object *o = json_object_new_object();
-	struct builder b = { .o = o };
+	struct builder b = { 0 };
+	_cleanup_json_ struct json_object *o = begin(&b);
 
 	if (!o)
 		return NULL;
-	put_u64(&b, "version", RECORD_VERSION);
 	put_id(&b, "uuid", r->uuid);
 	put_id(&b, "host", r->host);
 	put_u64(&b, "given_up", r->given_up);
@@ -162,12 +169,11 @@ char *node_record_to_json(const struct node_record *r)
 
 char *pin_record_to_json(const struct pin_record *r)
 {
-	_cleanup_json_ struct json_object *o = json_object_new_object();
-	struct builder b = { .o = o };
+	struct builder b = { 0 };
+	_cleanup_json_ struct json_object *o = begin(&b);
 
 	if (!o)
 		return NULL;
-	put_u64(&b, "version", RECORD_VERSION);
 	put_id(&b, "dataset_id", r->dataset_id);
 	put_id(&b, "node", r->node);
 	if (r->expires_ms != PIN_ENDLESS)
@@ -177,12 +183,11 @@ char *pin_record_to_json(const struct pin_record *r)
 
 char *floor_to_json(uint64_t floor)
 {
-	_cleanup_json_ struct json_object *o = json_object_new_object();
-	struct builder b = { .o = o };
+	struct builder b = { 0 };
+	_cleanup_json_ struct json_object *o = begin(&b);
 
 	if (!o)
 		return NULL;
-	put_u64(&b, "version", RECORD_VERSION);
 	put_u64(&b, "epoch", floor);
 	return finish(&b, NULL);
 }

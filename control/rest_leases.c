@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The original's leases: a dataset stays where it is mounted until the lease ends. */
-#include <time.h>
-
 #include "rest_private.h"
 
 static void add_lease(struct jsonout *o, struct id128 dataset, struct id128 node, bool endless, double seconds)
@@ -32,25 +30,14 @@ static void list_leases(struct rest_request *q)
 	rest_reply(q, HTTP_OK, &o);
 }
 
-static int64_t wall_clock_ms(void)
+/* The body is the lease: as it was asked for, and not what is left of it by now; or as it was released. */
+static void answer_lease(struct rest_request *q, struct id128 id, struct jsonout *o)
 {
-	struct timespec ts;
+	struct json_object *expires = json_object_object_get(q->body, "expires");
+	struct id128 node = ID128_NIL;
 
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-/* What was asked for, and not what is left of it by now. */
-static void answer_acquired(struct rest_request *q, struct id128 id, struct jsonout *o)
-{
-	struct schema_errors errors = { 0 };
-	struct id128 dataset, node;
-	double seconds;
-	bool endless;
-
-	if (schema_lease(q->body, &dataset, &node, &endless, &seconds, &errors) == 0)
-		add_lease(o, dataset, node, endless, seconds);
-	schema_errors_done(&errors);
+	(void)id128_parse(json_object_get_string(json_object_object_get(q->body, "node_uuid")), &node);
+	add_lease(o, id, node, !expires, json_object_get_double(expires));
 }
 
 static void acquire_lease(struct rest_request *q)
@@ -74,7 +61,7 @@ static void acquire_lease(struct rest_request *q)
 	}
 	if (!endless) {
 		ev.pin_ms = (int64_t)(seconds * 1000);
-		pin.expires_ms = wall_clock_ms() + ev.pin_ms;
+		pin.expires_ms = cluster_wall_ms() + ev.pin_ms;
 	}
 	ev.pin = &pin;
 	if (endless)
@@ -82,27 +69,17 @@ static void acquire_lease(struct rest_request *q)
 	else
 		rest_audit(q, "leased for node %s, for %.3f s", ID128_STR(pin.node), seconds);
 	r = assign_pin(cluster_assign(rest_cluster(q)), cluster_now_ms(), pin.dataset_id, true, &held);
-	rest_write(q, &ev, pin.dataset_id, r == 0 ? HTTP_OK : 201, outcomes, answer_acquired);
+	rest_write(q, &ev, pin.dataset_id, r == 0 ? HTTP_OK : 201, outcomes, answer_lease);
 }
 
-/* The body is not read: it holds what is released. */
-static void answer_released(struct rest_request *q, struct id128 id, struct jsonout *o)
-{
-	struct json_object *node = json_object_object_get(q->body, "node"), *left;
-	struct id128 uuid = ID128_NIL;
-	bool ends = json_object_object_get_ex(q->body, "left", &left);
-
-	(void)id128_parse(json_object_get_string(node), &uuid);
-	add_lease(o, id, uuid, !ends, json_object_get_double(left));
-}
-
-static struct json_object *keep_released(const struct assign_pin_view *v)
+/* As a body that asks for it would be. */
+static struct json_object *body_of(const struct assign_pin_view *v)
 {
 	struct json_object *o = json_object_new_object();
 
-	if (!o || json_object_object_add(o, "node", json_object_new_string(ID128_STR(v->node))) < 0 ||
+	if (!o || json_object_object_add(o, "node_uuid", json_object_new_string(ID128_STR(v->node))) < 0 ||
 		(!v->endless &&
-			json_object_object_add(o, "left", json_object_new_double((double)v->left_ms / 1000)) < 0)) {
+			json_object_object_add(o, "expires", json_object_new_double((double)v->left_ms / 1000)) < 0)) {
 		json_object_put(o);
 		return NULL;
 	}
@@ -125,11 +102,11 @@ static void release_lease(struct rest_request *q)
 		rest_reply_error(q, HTTP_NOTFOUND, "Lease not found.");
 	} else {
 		rest_audit(q, "lease for node %s released", ID128_STR(v.node));
-		q->body = keep_released(&v);
+		q->body = body_of(&v);
 		if (!q->body)
 			rest_reply_error(q, HTTP_INTERNAL, "out of memory");
 		else
-			rest_write(q, &ev, ev.dataset_id, HTTP_OK, outcomes, answer_released);
+			rest_write(q, &ev, ev.dataset_id, HTTP_OK, outcomes, answer_lease);
 	}
 }
 

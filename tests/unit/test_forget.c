@@ -35,6 +35,15 @@ static void restart(uint64_t incarnation)
 	ds_record_done(&r);
 }
 
+static void lose_and_fence(void)
+{
+	uint64_t sa = hello(node_a, NULL, 0);
+
+	create(node_a);
+	gone(node_a, sa);
+	fence(node_a);
+}
+
 static void a_forgotten_node_loses_what_it_owns_and_is_refused_for_ever(void **state)
 {
 	uint64_t sa = hello(node_a, NULL, 0);
@@ -86,11 +95,8 @@ static void it_stays_forgotten_when_control_starts_again_or_is_restored(void **s
 static void a_node_that_was_given_up_is_not_waited_for_by_a_restarted_control(void **state)
 {
 	struct assign_node_view v;
-	uint64_t sa = hello(node_a, NULL, 0);
 
-	create(node_a);
-	gone(node_a, sa);
-	fence(node_a);
+	lose_and_fence();
 	restart(1);
 	assert_int_equal(assign_node(a, now_ms, node_a, &v), 0);
 	assert_false(v.awaited);
@@ -100,11 +106,8 @@ static void a_node_that_was_given_up_is_not_waited_for_by_a_restarted_control(vo
 static void a_restored_control_waits_for_a_node_that_was_given_up_before(void **state)
 {
 	struct assign_node_view v;
-	uint64_t sa = hello(node_a, NULL, 0);
 
-	create(node_a);
-	gone(node_a, sa);
-	fence(node_a);
+	lose_and_fence();
 	restart(2);
 	assert_int_equal(assign_node(a, now_ms, node_a, &v), 0);
 	assert_true(v.awaited);
@@ -113,11 +116,8 @@ static void a_restored_control_waits_for_a_node_that_was_given_up_before(void **
 static void who_is_heard_again_is_not_given_up_any_more(void **state)
 {
 	struct assign_node_view v;
-	uint64_t sa = hello(node_a, NULL, 0);
 
-	create(node_a);
-	gone(node_a, sa);
-	fence(node_a);
+	lose_and_fence();
 	hello(node_a, NULL, 0);
 	restart(1);
 	assert_int_equal(assign_node(a, now_ms, node_a, &v), 0);
