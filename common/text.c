@@ -17,6 +17,16 @@ int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 	return 0;
 }
 
+int text_fail(char **ret_error, int err, const char *fmt, va_list ap)
+{
+	char *text;
+
+	if (vasprintf(&text, fmt, ap) < 0)
+		return -ENOMEM;
+	*ret_error = text;
+	return err;
+}
+
 ssize_t text_read(int dir_fd, const char *path, char *buf, size_t size)
 {
 	_cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);

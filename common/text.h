@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdarg.h>
+
 #include "macro.h"
 
 /**
@@ -13,6 +15,14 @@
  * Returns: 0, or -EINVAL for anything else and for what is not from @min to @max.
  */
 int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
+
+/**
+ * text_fail() - say in one line what was wrong
+ * @ret_error: allocated; the caller frees it
+ *
+ * Returns: @err, or -ENOMEM with @ret_error untouched.
+ */
+int text_fail(char **ret_error, int err, const char *fmt, va_list ap) _printf_(3, 0);
 
 /**
  * text_read() - a small file (sysfs, procfs, ours), or its beginning

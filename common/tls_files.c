@@ -8,6 +8,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "text.h"
 #include "tls_private.h"
 
 DEFINE_CLEANUP(BIO *, BIO_free);
@@ -16,17 +17,13 @@ DEFINE_CLEANUP(X509_CRL *, X509_CRL_free);
 int tls_fail(char **ret_error, int err, const char *fmt, ...)
 {
 	va_list ap;
-	char *text;
-	int n;
+	int r;
 
 	ERR_clear_error();
 	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
+	r = text_fail(ret_error, err, fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		return -ENOMEM;
-	*ret_error = text;
-	return err;
+	return r;
 }
 
 static int check_readable(const char *path, const char *what, char **ret_error)

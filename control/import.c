@@ -75,27 +75,37 @@ static int add_line(struct import *im, const char *raw)
 	return 0;
 }
 
+/* @word: taken or left, padded to one width. */
+static int _printf_(3, 0) add_words(struct import *im, const char *word, const char *fmt, va_list ap)
+{
+	char raw[LINE_MAX_BYTES];
+	int n = snprintf(raw, sizeof(raw), "%-7s", word);
+
+	vsnprintf(raw + n, sizeof(raw) - (size_t)n, fmt, ap);
+	return add_line(im, raw);
+}
+
 static int _printf_(2, 3) taken(struct reader *c, const char *fmt, ...)
 {
-	char raw[LINE_MAX_BYTES] = "taken  ";
 	va_list ap;
+	int r;
 
 	va_start(ap, fmt);
-	vsnprintf(raw + strlen(raw), sizeof(raw) - strlen(raw), fmt, ap);
+	r = add_words(c->im, "taken", fmt, ap);
 	va_end(ap);
-	return add_line(c->im, raw);
+	return r;
 }
 
 static int _printf_(2, 3) left(struct reader *c, const char *fmt, ...)
 {
-	char raw[LINE_MAX_BYTES] = "left   ";
 	va_list ap;
+	int r;
 
 	va_start(ap, fmt);
-	vsnprintf(raw + strlen(raw), sizeof(raw) - strlen(raw), fmt, ap);
+	r = add_words(c->im, "left", fmt, ap);
 	va_end(ap);
 	c->im->n_left++;
-	return add_line(c->im, raw);
+	return r;
 }
 
 static bool is_among(const char *key, const char *const known[])

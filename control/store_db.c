@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "store_private.h"
+#include "text.h"
 
 #define STORE_SIZE_LEAST 512 /* of a page; SQLite takes what is shorter for empty */
 #define STORE_PAGE 4096 /* as Debian's SQLite makes them */
@@ -100,16 +101,12 @@ int db_meta_set(sqlite3 *db, const char *name, uint64_t value)
 int store_fail(char **ret_error, int err, const char *fmt, ...)
 {
 	va_list ap;
-	char *text;
-	int n;
+	int r;
 
 	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
+	r = text_fail(ret_error, err, fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		return -ENOMEM;
-	*ret_error = text;
-	return err;
+	return r;
 }
 
 /* The way out for the store itself; a backup has none. */
