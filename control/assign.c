@@ -358,6 +358,8 @@ static int on_create(struct decision *d, const struct assign_event *ev)
 	ds_record_copy(ev->record, &r);
 	r.deleted = false;
 	r.deleted_at = 0;
+	r.undelete_until = 0;
+	r.want_bytes = r.size_bytes;
 	r.volume_id = decision_new_id(d);
 	r.fs_uuid = decision_new_id(d);
 	r.format_state = FORMAT_NEVER;

@@ -9,6 +9,8 @@ void ds_record_done(struct ds_record *r)
 	if (!r)
 		return;
 	json_object_put(r->metadata);
+	json_object_put(r->chosen);
+	json_object_put(r->idempotency);
 	json_object_put(r->extra);
 	memset(r, 0, sizeof(*r));
 }
@@ -17,6 +19,8 @@ void ds_record_copy(const struct ds_record *r, struct ds_record *ret)
 {
 	*ret = *r;
 	json_object_get(ret->metadata);
+	json_object_get(ret->chosen);
+	json_object_get(ret->idempotency);
 	json_object_get(ret->extra);
 }
 
@@ -24,9 +28,11 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 {
 	return id128_equal(a->dataset_id, b->dataset_id) && a->metadata == b->metadata &&
 		a->extra == b->extra && a->maximum_size == b->maximum_size &&
-		a->size_bytes == b->size_bytes && a->created_at == b->created_at &&
-		id128_equal(a->primary, b->primary) && a->failed_over == b->failed_over &&
-		a->deleted == b->deleted && a->deleted_at == b->deleted_at &&
+		a->size_bytes == b->size_bytes && a->want_bytes == b->want_bytes &&
+		a->created_at == b->created_at && id128_equal(a->primary, b->primary) &&
+		a->chosen == b->chosen && a->failed_over == b->failed_over && a->deleted == b->deleted &&
+		a->deleted_at == b->deleted_at && a->undelete_until == b->undelete_until &&
+		a->idempotency == b->idempotency &&
 		STREQ(a->backend, b->backend) && id128_equal(a->volume_id, b->volume_id) &&
 		a->filesystem == b->filesystem && id128_equal(a->fs_uuid, b->fs_uuid) &&
 		a->format_state == b->format_state && id128_equal(a->owner, b->owner) &&
@@ -72,6 +78,12 @@ static void put(struct builder *b, const char *key, struct json_object *value)
 static void put_text(struct builder *b, const char *key, const char *text)
 {
 	put(b, key, json_object_new_string(text));
+}
+
+static void put_counted(struct builder *b, const char *key, struct json_object *text)
+{
+	if (text)
+		put(b, key, json_object_get(text));
 }
 
 static void put_id(struct builder *b, const char *key, struct id128 id)
@@ -122,11 +134,16 @@ char *ds_record_to_json(const struct ds_record *r)
 	put(&b, "metadata", json_object_get(r->metadata));
 	put_u64(&b, "maximum_size", r->maximum_size);
 	put_u64(&b, "size", r->size_bytes);
+	put_u64(&b, "want", r->want_bytes);
 	put(&b, "created_at", json_object_new_int64(r->created_at));
 	put_id(&b, "primary", r->primary);
+	put_counted(&b, "chosen", r->chosen);
 	put(&b, "failed_over", json_object_new_boolean(r->failed_over));
 	put(&b, "deleted", json_object_new_boolean(r->deleted));
 	put(&b, "deleted_at", json_object_new_int64(r->deleted_at));
+	if (r->undelete_until)
+		put(&b, "undelete_until", json_object_new_int64(r->undelete_until));
+	put_counted(&b, "idempotency", r->idempotency);
 	put_text(&b, "backend", r->backend);
 	put_id(&b, "volume_id", r->volume_id);
 	put_text(&b, "filesystem", fs_kind_name(r->filesystem));
@@ -164,6 +181,8 @@ char *node_record_to_json(const struct node_record *r)
 	put_id(&b, "host", r->host);
 	put_u64(&b, "given_up", r->given_up);
 	put(&b, "forgotten", json_object_new_boolean(r->forgotten));
+	if (r->draining_since)
+		put(&b, "draining_since", json_object_new_int64(r->draining_since));
 	return finish(&b, r->extra);
 }
 
@@ -376,11 +395,15 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	d.metadata = take_metadata(&in);
 	d.maximum_size = take_u64(&in, "maximum_size");
 	d.size_bytes = take_u64(&in, "size");
+	d.want_bytes = MAX(take_late_u64(&in, "want"), d.size_bytes);
 	d.created_at = take_time(&in, "created_at");
 	take_id(&in, "primary", &d.primary);
+	d.chosen = take(&in, "chosen", json_type_string);
 	d.failed_over = take_late_bool(&in, "failed_over");
 	d.deleted = take_bool(&in, "deleted");
 	d.deleted_at = take_late_time(&in, "deleted_at");
+	d.undelete_until = take_late_time(&in, "undelete_until");
+	d.idempotency = take(&in, "idempotency", json_type_string);
 	take_backend(&in, d.backend);
 	take_id(&in, "volume_id", &d.volume_id);
 	d.filesystem = (enum fs_kind)take_word(&in, "filesystem", fs_kind_parse);
@@ -424,6 +447,7 @@ int node_record_from_json(const char *text, struct node_record *ret)
 	take_id(&in, "host", &n.host);
 	n.given_up = take_late_u64(&in, "given_up");
 	n.forgotten = take_late_bool(&in, "forgotten");
+	n.draining_since = take_late_time(&in, "draining_since");
 	if (in.bad || id128_is_nil(n.uuid))
 		return -EBADMSG;
 	n.extra = leftovers(&in);

@@ -2,7 +2,7 @@
 /*
  * record.h - what control keeps for ever: one record a dataset, one a node.
  * In the store they are JSON maps with a "version"; keys that this version does not know are kept.
- * Plain data with two counted json-c references; nothing blocks.
+ * Plain data with a few counted json-c references; nothing blocks.
  */
 #pragma once
 
@@ -11,6 +11,8 @@
 #include "types.h"
 
 #define RECORD_BACKEND_MAX 32
+#define RECORD_METADATA_MAX 16
+#define RECORD_NAME_KEY "name" /* of the metadata: what people call the dataset */
 
 /* Keys in the store: these and the id. */
 #define RECORD_KEY_DATASET "dataset/"
@@ -23,12 +25,16 @@ struct ds_record {
 	struct json_object *metadata; /* of strings, never NULL in a valid record; counted */
 	struct json_object *extra;    /* unknown keys of the stored map, or NULL; counted */
 	uint64_t maximum_size;	      /* as asked for, bytes; 0: not given */
-	uint64_t size_bytes;	      /* of the volume: maximum_size or the default */
+	uint64_t size_bytes;	      /* of the volume: at first what was wished then */
+	uint64_t want_bytes;	      /* the wish: never below @size_bytes */
 	int64_t created_at;	      /* seconds since the epoch */
-	struct id128 primary;	      /* the wish: where it should be; never nil in v1 */
+	struct id128 primary;	      /* the wish: where it should be; nil: nowhere, until somebody asks */
+	struct json_object *chosen;   /* why control chose @primary, a string; NULL: a client did; counted */
 	bool failed_over;	      /* control chose @primary, since the node that was wished for is lost */
 	bool deleted;		      /* the wish: gone. volume_id nil then means: done */
 	int64_t deleted_at;	      /* seconds since the epoch; 0: not known */
+	int64_t undelete_until;	      /* as well; until then its volume is kept, at no node. 0: not, or over */
+	struct json_object *idempotency; /* with which it was made, a string; NULL: none; counted */
 	char backend[RECORD_BACKEND_MAX];
 	struct id128 volume_id;	      /* chosen before create; nil: none (only when deleted) */
 	enum fs_kind filesystem;
@@ -56,6 +62,7 @@ struct node_record {
 	uint64_t given_up;	      /* the incarnation in which an operator said that nothing there writes any
 				       * more; 0: nobody did, or it was heard since */
 	bool forgotten;		      /* given up for ever: this identity is not let in again */
+	int64_t draining_since;	      /* seconds since the epoch: its datasets go elsewhere; 0: they do not */
 	struct json_object *extra;
 };
 
@@ -71,7 +78,7 @@ struct pin_record {
 
 void ds_record_done(struct ds_record *r);
 void ds_record_copy(const struct ds_record *r, struct ds_record *ret); /* takes references */
-bool ds_record_equal(const struct ds_record *a, const struct ds_record *b); /* metadata by pointer */
+bool ds_record_equal(const struct ds_record *a, const struct ds_record *b); /* texts by pointer */
 void node_record_done(struct node_record *r);
 void pin_record_done(struct pin_record *r);
 

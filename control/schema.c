@@ -116,8 +116,8 @@ static void check_metadata(struct json_object *map, struct schema_errors *e)
 {
 	char pointer[160];
 
-	if (json_object_object_length(map) > SCHEMA_METADATA_MAX)
-		violation(e, "/metadata: must have at most %d keys", SCHEMA_METADATA_MAX);
+	if (json_object_object_length(map) > RECORD_METADATA_MAX)
+		violation(e, "/metadata: must have at most %d keys", RECORD_METADATA_MAX);
 	json_object_object_foreach(map, key, value) {
 		check_metadata_key(key, e);
 		pointer_of("/metadata", key, pointer, sizeof(pointer));

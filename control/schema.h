@@ -7,10 +7,9 @@
 
 #include <json-c/json.h>
 
-#include "types.h"
+#include "record.h"
 
 #define SCHEMA_ERRORS_MAX 32
-#define SCHEMA_METADATA_MAX 16
 #define SCHEMA_TEXT_MAX 256 /* code points of a metadata key or value */
 #define SCHEMA_FILESYSTEM_KEY "flocker:filesystem"
 #define SCHEMA_FAILOVER_KEY "flocker:failover"

@@ -14,7 +14,7 @@ static void check_errors(const struct schema_errors *e, int r)
 static void check_metadata(struct json_object *map)
 {
 	PROMISE(json_object_is_type(map, json_type_object));
-	PROMISE(json_object_object_length(map) <= SCHEMA_METADATA_MAX);
+	PROMISE(json_object_object_length(map) <= RECORD_METADATA_MAX);
 	json_object_object_foreach(map, key, value) {
 		PROMISE(*key && json_object_is_type(value, json_type_string));
 		PROMISE(utf8_count(key, strlen(key)) <= SCHEMA_TEXT_MAX + 1);
