@@ -103,9 +103,6 @@ int ctl_find_lease(struct ctl *c, const char *text, struct json_object **ret);
 /* Adds to each lease of a list the member "name", where its dataset has one. */
 int ctl_add_names(struct ctl *c, struct json_object *leases);
 
-/* "12.50 GiB", powers of 1024. */
-void ctl_format_bytes(int64_t n, char *buf, size_t size);
-
 /* Objects of an array by the text of their member @key, as one object, counted; NULL: no memory. */
 struct json_object *ctl_index(struct json_object *array, const char *key);
 

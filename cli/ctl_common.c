@@ -245,17 +245,6 @@ int ctl_say_unknown_fate(const struct ctl *c, int r, const char *command, const 
 	return r;
 }
 
-void ctl_format_bytes(int64_t n, char *buf, size_t size)
-{
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB" };
-	double scaled = (double)n;
-	size_t unit = 0;
-
-	for (; scaled >= 1024 && unit + 1 < ARRAY_SIZE(units); unit++)
-		scaled /= 1024;
-	snprintf(buf, size, "%.*f %s", unit ? 2 : 0, scaled, units[unit]);
-}
-
 struct json_object *ctl_index(struct json_object *array, const char *key)
 {
 	struct json_object *map = json_object_new_object();

@@ -5,6 +5,7 @@
 #include <langinfo.h>
 
 #include "ctl.h"
+#include "text.h"
 #include "say.h"
 #include "table.h"
 
@@ -40,7 +41,7 @@ int ctl_run_version(struct ctl *c)
 static int add_node(const struct ctl *c, struct table *t, struct json_object *node)
 {
 	const char *uuid = ctl_text(node, "uuid"), *host = ctl_text(node, "host");
-	char id[ID128_TEXT], silent[48] = "", space[64] = "";
+	char id[ID128_TEXT], silent[48] = "", space[TEXT_BYTES_SIZE] = "";
 	int64_t silent_s, bytes;
 	bool live = ctl_flag(node, "live"), refused = ctl_text(node, "refused");
 
@@ -49,7 +50,7 @@ static int add_node(const struct ctl *c, struct table *t, struct json_object *no
 	if (!live && ctl_number(node, "silent_s", &silent_s))
 		snprintf(silent, sizeof(silent), "gone for %" PRId64 " s", silent_s);
 	if (ctl_number(node, "free", &bytes))
-		ctl_format_bytes(bytes, space, sizeof(space));
+		text_bytes((uint64_t)bytes, space);
 	if (table_add(t,
 		    (const char *[]){ id, host ? host : "?",
 			    live	    ? "live"

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "ctl.h"
+#include "text.h"
 #include "say.h"
 
 #define LABEL_WIDTH 14
@@ -47,7 +48,7 @@ static void print_bytes(const char *name, struct json_object *d, const char *key
 		print_line(name, NULL);
 		return;
 	}
-	ctl_format_bytes(n, buf, sizeof(buf));
+	text_bytes((uint64_t)n, buf);
 	if (n >= 1024)
 		snprintf(buf + strlen(buf), sizeof(buf) - strlen(buf), " (%" PRId64 " bytes)", n);
 	print_line(name, buf);

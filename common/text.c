@@ -17,6 +17,18 @@ int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 	return 0;
 }
 
+char *text_bytes(uint64_t n, char buf[TEXT_BYTES_SIZE])
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB" };
+	double scaled = (double)n;
+	size_t unit = 0;
+
+	for (; scaled >= 1024 && unit + 1 < ARRAY_SIZE(units); unit++)
+		scaled /= 1024;
+	snprintf(buf, TEXT_BYTES_SIZE, "%.*f %s", unit ? 2 : 0, scaled, units[unit]);
+	return buf;
+}
+
 int text_fail(char **ret_error, int err, const char *fmt, va_list ap)
 {
 	char *text;

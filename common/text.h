@@ -16,6 +16,12 @@
  */
 int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 
+#define TEXT_BYTES_SIZE 24
+
+/* "12.50 GiB", in powers of 1024, for people. Returns @buf. */
+char *text_bytes(uint64_t n, char buf[TEXT_BYTES_SIZE]);
+#define TEXT_BYTES(n) text_bytes((n), (char[TEXT_BYTES_SIZE]){ 0 })
+
 /**
  * text_fail() - say in one line what was wrong
  * @ret_error: allocated; the caller frees it

@@ -51,11 +51,20 @@ static void a_line_is_read_without_what_follows(void **state)
 	assert_int_equal(text_read_line(AT_FDCWD, path, buf, sizeof(buf)), -ENOENT);
 }
 
+static void bytes_are_told_in_the_largest_unit_that_fits(void **state)
+{
+	assert_string_equal(TEXT_BYTES(0), "0 bytes");
+	assert_string_equal(TEXT_BYTES(1023), "1023 bytes");
+	assert_string_equal(TEXT_BYTES(1536 * MIB), "1.50 GiB");
+	assert_string_equal(TEXT_BYTES(UINT64_MAX), "16384.00 PiB");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_number_is_digits_within_its_range),
 		cmocka_unit_test(what_is_no_number_in_range_is_refused),
+		cmocka_unit_test(bytes_are_told_in_the_largest_unit_that_fits),
 		cmocka_unit_test(a_line_is_read_without_what_follows),
 	};
 
