@@ -2,6 +2,7 @@
 #include "text.h"
 
 #include <fcntl.h>
+#include <time.h>
 
 int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 {
@@ -15,6 +16,25 @@ int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 		return -EINVAL;
 	*ret = v;
 	return 0;
+}
+
+uint64_t text_hash(const char *text, size_t size)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < size; i++)
+		h = (h ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
+	return h;
+}
+
+char *text_time(int64_t seconds, char buf[TEXT_TIME_SIZE])
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || strftime(buf, TEXT_TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		strcpy(buf, "?");
+	return buf;
 }
 
 char *text_bytes(uint64_t n, char buf[TEXT_BYTES_SIZE])

@@ -16,6 +16,15 @@
  */
 int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 
+/* For tables and comparisons within one process (FNV-1a). */
+uint64_t text_hash(const char *text, size_t size);
+
+#define TEXT_TIME_SIZE 32
+
+/* "2026-01-31T23:59:59Z"; "?" for what no calendar has. Returns @buf. */
+char *text_time(int64_t seconds, char buf[TEXT_TIME_SIZE]);
+#define TEXT_TIME(s) text_time((s), (char[TEXT_TIME_SIZE]){ 0 })
+
 #define TEXT_BYTES_SIZE 24
 
 /* "12.50 GiB", in powers of 1024, for people. Returns @buf. */

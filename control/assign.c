@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "assign_private.h"
+#include "text.h"
 
 #define EPOCHS_OF_INCARNATION UINT64_C(100000)
 
@@ -220,12 +221,14 @@ static uint64_t next_epoch(const struct assign *a, uint64_t last)
 	return MAX(last + 1, first_epoch(a));
 }
 
-static void grant(const struct decision *d, const struct ads *ds, struct ds_record *next)
+void assign_grant(const struct decision *d, const struct ads *ds, struct ds_record *next)
 {
 	const struct node *n;
 
 	if (!id128_is_nil(next->owner) || id128_is_nil(next->volume_id))
 		return;
+	if (next->undelete_until)
+		return; /* kept as it is: somebody may want it back */
 	if (d->a->stopping)
 		return; /* its term would end while control is away */
 	if (next->deleted && next->epoch == next->born_epoch && next->incarnation == d->a->incarnation) {
@@ -249,13 +252,9 @@ static void grant(const struct decision *d, const struct ads *ds, struct ds_reco
 
 /* ---- telling ---- */
 
-static uint64_t text_hash(const char *text)
+static uint64_t line_hash(const char *text)
 {
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (; *text; text++)
-		h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-	return h;
+	return text_hash(text, strlen(text));
 }
 
 static void tell_owner(struct decision *d, struct ads *ds)
@@ -270,7 +269,7 @@ static void tell_owner(struct decision *d, struct ads *ds)
 		return;
 	if (r->incarnation != d->a->incarnation)
 		return; /* a restored record may be wrong about it: its owner has to name it first */
-	lease_hash = text_hash(assign_pin_text(d->a, r->dataset_id, lease, sizeof(lease)));
+	lease_hash = line_hash(assign_pin_text(d->a, r->dataset_id, lease, sizeof(lease)));
 	if (ds->told.session == n->session && ds->told.epoch == r->epoch && ds->told.wish == wish &&
 		id128_equal(ds->told.volume_id, r->volume_id) &&
 		id128_equal(ds->told.primary, r->primary) && ds->told.format_state == r->format_state &&
@@ -307,7 +306,7 @@ void assign_tell_waiter(struct decision *d, struct ads *ds)
 	}
 	if (!waits)
 		return;
-	hash = text_hash(assign_explain(d->a, d->now_ms, ds, why, sizeof(why)));
+	hash = line_hash(assign_explain(d->a, d->now_ms, ds, why, sizeof(why)));
 	if (ds->waiter.session == n->session && ds->waiter.why_hash == hash)
 		return;
 	decision_order(d, n, ds, WISH_WAIT, 0, r->volume_id, why);
@@ -325,9 +324,10 @@ void assign_settle(struct decision *d, struct ads *ds)
 	ds_record_copy(&ds->now, &next);
 	adopt(d->a, ds, &next);
 	apply_fact(d, ds, &next);
+	assign_drain(d, ds, &next);
 	assign_fail_over(d, ds, &next);
 	assign_end_extension(d, ds, &next);
-	grant(d, ds, &next);
+	assign_grant(d, ds, &next);
 	if (!id128_equal(next.owner, ds->now.owner) || next.epoch != ds->now.epoch) {
 		ds->releasing = false;
 		ds->granted_ms = d->now_ms;
@@ -341,87 +341,6 @@ void assign_settle(struct decision *d, struct ads *ds)
 	assign_tell_waiter(d, ds);
 }
 
-/* ---- wishes of clients ---- */
-
-static void take_request(struct ds_record *r, const struct assign_event *ev)
-{
-	snprintf(r->request, sizeof(r->request), "%s", ev->request ? ev->request : "");
-}
-
-static int on_create(struct decision *d, const struct assign_event *ev)
-{
-	struct ds_record r;
-	struct ads *ds;
-
-	if (assign_find(d->a, ev->record->dataset_id))
-		return -EEXIST;
-	ds_record_copy(ev->record, &r);
-	r.deleted = false;
-	r.deleted_at = 0;
-	r.undelete_until = 0;
-	r.want_bytes = r.size_bytes;
-	r.volume_id = decision_new_id(d);
-	r.fs_uuid = decision_new_id(d);
-	r.format_state = FORMAT_NEVER;
-	r.owner = ID128_NIL;
-	r.failed_over = false;
-	r.extended_ms = 0;
-	r.epoch = r.born_epoch = d->a->floor;
-	r.grant = GRANT_HOLD;
-	r.incarnation = d->a->incarnation;
-	r.failover_rev = 1;
-	take_request(&r, ev);
-	ds = assign_add(d->a, &r);
-	ds->granted_ms = d->now_ms;
-	grant(d, ds, &r);
-	decision_change_ds(d, ds, &r);
-	ds_record_done(&r);
-	assign_settle(d, ds);
-	return 0;
-}
-
-static int change_wish(struct decision *d, struct ads *ds, const struct assign_event *ev)
-{
-	struct ds_record next;
-
-	ds_record_copy(&ds->now, &next);
-	if (ev->type == ASSIGN_MOVE) {
-		next.primary = ev->primary;
-		next.failed_over = false;
-	} else if (ev->type == ASSIGN_FAILOVER) {
-		assign_wish_failover(d->a, &next, ev->failover);
-	} else if (!next.deleted) {
-		next.deleted = true;
-		next.deleted_at = ev->now_s;
-	}
-	if (!ds_record_equal(&next, &ds->now)) {
-		take_request(&next, ev);
-		decision_change_ds(d, ds, &next);
-		assign_settle(d, ds);
-	}
-	ds_record_done(&next);
-	d->result->txn = ds->txn;
-	return 0;
-}
-
-static int on_change(struct decision *d, const struct assign_event *ev)
-{
-	struct ads *ds = assign_find(d->a, ev->dataset_id);
-
-	if (!ds)
-		return -ENOENT;
-	if (ds->now.deleted)
-		return -EOWNERDEAD;
-	return change_wish(d, ds, ev);
-}
-
-static int on_delete(struct decision *d, const struct assign_event *ev)
-{
-	struct ads *ds = assign_find(d->a, ev->dataset_id);
-
-	return ds ? change_wish(d, ds, ev) : -ENOENT;
-}
-
 /* ---- events ---- */
 
 static void on_tick(struct decision *d)
@@ -430,6 +349,7 @@ static void on_tick(struct decision *d)
 
 	assign_end_terms(d);
 	assign_end_pins(d);
+	assign_end_windows(d);
 	if (d->now_ms < a->retry_at_ms)
 		return;
 	a->retry_at_ms = ever;
@@ -443,25 +363,6 @@ static void on_tick(struct decision *d)
 	}
 }
 
-/* What a client or an operator asks for. */
-static bool is_wish(enum assign_event_type type)
-{
-	switch (type) {
-	case ASSIGN_CREATE:
-	case ASSIGN_MOVE:
-	case ASSIGN_DELETE:
-	case ASSIGN_FAILOVER:
-	case ASSIGN_PIN:
-	case ASSIGN_UNPIN:
-	case ASSIGN_REPLACE:
-	case ASSIGN_FENCE:
-	case ASSIGN_FORGET:
-		return true;
-	default:
-		return false;
-	}
-}
-
 void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event *ev,
 	struct assign_result *ret)
 {
@@ -469,27 +370,13 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 	struct node *n;
 
 	*ret = (struct assign_result){ 0 };
-	if (a->outdated && is_wish(ev->type)) {
-		ret->status = -ESTALE;
+	if (assign_is_wish(ev->type)) {
+		ret->status = assign_check(a, ev);
+		if (ret->status == 0)
+			assign_on_wish(&d, ev);
 		return;
 	}
 	switch (ev->type) {
-	case ASSIGN_CREATE:
-		ret->status = on_create(&d, ev);
-		break;
-	case ASSIGN_MOVE:
-	case ASSIGN_FAILOVER:
-		ret->status = on_change(&d, ev);
-		break;
-	case ASSIGN_DELETE:
-		ret->status = on_delete(&d, ev);
-		break;
-	case ASSIGN_PIN:
-		ret->status = assign_on_pin(&d, ev);
-		break;
-	case ASSIGN_UNPIN:
-		ret->status = assign_on_unpin(&d, ev);
-		break;
 	case ASSIGN_EXPIRE:
 		assign_on_expire(&d, ev);
 		break;
@@ -512,20 +399,13 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 	case ASSIGN_GONE:
 		assign_on_gone(&d, ev);
 		break;
-	case ASSIGN_REPLACE:
-		ret->status = assign_on_replace(&d, ev);
-		break;
-	case ASSIGN_FENCE:
-	case ASSIGN_FORGET:
-		ret->status = assign_on_give_up(&d, ev);
-		break;
 	case ASSIGN_EXTEND:
 		assign_on_extend(&d, ev);
 		break;
 	case ASSIGN_TICK:
 		on_tick(&d);
 		break;
-	case ASSIGN_EVENT_MAX:
+	default:
 		break;
 	}
 }

@@ -23,9 +23,12 @@
 struct assign;
 
 enum assign_event_type {
-	ASSIGN_CREATE,	/* .record: dataset_id, metadata, sizes, primary, filesystem, created_at */
+	ASSIGN_CREATE,	/* .record: dataset_id, metadata, sizes, primary, filesystem, created_at; .place */
 	ASSIGN_MOVE,	/* .dataset_id, .primary */
-	ASSIGN_DELETE,	/* .dataset_id, .now_s */
+	ASSIGN_PATCH,	/* .dataset_id, .patch */
+	ASSIGN_DELETE,	/* .dataset_id, .now_s, .keep_ms */
+	ASSIGN_UNDELETE, /* .dataset_id: while its volume is kept */
+	ASSIGN_PURGE,	/* .dataset_id: deleted, and its volume is not kept any longer */
 	ASSIGN_PIN,	/* .pin, .pin_ms: takes a lease in the API's sense, or renews it */
 	ASSIGN_UNPIN,	/* .dataset_id */
 	ASSIGN_EXPIRE,	/* .now_s, .retention_s: what was deleted or not heard for longer is dropped */
@@ -37,14 +40,30 @@ enum assign_event_type {
 	ASSIGN_REPLACE, /* .node: an operator says that another machine may use this identity */
 	ASSIGN_FENCE,	/* .node: an operator says that nothing there writes any more */
 	ASSIGN_FORGET,	/* .node: the same, and that it never comes back */
+	ASSIGN_DRAIN,	/* .node, .now_s: what is wanted there goes elsewhere, and nothing is placed there */
+	ASSIGN_UNDRAIN, /* .node: what went stays where it is */
 	ASSIGN_FAILOVER, /* .dataset_id, .failover */
 	ASSIGN_EXTEND,	/* .extension_ms: control is about to be stopped; nothing else is decided but reports */
 	ASSIGN_TICK,	/* the time assign_next_wake() asked for has come */
 	ASSIGN_EVENT_MAX,
 };
 
+/* What is to be changed of a dataset: all of it, or nothing. */
+struct assign_patch {
+	struct json_object *metadata; /* merged into what there is, where null takes a key away; NULL */
+	bool move, has_failover;
+	struct id128 primary;	      /* nil: nowhere */
+	uint64_t want_bytes;	      /* 0: as it is */
+	struct failover failover;
+};
+
 struct assign_event {
 	enum assign_event_type type;
+	bool strict;			   /* what v1 does not mind: names are unique among those that live, and a
+					    * node that drains is not asked for */
+	bool place;			   /* control chooses the node */
+	uint64_t keep_ms;		   /* how long the volume of what is deleted is kept */
+	const struct assign_patch *patch;
 	uint64_t random[2];		   /* fresh for every event; ids are derived from them */
 	struct id128 dataset_id, node, primary;
 	uint64_t session;		   /* chosen by the caller, never used before; not 0 */
@@ -91,10 +110,14 @@ struct assign_send {
 
 struct assign_result {
 	/*
-	 * Of CREATE: 0, -EEXIST (id in use). Of MOVE: 0, -ENOENT, -EOWNERDEAD (deleted). Of DELETE
-	 * and UNPIN: 0, -ENOENT. Of PIN: 0, -EBUSY (held for another node). Of REPLACE, FENCE and
-	 * FORGET: 0, -ENOENT (of REPLACE also when it is forgotten), -EBUSY (the machine that has it
-	 * answers). Of FAILOVER as of MOVE. Of all these -ESTALE when assign_outdated(). Else 0.
+	 * Of CREATE: 0, -EEXIST (id in use), -EADDRINUSE (the name), -EHOSTDOWN (the node drains),
+	 * -EHOSTUNREACH (no node to place it). Of MOVE, FAILOVER and PATCH: 0, -ENOENT, -EOWNERDEAD
+	 * (deleted); of PATCH also -EADDRINUSE, -EHOSTDOWN, -EFBIG (smaller than it is or was wished),
+	 * -E2BIG (too many metadata). Of DELETE and UNPIN: 0, -ENOENT. Of UNDELETE: 0, -ENOENT, -EALREADY (not
+	 * deleted), -EOWNERDEAD (for good), -EADDRINUSE. Of PURGE: 0, -ENOENT, -EALREADY. Of PIN: 0, -EBUSY
+	 * (held for another node). Of REPLACE, FENCE and FORGET: 0, -ENOENT (of REPLACE also when it
+	 * is forgotten), -EBUSY (the machine that has it answers). Of DRAIN and UNDRAIN: 0, -ENOENT.
+	 * Of all these -ESTALE when assign_outdated(). Else 0.
 	 */
 	int status;
 	/* The answer waits until this transaction is durable; 0: it waits for nothing. With changes
@@ -117,11 +140,12 @@ struct assign_result {
 int assign_new(uint64_t incarnation, uint64_t now_ms, struct assign **ret);
 struct assign *assign_free(struct assign *a);
 
-/* Loads stored records before the first event. Copies. */
-void assign_load_dataset(struct assign *a, const struct ds_record *r);
+/* Loads stored records before the first event. Copies. @left_ms: of an undelete window, maybe below 0. */
+void assign_load_dataset(struct assign *a, const struct ds_record *r, int64_t left_ms);
 void assign_load_node(struct assign *a, const struct node_record *r);
 void assign_load_pin(struct assign *a, const struct pin_record *r, int64_t left_ms);
 void assign_load_floor(struct assign *a, uint64_t floor);
+void assign_loaded(struct assign *a); /* that was the last; before the first event */
 
 /**
  * assign_decide() - one event in, changes and messages out
@@ -131,6 +155,11 @@ void assign_load_floor(struct assign *a, uint64_t floor);
 void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event *ev,
 	struct assign_result *ret);
 void assign_result_done(struct assign_result *r);
+
+/* What a client or an operator asks for, and whether it would be taken: the status that assign_decide() would
+ * give it now. Changes nothing. */
+bool assign_is_wish(enum assign_event_type type);
+int assign_check(const struct assign *a, const struct assign_event *ev);
 
 /* Transaction @txn is durable. Transactions are reported in order. */
 void assign_committed(struct assign *a, uint64_t txn);
@@ -155,7 +184,7 @@ struct assign_view {
 	struct id128 status_node;	  /* who said it */
 	struct id128 status_boot;	  /* in which era of that node */
 	uint64_t status_age_ms;		  /* since it was said */
-	const char *wanted;		  /* "mounted", "deleted" */
+	const char *wanted;		  /* "mounted", "unplaced", "deleted" */
 };
 
 /* -ENOENT when there is no durable dataset of this id. */
@@ -164,6 +193,11 @@ int assign_dataset(const struct assign *a, uint64_t now_ms, struct id128 id, str
 /* Calls @fn for each durable dataset, oldest first; stops when it returns non-zero, returns that. */
 int assign_datasets(const struct assign *a, uint64_t now_ms,
 	int (*fn)(const struct assign_view *v, void *userdata), void *userdata);
+
+/* Of the newest decision: the dataset of this name that lives, the oldest when there are several; and the one
+ * that was made with this key of idempotency, which is its record's text up to the first blank. -ENOENT. */
+int assign_find_name(const struct assign *a, const char *name, struct id128 *ret);
+int assign_find_idempotency(const struct assign *a, const char *key, struct id128 *ret);
 
 /* One line for people: why this dataset is where it is. Returns @buf. */
 char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char *buf, size_t size);
@@ -185,7 +219,11 @@ struct assign_node_view {
 	struct id128 uuid, host, boot;
 	const char *address, *backend, *version;
 	bool live;	       /* its session is open */
-	bool forgotten;
+	bool forgotten, given_up; /* by an operator */
+	bool shared;	       /* other nodes can have its volumes */
+	bool lost;	       /* its terms ended, and it was not heard since */
+	int64_t draining_since; /* seconds since 1970; 0: it does not drain */
+	size_t n_owned, n_wished; /* datasets that it has, and that are wanted there */
 	bool awaited;	       /* after a restore or a start: it did not say yet what it holds */
 	uint64_t session;      /* 0: none */
 	uint64_t silent_ms;    /* since it was last heard; 0 when never */
@@ -200,6 +238,13 @@ int assign_node(const struct assign *a, uint64_t now_ms, struct id128 uuid,
 	struct assign_node_view *ret);
 int assign_nodes(const struct assign *a, uint64_t now_ms,
 	int (*fn)(const struct assign_node_view *v, void *userdata), void *userdata);
+
+/* Of each durable dataset that the node has, or that is wanted there. */
+int assign_node_datasets(const struct assign *a, uint64_t now_ms, struct id128 uuid,
+	int (*fn)(const struct assign_view *v, void *userdata), void *userdata);
+
+/* One line for people: why it is still on the node that drains. Returns @buf. */
+char *assign_drain_why(const struct assign *a, uint64_t now_ms, struct id128 id, char *buf, size_t size);
 
 /*
  * A node has seen a newer state than this: an old copy of the store was put back. From then on nothing is

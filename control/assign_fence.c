@@ -168,17 +168,10 @@ void assign_watch_term(struct assign *a, uint64_t now_ms, const struct ds_record
 
 /* ---- where to ---- */
 
-static const char *failover_to(const struct ds_record *r)
-{
-	struct json_object *v;
-
-	return r->metadata && json_object_object_get_ex(r->metadata, FAILOVER_TO_KEY, &v) ?
-		json_object_get_string(v) : NULL;
-}
-
 bool assign_may_fail_over(const struct ds_record *r)
 {
-	return !r->deleted && id128_is_nil(r->owner) && r->epoch > r->born_epoch && failover_to(r);
+	return !r->deleted && id128_is_nil(r->owner) && !id128_is_nil(r->primary) && r->epoch > r->born_epoch &&
+	       ds_record_text(r, FAILOVER_TO_KEY);
 }
 
 void assign_hear_free(struct node *n, uint64_t free_bytes)
@@ -187,11 +180,6 @@ void assign_hear_free(struct node *n, uint64_t free_bytes)
 		return;
 	n->free_bytes = free_bytes;
 	n->promised_bytes = 0;
-}
-
-static int64_t room(const struct node *n)
-{
-	return (int64_t)n->free_bytes - (int64_t)n->promised_bytes;
 }
 
 /*
@@ -215,8 +203,7 @@ static uint64_t lost_at(const struct assign *a, const struct ds_record *r)
 
 void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_record *next)
 {
-	struct node *best = NULL;
-	const char *names;
+	struct node *best;
 	uint64_t lost;
 
 	if (!assign_may_fail_over(next) || !assign_may_change_hands(d->a, next))
@@ -226,15 +213,10 @@ void assign_fail_over(const struct decision *d, const struct ads *ds, struct ds_
 		d->a->terms_at_ms = MIN(d->a->terms_at_ms, lost);
 		return;
 	}
-	names = failover_to(next);
-	for (struct node *n = d->a->first_node; n; n = n->list_next)
-		if (n->session && n->shared && !assign_has_to_clean_up(ds, n) &&
-			failover_to_names(names, n->now.uuid) && (!best || room(n) > room(best)))
-			best = n;
+	best = assign_roomiest(d->a, ds, ds_record_text(next, FAILOVER_TO_KEY));
 	if (!best)
 		return;
-	best->promised_bytes += next->size_bytes;
-	next->primary = best->now.uuid;
+	assign_place(d->a, best, next, "the node that it was wanted on is lost");
 	next->failed_over = true;
 }
 
@@ -341,14 +323,10 @@ static void void_known_claims(struct decision *d, struct ads *ds)
 		assign_void_claim(d, ds, &ds->status);
 }
 
-int assign_on_give_up(struct decision *d, const struct assign_event *ev)
+void assign_on_give_up(struct decision *d, const struct assign_event *ev)
 {
 	struct node *n = assign_find_node(d->a, ev->node);
 
-	if (!n)
-		return -ENOENT;
-	if (n->session)
-		return -EBUSY;
 	note_given_up(d, n, ev->type == ASSIGN_FORGET);
 	assign_end_pins_of(d, ev->node);
 	list_for_each(l, &n->owned)
@@ -363,5 +341,4 @@ int assign_on_give_up(struct decision *d, const struct assign_event *ev)
 			list_for_each(l, &d->a->all)
 				assign_settle(d, LINK_ITEM(l, struct ads, all));
 	}
-	return 0;
 }

@@ -4,9 +4,8 @@
  * until the pin ends. Whether it is mounted there at the moment does not count: a node that looks, or that is
  * away, does not say. Here it is called a pin, since a policy is called lease as well.
  */
-#include <time.h>
-
 #include "assign_private.h"
+#include "text.h"
 
 #define SWEEP_MS 500 /* as with the original, clients see for a moment that it ran out */
 
@@ -23,15 +22,12 @@ char *assign_pin_text(const struct assign *a, struct id128 dataset_id, char *buf
 {
 	const struct pin *p = assign_find_pin(a, dataset_id);
 	char when[64] = "until it is released";
-	time_t end;
-	struct tm tm;
 
 	*buf = '\0';
 	if (!p || !p->now.held)
 		return buf;
-	end = (time_t)(p->now.record.expires_ms / 1000);
-	if (p->now.record.expires_ms != PIN_ENDLESS && gmtime_r(&end, &tm))
-		(void)strftime(when, sizeof(when), "until %Y-%m-%dT%H:%M:%SZ", &tm);
+	if (p->now.record.expires_ms != PIN_ENDLESS)
+		snprintf(when, sizeof(when), "until %s", TEXT_TIME(p->now.record.expires_ms / 1000));
 	snprintf(buf, size, "node %s, %s", ID128_STR(p->now.record.node), when);
 	return buf;
 }
@@ -70,31 +66,35 @@ static struct pin_form form_of(const struct pin_record *r, uint64_t now_ms, int6
 	return f;
 }
 
-int assign_on_pin(struct decision *d, const struct assign_event *ev)
+int assign_check_pin(const struct assign *a, const struct assign_event *ev)
+{
+	const struct pin *p = assign_find_pin(a, ev->type == ASSIGN_PIN ? ev->pin->dataset_id : ev->dataset_id);
+	bool held = p && p->now.held;
+
+	if (ev->type == ASSIGN_UNPIN)
+		return held ? 0 : -ENOENT;
+	return held && !id128_equal(p->now.record.node, ev->pin->node) ? -EBUSY : 0;
+}
+
+void assign_on_pin(struct decision *d, const struct assign_event *ev)
 {
 	struct pin_form next = form_of(ev->pin, d->now_ms, ev->pin_ms);
 	struct pin *p = assign_get_pin(d->a, ev->pin->dataset_id);
 
-	if (p->now.held && !id128_equal(p->now.record.node, next.record.node))
-		return -EBUSY;
 	if (!p->now.held || p->now.sweep_ms != ever || next.sweep_ms != ever) {
 		decision_change_pin(d, p, &next, NULL);
 		settle_of(d, ev->pin->dataset_id);
 	}
 	d->result->txn = p->txn;
-	return 0;
 }
 
-int assign_on_unpin(struct decision *d, const struct assign_event *ev)
+void assign_on_unpin(struct decision *d, const struct assign_event *ev)
 {
 	struct pin *p = assign_find_pin(d->a, ev->dataset_id);
 
-	if (!p || !p->now.held)
-		return -ENOENT;
 	end_pin(d, p, "it was released");
 	settle_of(d, ev->dataset_id);
 	d->result->txn = p->txn;
-	return 0;
 }
 
 void assign_end_pins(struct decision *d)

@@ -39,10 +39,20 @@ struct link {
 
 struct node;
 
+/* A dataset in a table of texts. */
+struct named {
+	struct named *next;
+	uint64_t hash;
+	struct ads *ds; /* NULL: it is not in the table */
+};
+
 /* One dataset. */
 struct ads {
 	struct ads *hash_next;
-	struct link all, owned, wished, retry, anywhere;
+	struct named by_name, by_key; /* of its name while it lives, and of its key of idempotency */
+	struct link all, owned, wished, retry, anywhere, window;
+	struct node *owned_by, *wished_by; /* in whose lists it is */
+	uint64_t keep_until_ms; /* of an undelete window */
 	struct ds_record now, kept;
 	bool durable; /* kept is valid */
 	uint64_t txn; /* the last that changes it */
@@ -81,6 +91,7 @@ struct node {
 	bool durable;
 	uint64_t txn;
 	struct link owned, wished; /* heads */
+	size_t n_owned, n_wished;
 	uint64_t session;	   /* 0: none */
 	bool heard;		   /* said hello since assign_new() */
 	bool awaited;		   /* counted in n_unheard */
@@ -134,16 +145,19 @@ struct table {
 struct assign {
 	uint64_t incarnation, last_txn, n_changes;
 	bool outdated; /* a node has seen more: nothing is decided on this state */
-	struct table datasets, nodes, pins;
+	struct table datasets, nodes, pins, names, keys;
 	struct link all, retry, all_pins;
 	uint64_t pins_at_ms;		   /* the next of them ends */
 	uint64_t floor, kept_floor;
+	struct link windows;		   /* deleted, and kept for a while */
+	uint64_t windows_at_ms;		   /* the next of them ends */
 	struct link anywhere; /* that whichever node comes may be granted: to destroy, or to fail over */
 	struct node *first_node;
 	size_t n_unheard; /* nodes of the store that have not said hello since assign_new() */
 	struct pending *first_pending, **last_pending;
 	uint64_t retry_at_ms;
 	uint64_t started_ms;
+	bool loading;  /* the list of all is in no order yet */
 	bool stopping; /* terms were extended over a planned stop */
 	uint64_t reconnect_ms; /* until then a node that did not come back is not lost */
 	uint64_t terms_at_ms;  /* no term ends before, and reconnect_ms has not passed */
@@ -207,7 +221,6 @@ void decision_end_session(struct decision *d, struct node *n, const char *reason
 void assign_on_report(struct decision *d, const struct assign_event *ev);
 void assign_on_hello(struct decision *d, const struct assign_event *ev);
 void assign_on_gone(struct decision *d, const struct assign_event *ev);
-int assign_on_replace(struct decision *d, const struct assign_event *ev);
 
 /* What the owner said last and will not repeat, after the commit of it failed. */
 void assign_hear_again(struct decision *d, struct ads *ds);
@@ -232,8 +245,9 @@ char *assign_pin_text(const struct assign *a, struct id128 dataset_id, char *buf
 /* What is said of the dataset waits for it. 0: nothing. */
 uint64_t assign_pin_txn(const struct assign *a, struct id128 dataset_id);
 
-int assign_on_pin(struct decision *d, const struct assign_event *ev);
-int assign_on_unpin(struct decision *d, const struct assign_event *ev);
+int assign_check_pin(const struct assign *a, const struct assign_event *ev); /* PIN and UNPIN */
+void assign_on_pin(struct decision *d, const struct assign_event *ev);
+void assign_on_unpin(struct decision *d, const struct assign_event *ev);
 
 /* Those whose time is over. */
 void assign_end_pins(struct decision *d);
@@ -294,7 +308,7 @@ void assign_hear_free(struct node *n, uint64_t free_bytes);
 void assign_void_claim(struct decision *d, struct ads *ds, const struct wire_status *s);
 
 void assign_apply_fence(const struct assign *a, const struct fact *f, struct ds_record *next);
-int assign_on_give_up(struct decision *d, const struct assign_event *ev); /* FENCE and FORGET */
+void assign_on_give_up(struct decision *d, const struct assign_event *ev); /* FENCE and FORGET */
 void assign_on_renew(struct decision *d, const struct assign_event *ev);
 
 /* Fences what belongs to owners whose terms have ended. */
@@ -305,6 +319,33 @@ void assign_watch_term(struct assign *a, uint64_t now_ms, const struct ds_record
 
 /* When the owner's term ends at the latest, as seen from here; UINT64_MAX: never. */
 uint64_t assign_term_end(const struct assign *a, const struct ads *ds);
+
+/* ---- assign_wish.c: what assign_check() has let through ---- */
+
+void assign_on_wish(struct decision *d, const struct assign_event *ev);
+
+/* What was deleted and is not kept any longer. */
+void assign_end_windows(struct decision *d);
+
+/* ---- assign_place.c ---- */
+
+/* The connected node with the most room that may take @ds (NULL: a new one), of those that @names (as metadata
+ * say it; NULL: all). NULL when there is none. */
+struct node *assign_roomiest(const struct assign *a, const struct ads *ds, const char *names);
+
+/* It is wanted on @n from now on; @why control chose. */
+void assign_place(const struct assign *a, struct node *n, struct ds_record *next, const char *why);
+
+/* The node that it is wanted on drains: to another one, unless a lease keeps it. */
+void assign_drain(const struct decision *d, const struct ads *ds, struct ds_record *next);
+
+/* A node has come that may take what drains elsewhere. */
+void assign_drain_all(struct decision *d);
+
+/* ---- assign.c ---- */
+
+/* To whom it is wanted on, when nobody has it and that node is there. */
+void assign_grant(const struct decision *d, const struct ads *ds, struct ds_record *next);
 
 /* Compare record and facts, take the next step, tell those concerned. */
 void assign_settle(struct decision *d, struct ads *ds);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tables and lists of assign, and the way of a change to the disk and back. */
 #include "assign_private.h"
+#include "text.h"
 
 void *assign_alloc(size_t size)
 {
@@ -188,20 +189,170 @@ void assign_drop_pin(struct assign *a, struct pin *p)
 	free(p);
 }
 
+/* ---- datasets by a text ---- */
+
+static size_t named_slot(const struct table *t, const void *item)
+{
+	const struct named *n = item;
+
+	return n->hash & (t->n_slots - 1);
+}
+
+static void unname(struct table *t, struct named *n)
+{
+	if (n->ds)
+		table_remove(t, n, named_slot(t, n));
+	n->ds = NULL;
+}
+
+/* @size: of the text's part that counts. NULL: it has none. */
+static void name(struct table *t, struct named *n, struct ads *ds, const char *text, size_t size)
+{
+	uint64_t hash = text ? text_hash(text, size) : 0;
+
+	if (text && n->ds && n->hash == hash)
+		return;
+	unname(t, n);
+	if (!text)
+		return;
+	*n = (struct named){ .hash = hash, .ds = ds };
+	table_add(t, n, named_slot);
+}
+
+static const char *name_of(const struct ds_record *r)
+{
+	return r->deleted ? NULL : ds_record_text(r, RECORD_NAME_KEY);
+}
+
+static const char *key_of(const struct ds_record *r)
+{
+	return r->idempotency ? json_object_get_string(r->idempotency) : NULL;
+}
+
+static void rename_ds(struct assign *a, struct ads *ds)
+{
+	const char *text = name_of(&ds->now), *key = key_of(&ds->now);
+
+	name(&a->names, &ds->by_name, ds, text, text ? strlen(text) : 0);
+	name(&a->keys, &ds->by_key, ds, key, key ? strcspn(key, " ") : 0);
+}
+
+static const struct named *first_named(const struct table *t, uint64_t hash)
+{
+	return t->n ? t->slots[hash & (t->n_slots - 1)] : NULL;
+}
+
+/* Of several the oldest, which v1 allows. */
+int assign_find_name(const struct assign *a, const char *text, struct id128 *ret)
+{
+	const struct ads *oldest = NULL;
+
+	for (const struct named *n = first_named(&a->names, text_hash(text, strlen(text))); n; n = n->next)
+		if (!n->ds->dropping && STREQ(name_of(&n->ds->now), text) &&
+			(!oldest || ds_record_is_older(&n->ds->now, &oldest->now)))
+			oldest = n->ds;
+	if (!oldest)
+		return -ENOENT;
+	*ret = oldest->now.dataset_id;
+	return 0;
+}
+
+int assign_find_idempotency(const struct assign *a, const char *key, struct id128 *ret)
+{
+	size_t size = strlen(key);
+
+	for (const struct named *n = first_named(&a->keys, text_hash(key, size)); n; n = n->next) {
+		const char *has = key_of(&n->ds->now);
+
+		if (!n->ds->dropping && strcspn(has, " ") == size && memcmp(has, key, size) == 0) {
+			*ret = n->ds->now.dataset_id;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+/* ---- datasets ---- */
+
+static void own(struct ads *ds, struct node *n)
+{
+	if (ds->owned_by)
+		ds->owned_by->n_owned--;
+	link_remove(&ds->owned);
+	ds->owned_by = n;
+	if (!n)
+		return;
+	link_append(&n->owned, &ds->owned);
+	n->n_owned++;
+}
+
+static void wish(struct ads *ds, struct node *n)
+{
+	if (ds->wished_by)
+		ds->wished_by->n_wished--;
+	link_remove(&ds->wished);
+	ds->wished_by = n;
+	if (!n)
+		return;
+	link_append(&n->wished, &ds->wished);
+	n->n_wished++;
+}
+
+static struct node *node_or_null(struct assign *a, struct id128 uuid)
+{
+	return id128_is_nil(uuid) ? NULL : assign_get_node(a, uuid);
+}
+
 static void relink(struct assign *a, struct ads *ds)
 {
 	const struct ds_record *r = &ds->now;
 
-	link_remove(&ds->owned);
-	link_remove(&ds->wished);
+	own(ds, node_or_null(a, r->owner));
+	wish(ds, node_or_null(a, r->primary));
 	link_remove(&ds->anywhere);
-	if (!id128_is_nil(r->owner))
-		link_append(&assign_get_node(a, r->owner)->owned, &ds->owned);
-	if (!id128_is_nil(r->primary))
-		link_append(&assign_get_node(a, r->primary)->wished, &ds->wished);
+	link_remove(&ds->window);
+	rename_ds(a, ds);
+	if (r->deleted && r->undelete_until) {
+		link_append(&a->windows, &ds->window);
+		a->windows_at_ms = MIN(a->windows_at_ms, ds->keep_until_ms);
+	}
 	if (assign_may_fail_over(r) ||
 		(r->deleted && !id128_is_nil(r->volume_id) && id128_is_nil(r->owner)))
 		link_append(&a->anywhere, &ds->anywhere);
+}
+
+/* A new one is nearly always the last. */
+static void add_by_age(struct assign *a, struct ads *ds)
+{
+	struct link *next = &a->all;
+
+	while (!a->loading && next->prev != &a->all &&
+		ds_record_is_older(&ds->now, &LINK_ITEM(next->prev, struct ads, all)->now))
+		next = next->prev;
+	link_append(next, &ds->all);
+}
+
+static int compare_ages(const void *a, const void *b)
+{
+	const struct ads *one = *(const struct ads *const *)a, *other = *(const struct ads *const *)b;
+
+	return ds_record_is_older(&one->now, &other->now) ? -1 : 1;
+}
+
+void assign_loaded(struct assign *a)
+{
+	struct ads **sorted = assign_alloc((a->datasets.n + 1) * sizeof(*sorted));
+	size_t n = 0;
+
+	list_for_each(l, &a->all)
+		sorted[n++] = LINK_ITEM(l, struct ads, all);
+	qsort(sorted, n, sizeof(*sorted), compare_ages);
+	for (size_t i = 0; i < n; i++) {
+		link_remove(&sorted[i]->all);
+		link_append(&a->all, &sorted[i]->all);
+	}
+	free(sorted);
+	a->loading = false;
 }
 
 struct ads *assign_add(struct assign *a, const struct ds_record *r)
@@ -214,8 +365,9 @@ struct ads *assign_add(struct assign *a, const struct ds_record *r)
 	link_init(&ds->wished);
 	link_init(&ds->retry);
 	link_init(&ds->anywhere);
+	link_init(&ds->window);
 	table_add(&a->datasets, ds, ads_slot);
-	link_append(&a->all, &ds->all);
+	add_by_age(a, ds);
 	relink(a, ds);
 	return ds;
 }
@@ -223,11 +375,14 @@ struct ads *assign_add(struct assign *a, const struct ds_record *r)
 void assign_drop(struct assign *a, struct ads *ds)
 {
 	table_remove(&a->datasets, ds, ads_slot(&a->datasets, ds));
+	unname(&a->names, &ds->by_name);
+	unname(&a->keys, &ds->by_key);
+	own(ds, NULL);
+	wish(ds, NULL);
 	link_remove(&ds->all);
-	link_remove(&ds->owned);
-	link_remove(&ds->wished);
 	link_remove(&ds->retry);
 	link_remove(&ds->anywhere);
+	link_remove(&ds->window);
 	wire_status_done(&ds->status);
 	ds_record_done(&ds->now);
 	if (ds->durable)
@@ -257,7 +412,7 @@ static void add_pending(struct assign *a, struct pending *p)
 static bool same_configuration(const struct ds_record *a, const struct ds_record *b)
 {
 	return id128_equal(a->primary, b->primary) && a->deleted == b->deleted &&
-	       a->maximum_size == b->maximum_size && a->metadata == b->metadata &&
+	       a->maximum_size == b->maximum_size && a->want_bytes == b->want_bytes && a->metadata == b->metadata &&
 	       failover_equal(a->failover, b->failover);
 }
 
@@ -301,6 +456,7 @@ static void set_node(struct node_record *r, const struct node_record *from)
 	r->host = from->host;
 	r->given_up = from->given_up;
 	r->forgotten = from->forgotten;
+	r->draining_since = from->draining_since;
 }
 
 static void copy_node_record(const struct node_record *r, struct node_record *ret)
@@ -470,6 +626,7 @@ void assign_failed(struct assign *a, uint64_t now_ms, uint64_t txn)
 	a->retry_at_ms = now_ms + RETRY_MS;
 	a->terms_at_ms = MIN(a->terms_at_ms, a->retry_at_ms);
 	a->pins_at_ms = MIN(a->pins_at_ms, a->retry_at_ms);
+	a->windows_at_ms = MIN(a->windows_at_ms, a->retry_at_ms);
 	a->n_changes++;
 	a->floor = a->kept_floor;
 	while (voided) {

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "assign_private.h"
+#include "text.h"
 
 int assign_new(uint64_t incarnation, uint64_t now_ms, struct assign **ret)
 {
@@ -11,6 +12,7 @@ int assign_new(uint64_t incarnation, uint64_t now_ms, struct assign **ret)
 	if (!a)
 		return -ENOMEM;
 	a->incarnation = incarnation;
+	a->loading = true;
 	a->retry_at_ms = UINT64_MAX;
 	a->started_ms = now_ms;
 	a->terms_at_ms = a->reconnect_ms = now_ms + RECONNECT_MS;
@@ -19,7 +21,8 @@ int assign_new(uint64_t incarnation, uint64_t now_ms, struct assign **ret)
 	link_init(&a->retry);
 	link_init(&a->anywhere);
 	link_init(&a->all_pins);
-	a->pins_at_ms = UINT64_MAX;
+	link_init(&a->windows);
+	a->pins_at_ms = a->windows_at_ms = UINT64_MAX;
 	*ret = a;
 	return 0;
 }
@@ -47,14 +50,18 @@ struct assign *assign_free(struct assign *a)
 	free(a->datasets.slots);
 	free(a->nodes.slots);
 	free(a->pins.slots);
+	free(a->names.slots);
+	free(a->keys.slots);
 	free(a);
 	return NULL;
 }
 
-void assign_load_dataset(struct assign *a, const struct ds_record *r)
+void assign_load_dataset(struct assign *a, const struct ds_record *r, int64_t left_ms)
 {
 	struct ads *ds = assign_add(a, r);
 
+	/* The timer goes off once too early: it is set before this is known. */
+	ds->keep_until_ms = a->started_ms + (uint64_t)MAX(left_ms, INT64_C(0));
 	ds_record_copy(r, &ds->kept);
 	ds->durable = true;
 	assign_watch_term(a, a->started_ms, r);
@@ -93,7 +100,7 @@ void assign_result_done(struct assign_result *r)
 
 uint64_t assign_next_wake(const struct assign *a)
 {
-	return MIN(MIN(a->retry_at_ms, a->terms_at_ms), a->pins_at_ms);
+	return MIN(MIN(a->retry_at_ms, a->terms_at_ms), MIN(a->pins_at_ms, a->windows_at_ms));
 }
 
 bool assign_outdated(const struct assign *a)
@@ -126,7 +133,12 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 
 	if (id128_is_nil(r->owner)) {
 		name_node(a, r->primary, name, sizeof(name));
-		if (!r->deleted && primary && primary->now.forgotten)
+		if (r->undelete_until)
+			snprintf(buf, size, "deleted, and its volume is kept until %s: it can be undeleted",
+				TEXT_TIME(r->undelete_until));
+		else if (!r->deleted && id128_is_nil(r->primary))
+			snprintf(buf, size, "at no node, since it is wanted at none");
+		else if (!r->deleted && primary && primary->now.forgotten)
 			snprintf(buf, size, "%s was forgotten: move it to another node", name);
 		else if (!r->deleted && (!primary || !primary->session))
 			snprintf(buf, size, "%s is not connected; it waits for it%s", name,
@@ -205,7 +217,7 @@ static void view_of(const struct assign *a, uint64_t now_ms, const struct ads *d
 		.status_node = ds->status_node,
 		.status_boot = ds->status_boot,
 		.status_age_ms = ds->has_status ? now_ms - ds->status_at_ms : 0,
-		.wanted = ds->kept.deleted ? "deleted" : "mounted",
+		.wanted = ds->kept.deleted ? "deleted" : id128_is_nil(ds->kept.primary) ? "unplaced" : "mounted",
 	};
 }
 
@@ -237,7 +249,8 @@ int assign_datasets(const struct assign *a, uint64_t now_ms,
 	return 0;
 }
 
-static void node_view_of(const struct node *n, uint64_t now_ms, struct assign_node_view *ret)
+static void node_view_of(const struct assign *a, const struct node *n, uint64_t now_ms,
+	struct assign_node_view *ret)
 {
 	*ret = (struct assign_node_view){
 		.uuid = n->now.uuid,
@@ -248,6 +261,12 @@ static void node_view_of(const struct node *n, uint64_t now_ms, struct assign_no
 		.version = n->version,
 		.live = n->session != 0,
 		.forgotten = n->kept.forgotten,
+		.given_up = assign_is_given_up(a, n),
+		.shared = n->shared,
+		.lost = n->lost,
+		.draining_since = n->kept.draining_since,
+		.n_owned = n->n_owned,
+		.n_wished = n->n_wished,
 		.awaited = n->awaited,
 		.session = n->session,
 		.silent_ms = n->heard ? now_ms - n->heard_ms : 0,
@@ -266,8 +285,34 @@ int assign_node(const struct assign *a, uint64_t now_ms, struct id128 uuid,
 
 	if (!n)
 		return -ENOENT;
-	node_view_of(n, now_ms, ret);
+	node_view_of(a, n, now_ms, ret);
 	return 0;
+}
+
+int assign_node_datasets(const struct assign *a, uint64_t now_ms, struct id128 uuid,
+	int (*fn)(const struct assign_view *v, void *userdata), void *userdata)
+{
+	const struct node *n = assign_find_node(a, uuid);
+	struct assign_view v;
+	int r = 0;
+
+	if (!n)
+		return 0;
+	list_for_each(l, &n->owned) {
+		const struct ads *ds = LINK_ITEM(l, struct ads, owned);
+
+		view_of(a, now_ms, ds, &v);
+		if (r == 0 && ds->durable)
+			r = fn(&v, userdata);
+	}
+	list_for_each(l, &n->wished) {
+		const struct ads *ds = LINK_ITEM(l, struct ads, wished);
+
+		view_of(a, now_ms, ds, &v);
+		if (r == 0 && ds->durable && ds->owned_by != n)
+			r = fn(&v, userdata);
+	}
+	return r;
 }
 
 int assign_nodes(const struct assign *a, uint64_t now_ms,
@@ -279,7 +324,7 @@ int assign_nodes(const struct assign *a, uint64_t now_ms,
 
 		if (n->kept.forgotten ? !n->refused : !n->heard && !n->durable && !n->refused)
 			continue; /* gone, and silent; or only ever named as a primary */
-		node_view_of(n, now_ms, &v);
+		node_view_of(a, n, now_ms, &v);
 		r = fn(&v, userdata);
 		if (r)
 			return r;

@@ -356,6 +356,7 @@ void assign_on_hello(struct decision *d, const struct assign_event *ev)
 	settle_all_of(d, &n->owned, offsetof(struct ads, owned));
 	settle_all_of(d, &n->wished, offsetof(struct ads, wished));
 	settle_all_of(d, &d->a->anywhere, offsetof(struct ads, anywhere));
+	assign_drain_all(d);
 }
 
 void assign_on_gone(struct decision *d, const struct assign_event *ev)
@@ -370,19 +371,4 @@ void assign_on_gone(struct decision *d, const struct assign_event *ev)
 		assign_tell_waiter(d, LINK_ITEM(l, struct ads, owned));
 	/* It may have been the one to destroy them, when it had cleaned up. */
 	settle_all_of(d, &d->a->anywhere, offsetof(struct ads, anywhere));
-}
-
-int assign_on_replace(struct decision *d, const struct assign_event *ev)
-{
-	struct node *n = assign_find_node(d->a, ev->node);
-	struct node_record next;
-
-	if (!n || n->now.forgotten)
-		return -ENOENT;
-	if (n->session)
-		return -EBUSY;
-	next = n->now;
-	next.host = ID128_NIL;
-	decision_change_node(d, n, &next);
-	return 0;
 }

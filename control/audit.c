@@ -4,6 +4,7 @@
 
 #include "audit.h"
 #include "log.h"
+#include "text.h"
 
 #define PATH_SHOWN_MAX 200
 
@@ -70,9 +71,12 @@ static const char *failover_text(struct failover f, char *buf, size_t size)
 }
 #define FAILOVER_STR(f) failover_text((f), (char[40]){ 0 }, 40)
 
+#define kept_text(s) ((s) ? TEXT_TIME(s) : "none")
+#define node_text(id) (id128_is_nil(id) ? "none" : ID128_STR(id))
+
 static void describe_new(struct words *w, const struct ds_record *r)
 {
-	add(w, "created, primary %s", ID128_STR(r->primary));
+	add(w, "created, primary %s%s", node_text(r->primary), r->chosen ? " (chosen)" : "");
 	if (r->maximum_size)
 		add(w, "maximum_size %" PRIu64, r->maximum_size);
 	add(w, "filesystem %s", fs_kind_name(r->filesystem));
@@ -91,12 +95,17 @@ char *audit_change(const struct ds_record *before, const struct ds_record *after
 		return buf;
 	}
 	if (!id128_equal(before->primary, after->primary))
-		add(&w, "primary %s -> %s", ID128_STR(before->primary), ID128_STR(after->primary));
+		add(&w, "primary %s -> %s%s", node_text(before->primary), node_text(after->primary),
+			after->chosen ? " (chosen)" : "");
 	if (before->deleted != after->deleted)
 		add(&w, "deleted %s -> %s", before->deleted ? "true" : "false",
 			after->deleted ? "true" : "false");
-	if (before->maximum_size != after->maximum_size)
-		add(&w, "maximum_size %" PRIu64 " -> %" PRIu64, before->maximum_size, after->maximum_size);
+	if (before->undelete_until != after->undelete_until)
+		add(&w, "kept until %s -> %s", kept_text(before->undelete_until), kept_text(after->undelete_until));
+	if (before->want_bytes != after->want_bytes)
+		add(&w, "size %" PRIu64 " -> %" PRIu64, before->want_bytes, after->want_bytes);
+	if (!json_object_equal(before->metadata, after->metadata))
+		add(&w, "metadata changed");
 	if (!failover_equal(before->failover, after->failover))
 		add(&w, "failover %s -> %s", FAILOVER_STR(before->failover), FAILOVER_STR(after->failover));
 	if (w.n == 0)

@@ -5,6 +5,7 @@
 
 #include "cluster.h"
 #include "log.h"
+#include "text.h"
 
 #define KEY_MAX 64
 
@@ -132,7 +133,7 @@ static void tell_status(struct cluster *c, struct id128 node, const struct wire_
 static void _printf_(3, 4)
 	tell_control(struct cluster *c, const struct ds_record *r, const char *fmt, ...)
 {
-	char what[256];
+	char what[512];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -147,18 +148,39 @@ static const char *proof_words(const struct ds_record *r)
 					    "it did not renew its term, which has ended";
 }
 
+static void tell_place(struct cluster *c, const struct ds_record *new, const char *created)
+{
+	if (id128_is_nil(new->primary))
+		tell_control(c, new, "%swanted at no node", created);
+	else
+		tell_control(c, new, "%swanted on node %s%s%s", created, ID128_STR(new->primary),
+			new->chosen ? ": " : "", new->chosen ? json_object_get_string(new->chosen) : "");
+}
+
+static void tell_deletion(struct cluster *c, const struct ds_record *old, const struct ds_record *new)
+{
+	bool was_deleted = old && old->deleted;
+
+	if (new->deleted && !was_deleted && new->undelete_until)
+		tell_control(c, new, "deletion wanted; its volume is kept until %s", TEXT_TIME(new->undelete_until));
+	else if (new->deleted && !was_deleted)
+		tell_control(c, new, "deletion wanted");
+	else if (was_deleted && !new->deleted)
+		tell_control(c, new, "not deleted after all");
+	else if (was_deleted && old->undelete_until && !new->undelete_until)
+		tell_control(c, new, "its volume is not kept any longer");
+}
+
 /* A record has become durable: say what that changed. @old: NULL for a new dataset. */
 static void tell_record(struct cluster *c, const struct ds_record *old, const struct ds_record *new)
 {
-	if (!old)
-		tell_control(c, new, "created, wanted on node %s", ID128_STR(new->primary));
-	else if (!id128_equal(old->primary, new->primary))
-		tell_control(c, new, "wanted on node %s%s", ID128_STR(new->primary),
-			new->failed_over ? ", chosen since the node that it was wanted on is lost" : "");
+	if (!old || !id128_equal(old->primary, new->primary))
+		tell_place(c, new, old ? "" : "created, ");
+	if (old && old->want_bytes != new->want_bytes)
+		tell_control(c, new, "a size of %s wanted", TEXT_BYTES(new->want_bytes));
 	if (old && !failover_equal(old->failover, new->failover))
 		tell_control(c, new, "failover %s wanted", failover_kind_name(new->failover.kind));
-	if (new->deleted && !(old && old->deleted))
-		tell_control(c, new, "deletion wanted");
+	tell_deletion(c, old, new);
 	if (old && new->fenced.to > old->fenced.to)
 		tell_control(c, new, "node %s lost epoch %llu: %s", ID128_STR(old->owner),
 			(unsigned long long)old->epoch, proof_words(new));
@@ -484,7 +506,7 @@ static int on_record(const char *key, const char *value, void *userdata)
 	if (strncmp(key, RECORD_KEY_DATASET, strlen(RECORD_KEY_DATASET)) == 0) {
 		r = ds_record_from_json(value, &ds);
 		if (r == 0) {
-			assign_load_dataset(l->cluster->assign, &ds);
+			assign_load_dataset(l->cluster->assign, &ds, ds.undelete_until * 1000 - cluster_wall_ms());
 			ds_record_done(&ds);
 		}
 	} else if (strncmp(key, RECORD_KEY_NODE, strlen(RECORD_KEY_NODE)) == 0) {
@@ -566,6 +588,7 @@ int cluster_new(struct event_base *base, struct store *store, uint64_t incarnati
 		*ret_error = l.error ?: strdup("the store cannot be read");
 		return r;
 	}
+	assign_loaded(c->assign);
 	cluster_arm(c);
 	*ret = TAKE_PTR(c);
 	return 0;

@@ -16,6 +16,7 @@
 
 #include "import_json.h"
 #include "jsonin.h"
+#include "text.h"
 
 #define FORMAT_LEASES 3
 #define FORMAT_OWNERSHIP 4
@@ -365,16 +366,6 @@ static int on_node_pair(const struct place *key, const struct place *value, void
 
 /* ---- leases ---- */
 
-static const char *utc(int64_t s, char buf[32])
-{
-	time_t t = (time_t)s;
-	struct tm tm;
-
-	if (!gmtime_r(&t, &tm) || strftime(buf, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		snprintf(buf, 32, "%" PRId64, s);
-	return buf;
-}
-
 static int read_expiration(struct reader *c, const struct place *p, int64_t *ret_ms)
 {
 	struct place seconds;
@@ -398,9 +389,8 @@ static int read_expiration(struct reader *c, const struct place *p, int64_t *ret
 static int take_lease(struct reader *c, const struct pin_record *pin)
 {
 	bool endless = pin->expires_ms == PIN_ENDLESS;
-	char date[32];
+	const char *date = TEXT_TIME(pin->expires_ms / 1000);
 
-	(void)utc(pin->expires_ms / 1000, date);
 	if (pin->expires_ms / 1000 <= c->now_s)
 		return left(c, "lease on dataset %s for node %s: it ran out at %s", ID128_STR(pin->dataset_id),
 			ID128_STR(pin->node), date);

@@ -44,6 +44,20 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 		STREQ(a->request, b->request);
 }
 
+bool ds_record_is_older(const struct ds_record *a, const struct ds_record *b)
+{
+	if (a->created_at != b->created_at)
+		return a->created_at < b->created_at;
+	return id128_compare(a->dataset_id, b->dataset_id) < 0;
+}
+
+const char *ds_record_text(const struct ds_record *r, const char *key)
+{
+	struct json_object *v;
+
+	return r->metadata && json_object_object_get_ex(r->metadata, key, &v) ? json_object_get_string(v) : NULL;
+}
+
 void node_record_done(struct node_record *r)
 {
 	if (!r)

@@ -82,6 +82,12 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b); /* t
 void node_record_done(struct node_record *r);
 void pin_record_done(struct pin_record *r);
 
+/* Made before @b; of two of one second the smaller id is the older. */
+bool ds_record_is_older(const struct ds_record *a, const struct ds_record *b);
+
+/* A value of the metadata, or NULL; borrowed. */
+const char *ds_record_text(const struct ds_record *r, const char *key);
+
 /**
  * ds_record_to_json() and the like - the stored form
  * Returns: an allocated JSON text that the caller frees, or NULL when out of memory.

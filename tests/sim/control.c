@@ -475,7 +475,8 @@ void control_start(struct sim *s)
 		abort();
 	for (int i = 0; i < SIM_DATASETS; i++)
 		if (c->disk.have[i])
-			assign_load_dataset(c->assign, &c->disk.records[i]);
+			assign_load_dataset(c->assign, &c->disk.records[i],
+				c->disk.records[i].undelete_until * 1000 - (int64_t)control_now(s));
 	assign_load_floor(c->assign, c->disk.floor);
 	for (int i = 0; i < SIM_DATASETS; i++)
 		if (c->disk.have_pin[i])
@@ -484,6 +485,7 @@ void control_start(struct sim *s)
 	for (int i = 0; i < SIM_NODES; i++)
 		if (c->disk.have_node[i])
 			assign_load_node(c->assign, &c->disk.nodes[i]);
+	assign_loaded(c->assign);
 	note_durable_wishes(s);
 	sim_log(s, "control: starts");
 	if (s->calm && s->dead >= 0) /* what the operator said may not be durable */

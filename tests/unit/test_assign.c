@@ -212,7 +212,7 @@ static void a_restored_control_gives_nothing_away_before_all_have_spoken(void **
 
 	a = assign_free(a);
 	assert_int_equal(assign_new(2, 0, &a), 0);
-	assign_load_dataset(a, &r);
+	assign_load_dataset(a, &r, 0);
 	assign_load_node(a, &na);
 	assign_load_node(a, &nb);
 	hello(node_b, NULL, 0); /* the recorded owner does not have it */
@@ -279,7 +279,7 @@ static void restore(struct id128 owner, uint64_t epoch, enum format_state format
 
 	a = assign_free(a);
 	assert_int_equal(assign_new(2, 0, &a), 0);
-	assign_load_dataset(a, &r);
+	assign_load_dataset(a, &r, 0);
 	assign_load_node(a, &na);
 	assign_load_node(a, &nb);
 }

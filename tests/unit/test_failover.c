@@ -72,7 +72,7 @@ static void a_fence_after_a_restore_voids_the_one_claim_that_is_known(void **sta
 
 	a = assign_free(a);
 	assert_int_equal(assign_new(2, 0, &a), 0);
-	assign_load_dataset(a, &r);
+	assign_load_dataset(a, &r, 0);
 	assign_load_node(a, &na);
 	hello(node_b, NULL, 0);
 	assert_true(id128_equal(record()->owner, node_a)); /* not heard yet */
@@ -130,7 +130,7 @@ static void a_restarted_control_waits_for_terms_it_never_answered(void **state)
 	a = assign_free(a);
 	now_ms += 1000000;
 	assert_int_equal(assign_new(1, now_ms, &a), 0);
-	assign_load_dataset(a, &r);
+	assign_load_dataset(a, &r, 0);
 	hello(node_b, NULL, 0);
 	assert_int_equal(assign_next_wake(a), now_ms - 1 + TERM_MS * 11 / 10 + 500);
 	tick_at(assign_next_wake(a) - 1);
@@ -192,7 +192,7 @@ static void a_planned_stop_extends_terms_until_all_are_back(void **state)
 	ds_record_copy(record(), &kept);
 	a = assign_free(a);
 	assert_int_equal(assign_new(1, now_ms, &a), 0);
-	assign_load_dataset(a, &kept);
+	assign_load_dataset(a, &kept, 0);
 	ds_record_done(&kept);
 	said.session = hello(node_a, &held, 1);
 	assert_int_equal(sent(node_a)->failover.term_ms, TERM_MS);
@@ -303,7 +303,7 @@ static void a_restarted_control_waits_for_its_nodes(void **state)
 	json_object_object_add(r.metadata, FAILOVER_TO_KEY, json_object_new_string(FAILOVER_TO_ANY));
 	a = assign_free(a);
 	assert_int_equal(assign_new(1, now_ms, &a), 0);
-	assign_load_dataset(a, &r);
+	assign_load_dataset(a, &r, 0);
 	json_object_put(r.metadata);
 	hello(node_b, NULL, 0);
 	assert_true(id128_equal(record()->primary, node_a));
@@ -409,7 +409,7 @@ static void a_void_claim_is_told_whatever_was_fenced_before(void **state)
 
 	a = assign_free(a);
 	assert_int_equal(assign_new(2, 0, &a), 0);
-	assign_load_dataset(a, &r);
+	assign_load_dataset(a, &r, 0);
 	assign_load_node(a, &na);
 	sb = hello(node_b, NULL, 0);
 	fence(node_a);

@@ -30,7 +30,7 @@ static void restart(uint64_t incarnation)
 	ds_record_copy(record(), &r);
 	a = assign_free(a);
 	assert_int_equal(assign_new(incarnation, now_ms, &a), 0);
-	assign_load_dataset(a, &r);
+	assign_load_dataset(a, &r, 0);
 	assign_load_node(a, &node);
 	ds_record_done(&r);
 }
@@ -137,7 +137,7 @@ static void a_claim_that_is_found_while_cleaning_up_is_void_as_well(void **state
 
 	a = assign_free(a);
 	assert_int_equal(assign_new(2, now_ms, &a), 0);
-	assign_load_dataset(a, &old);
+	assign_load_dataset(a, &old, 0);
 	assign_load_node(a, &nc);
 	fence(node_c);
 	sa = hello(node_a, NULL, 0);
