@@ -50,8 +50,8 @@ void decision_send(struct decision *d, const struct node *n, uint64_t after_txn,
 	r->sends[r->n_sends++] = (struct assign_send){
 		.node = n->now.uuid,
 		.session = n->session,
-		/* Nothing overtakes the welcome, which waits for the node's own record. */
-		.after_txn = msg->type == WIRE_BYE ? after_txn : MAX(after_txn, n->txn),
+		/* Nothing overtakes the welcome. */
+		.after_txn = msg->type == WIRE_BYE ? after_txn : MAX(after_txn, n->welcome_txn),
 		.close = close,
 		.msg = *msg,
 	};

@@ -93,6 +93,7 @@ struct node {
 	struct link owned, wished; /* heads */
 	size_t n_owned, n_wished;
 	uint64_t session;	   /* 0: none */
+	uint64_t welcome_txn;	   /* which its welcome waits for: that of its own record */
 	bool heard;		   /* said hello since assign_new() */
 	bool awaited;		   /* counted in n_unheard */
 	bool lost;		   /* its terms ended, and it was not heard since */

@@ -253,7 +253,8 @@ static void apply_delete(struct ads *ds, const struct decision *d, const struct 
 	next->deleted_at = ev->now_s;
 	if (!ev->keep_ms)
 		return;
-	next->undelete_until = ev->now_s + (int64_t)((ev->keep_ms + 999) / 1000);
+	/* In whole seconds, like the clock of the event: never less than was asked for. */
+	next->undelete_until = ev->now_s + 1 + (int64_t)((ev->keep_ms + 999) / 1000);
 	ds->keep_until_ms = d->now_ms + ev->keep_ms;
 }
 

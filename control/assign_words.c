@@ -271,13 +271,13 @@ static void welcome(struct decision *d, const struct node *n)
 			.incarnation = d->a->incarnation,
 			.heartbeat_ms = HEARTBEAT_MS } };
 
-	decision_send(d, n, n->txn, false, &m);
+	decision_send(d, n, n->welcome_txn, false, &m);
 }
 
 /* Refused for good, but it may still have what others were given since. */
 static void tell_forgotten(struct decision *d, const struct node *n, const struct assign_event *ev)
 {
-	struct node stranger = { .now = n->now, .session = ev->session, .txn = n->txn };
+	struct node stranger = { .now = n->now, .session = ev->session, .welcome_txn = n->txn };
 
 	welcome(d, &stranger);
 	for (size_t i = 0; i < ev->hello->n_holds; i++) {
@@ -315,6 +315,7 @@ static void open_session(struct decision *d, struct node *n, const struct assign
 	next.given_up = 0;
 	if (!id128_equal(next.host, n->now.host) || n->now.given_up)
 		decision_change_node(d, n, &next);
+	n->welcome_txn = n->txn;
 }
 
 static void note_unknown(struct node *n, struct id128 dataset_id)

@@ -108,7 +108,7 @@ def test_a_crowd_sees_documented_statuses_and_loses_nothing_that_was_acknowledge
     crowd = make_crowd(1000)
     peak = run(crowd, 60 if FULL else 8, 8 if FULL else 1)
     assert {200, 201, 403, 404, 405, 408, 409, 412} == set(crowd.statuses)
-    assert peak < (64 if sanitized() else 16) + len(crowd.clients) / 25 + len(crowd.volumes) / 100
+    assert peak < (128 if sanitized() else 16) + len(crowd.clients) / 25 + len(crowd.volumes) / 100
     control.kill()
     control.start()
     check(crowd)

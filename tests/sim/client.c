@@ -15,7 +15,7 @@ static struct failover any_failover(struct sim *s)
 }
 
 /* The worst moment to lease a dataset: a step of it runs that no fence helper was told of. */
-static void lease_at_work(struct sim *s, struct assign_event *ev)
+static void lease_at_work(struct sim *s, struct assign_event *ev, struct assign_patch *patch)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(s->jobs); i++) {
 		const struct job *j = &s->jobs[i];
@@ -23,7 +23,7 @@ static void lease_at_work(struct sim *s, struct assign_event *ev)
 		if (!j->used || j->start.guarded || j->start.step == STEP_OBSERVE)
 			continue;
 		ev->dataset_id = j->start.dataset_id;
-		ev->failover = (struct failover){ FAILOVER_LEASE, 2000 };
+		patch->failover = (struct failover){ FAILOVER_LEASE, 2000 };
 		return;
 	}
 }
@@ -43,6 +43,52 @@ static struct json_object *any_metadata(struct sim *s)
 	return map;
 }
 
+/* What v1 cannot ask for: control places it, it is wanted nowhere, it is kept for a while. */
+static void widen(struct sim *s, struct assign_event *ev, struct op *op, struct assign_patch *patch,
+	struct ds_record *r)
+{
+	bool nowhere = sim_chance(s, 200);
+
+	ev->strict = sim_chance(s, 500);
+	if (op->kind == OP_DELETE && sim_chance(s, 600))
+		ev->keep_ms = 1 + sim_below(s, 60000);
+	if (op->kind == OP_CREATE && sim_chance(s, 400))
+		ev->place = true;
+	if (op->kind == OP_MOVE) {
+		ev->type = ASSIGN_PATCH;
+		*patch = (struct assign_patch){ .move = true, .primary = nowhere ? ID128_NIL : r->primary };
+	}
+	if (nowhere && (op->kind == OP_MOVE || (op->kind == OP_CREATE && !ev->place))) {
+		op->primary = -1;
+		r->primary = ID128_NIL;
+	}
+}
+
+/* From when it was deleted, and not when it was deleted once more. */
+static void note_window(struct sim *s, int dataset, uint64_t keep_ms)
+{
+	if (s->control.was_deleted)
+		return;
+	/* Clocks are up to 4 % apart. */
+	s->kept_until[dataset] = keep_ms ? s->now + keep_ms * 95 / 100 : 0;
+}
+
+void client_undelete(struct sim *s)
+{
+	bool purge = sim_chance(s, 300);
+	int dataset = (int)sim_below(s, (uint64_t)s->n_datasets);
+	struct assign_event ev = { .type = purge ? ASSIGN_PURGE : ASSIGN_UNDELETE,
+		.dataset_id = s->dataset_ids[dataset] };
+
+	if (!s->control.up)
+		return;
+	sim_log(s, "client: %s dataset %d", purge ? "purges" : "undeletes", dataset);
+	if (!control_ask(s, &ev, (struct op){ .dataset = dataset, .kind = purge ? OP_PURGE : OP_UNDELETE }))
+		sim_log(s, "client: refused");
+	else
+		s->kept_until[dataset] = 0;
+}
+
 void client_wish(struct sim *s)
 {
 	struct sim_control *c = &s->control;
@@ -55,8 +101,9 @@ void client_wish(struct sim *s)
 	struct assign_event ev = { .now_s = (int64_t)s->now / 1000, .dataset_id = r.dataset_id, .primary = r.primary, .record = &r };
 	struct op op = { .dataset = dataset, .primary = node };
 	static const enum assign_event_type types[] = { ASSIGN_CREATE, ASSIGN_MOVE, ASSIGN_DELETE,
-		ASSIGN_FAILOVER };
+		ASSIGN_PATCH };
 	static const char *const words[] = { "create", "move", "delete", "change" };
+	struct assign_patch patch = { .has_failover = true };
 	bool taken;
 
 	if (!c->up)
@@ -64,14 +111,19 @@ void client_wish(struct sim *s)
 	op.kind = dice < 35 ? OP_CREATE : dice < 72 ? OP_MOVE : dice < 92 && s->leases ? OP_FAILOVER :
 		dice < 92 ? OP_MOVE : OP_DELETE;
 	ev.type = types[op.kind];
-	ev.failover = r.failover;
+	patch.failover = r.failover;
+	ev.patch = &patch;
 	if (op.kind == OP_FAILOVER && sim_chance(s, 500))
-		lease_at_work(s, &ev);
+		lease_at_work(s, &ev, &patch);
+	if (s->wide)
+		widen(s, &ev, &op, &patch, &r);
 	r.metadata = any_metadata(s);
-	sim_log(s, "client: %s dataset %d, node %d, failover %s %u ms", words[op.kind],
-		sim_dataset_index(s, ev.dataset_id), node, failover_kind_name(ev.failover.kind),
-		ev.failover.term_ms);
+	sim_log(s, "client: %s dataset %d, node %d, failover %s %u ms%s, kept for %" PRIu64 " ms", words[op.kind],
+		sim_dataset_index(s, ev.dataset_id), op.primary, failover_kind_name(patch.failover.kind),
+		patch.failover.term_ms, ev.place ? ", control places it" : "", ev.keep_ms);
 	taken = op.kind == OP_FAILOVER ? control_decide(s, &ev, NULL) == 0 : control_ask(s, &ev, op);
+	if (taken && op.kind == OP_DELETE)
+		note_window(s, dataset, ev.keep_ms);
 	json_object_put(r.metadata);
 	if (!taken)
 		sim_log(s, "client: refused");
@@ -183,26 +235,33 @@ void client_check_acked(struct sim *s)
 {
 	for (int d = 0; d < s->n_datasets; d++) {
 		const struct ds_record *r = &s->control.disk.records[d];
-		bool created = false, deleted = false, fits = true;
+		bool created = false, deleted = false, lives = false, fits = true;
 
 		for (int i = 0; i < s->n_ops; i++) {
 			const struct op *op = &s->ops[i];
 
 			if (op->dataset != d)
 				continue;
+			if (op->kind == OP_UNDELETE || op->kind == OP_DELETE) {
+				deleted = op->kind == OP_DELETE && (op->acked || deleted);
+				lives = op->kind == OP_UNDELETE && (op->acked || lives);
+			}
+			if (op->kind == OP_UNDELETE || op->kind == OP_PURGE)
+				continue;
 			if (op->acked) {
 				created = true;
 				fits = false;
-				deleted |= op->kind == OP_DELETE;
 			}
-			if (op->kind == OP_DELETE || (s->control.disk.have[d] &&
-					id128_equal(r->primary, s->nodes[op->primary].uuid)))
+			if (op->kind == OP_DELETE || (s->control.disk.have[d] && id128_equal(r->primary,
+					op->primary < 0 ? ID128_NIL : s->nodes[op->primary].uuid)))
 				fits = true;
 		}
 		if (created && !s->control.disk.have[d])
 			sim_fail(s, "an acknowledged create of dataset %d is forgotten", d);
 		else if (deleted && !r->deleted)
 			sim_fail(s, "an acknowledged delete of dataset %d is forgotten", d);
+		else if (lives && r->deleted)
+			sim_fail(s, "an acknowledged undeletion of dataset %d is forgotten", d);
 		else if (!fits)
 			sim_fail(s, "an acknowledged move of dataset %d is forgotten", d);
 	}

@@ -127,8 +127,12 @@ static void check_record(struct sim *s, const struct ds_record *old, const struc
 {
 	if (new->epoch < old->epoch)
 		sim_fail(s, "an epoch went back from %" PRIu64 " to %" PRIu64, old->epoch, new->epoch);
-	if (old->deleted && !new->deleted)
+	if (old->deleted && !new->deleted && !old->undelete_until)
 		sim_fail(s, "a deleted dataset lives again");
+	if (new->deleted && !new->undelete_until && s->now < s->kept_until[sim_dataset_index(s, new->dataset_id)])
+		sim_fail(s, "what was deleted is not kept as long as it was said");
+	if (new->undelete_until && !id128_is_nil(new->owner) && new->grant == GRANT_DESTROY)
+		sim_fail(s, "what is kept is given to somebody to be destroyed");
 	if (new->format_state < old->format_state && (old->format_state == FORMAT_DONE ||
 			id128_equal(old->volume_id, new->volume_id)))
 		sim_fail(s, "format_state went back from %s to %s", format_state_name(old->format_state),
@@ -220,7 +224,7 @@ static void make_durable(struct sim *s, const struct queued_commit *q)
 		}
 		ds_record_copy(&ch->ds, &c->disk.records[i]);
 		c->disk.have[i] = true;
-		s->delete_wanted[i] |= ch->ds.deleted;
+		s->delete_wanted[i] |= ch->ds.deleted && !ch->ds.undelete_until;
 		if (!id128_is_nil(ch->ds.owner))
 			s->granted[i][ch->ds.epoch % SIM_EPOCHS] |=
 				(uint8_t)(1u << sim_node_index(s, ch->ds.owner));
@@ -257,7 +261,8 @@ static void note_durable_wishes(struct sim *s)
 		s->control.wished[i] = s->control.disk.have[i] ? s->control.disk.records[i].primary : ID128_NIL,
 		s->control.unwanted[i] = s->control.disk.have[i] && s->control.disk.records[i].deleted;
 	for (int i = 0; i < SIM_NODES; i++)
-		s->control.given_up[i] = is_given_up(s, i);
+		s->control.given_up[i] = is_given_up(s, i),
+		s->control.draining[i] = s->control.disk.nodes[i].draining_since;
 }
 
 /* The answer never came. */
@@ -337,6 +342,18 @@ static void check_failover(struct sim *s, const struct ds_record *to, int d, int
 			sim_fail(s, "dataset %d fails over while node %d is connected", d, from);
 }
 
+/* Or from a node that drains, unless a lease keeps it there. */
+static void check_drain(struct sim *s, int d, int node)
+{
+	int from = sim_node_index(s, s->control.wished[d]);
+
+	sim_log(s, "control: dataset %d leaves node %d, which drains, for node %d", d, from, node);
+	if (from < 0 || !s->control.draining[from])
+		sim_fail(s, "control moves dataset %d, and nothing drains", d);
+	if (s->control.draining[node])
+		sim_fail(s, "dataset %d goes to node %d, which drains", d, node);
+}
+
 /* Only a claim of who was given up is void. */
 static void check_voided(struct sim *s, const struct ds_record *to, int d)
 {
@@ -351,8 +368,11 @@ static void note_wish(struct sim *s, uint64_t txn, const struct ds_record *to)
 {
 	int d = sim_dataset_index(s, to->dataset_id), node = sim_node_index(s, to->primary);
 
-	if (to->failed_over && !id128_equal(s->control.wished[d], to->primary)) {
-		check_failover(s, to, d, node);
+	if (to->chosen && !id128_equal(s->control.wished[d], to->primary) && (to->failed_over || !s->control.asked)) {
+		if (to->failed_over)
+			check_failover(s, to, d, node);
+		else
+			check_drain(s, d, node);
 		if (s->n_ops == SIM_OPS)
 			abort();
 		s->ops[s->n_ops++] = (struct op){ .dataset = d, .kind = OP_MOVE, .primary = node,
@@ -402,7 +422,10 @@ int control_decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 		r.n_changes = 0;
 		flush_sends(s); /* sessions that ended with it have ended */
 		for (size_t i = 0; i < q->n_changes; i++)
-			if (q->changes[i].kind == CHANGE_DATASET && !q->changes[i].drop)
+			if (q->changes[i].kind == CHANGE_NODE)
+				c->draining[sim_node_index(s, q->changes[i].node.uuid)] =
+					q->changes[i].node.draining_since;
+			else if (q->changes[i].kind == CHANGE_DATASET && !q->changes[i].drop)
 				note_wish(s, q->txn, &q->changes[i].ds);
 	}
 	assign_result_done(&r);
@@ -412,16 +435,23 @@ int control_decide(struct sim *s, struct assign_event *ev, uint64_t *ret_txn)
 
 bool control_ask(struct sim *s, struct assign_event *ev, struct op op)
 {
-	int i = s->n_ops;
+	int i = s->n_ops, status;
 
 	if (i >= SIM_OPS_OF_CLIENTS)
 		return false;
 	op.generation = s->control.generation;
 	s->ops[s->n_ops++] = op;
-	if (control_decide(s, ev, &s->ops[i].txn) != 0) {
+	s->control.asked = true;
+	s->control.was_deleted = s->control.unwanted[op.dataset];
+	status = control_decide(s, ev, &s->ops[i].txn);
+	s->control.asked = false;
+	if (status != 0) {
 		s->n_ops = i;
 		return false;
 	}
+	/* Control has the last word where nobody asked for a node, or for one that drains. */
+	if (ev->place || (op.primary >= 0 && s->control.draining[op.primary]))
+		s->ops[i].primary = sim_node_index(s, s->control.wished[op.dataset]);
 	s->ops[i].acked = s->ops[i].txn <= s->control.durable_txn;
 	return true;
 }
@@ -476,7 +506,7 @@ void control_start(struct sim *s)
 	for (int i = 0; i < SIM_DATASETS; i++)
 		if (c->disk.have[i])
 			assign_load_dataset(c->assign, &c->disk.records[i],
-				c->disk.records[i].undelete_until * 1000 - (int64_t)control_now(s));
+				c->disk.records[i].undelete_until * 1000 - (int64_t)s->now);
 	assign_load_floor(c->assign, c->disk.floor);
 	for (int i = 0; i < SIM_DATASETS; i++)
 		if (c->disk.have_pin[i])
@@ -564,6 +594,7 @@ void control_restore(struct sim *s)
 	client_void_promises(s, -1);
 	for (int i = 0; i < s->n_ops; i++) /* what the backup does not know was promised in vain */
 		s->ops[i] = (struct op){ .dataset = -1 };
+	memset(s->kept_until, 0, sizeof(s->kept_until));
 }
 
 /* ---- messages ---- */

@@ -162,8 +162,12 @@ static void make_trouble(struct sim *s)
 	uint64_t dice = sim_below(s, 1000);
 	struct event *ev;
 
-	if (dice < 500) {
+	if (dice < 470 || (dice < 500 && !s->wide)) {
 		client_wish(s);
+	} else if (dice < 490) {
+		client_undelete(s);
+	} else if (dice < 500) {
+		control_drain(s, node);
 	} else if (dice < 560) {
 		if (!s->nodes[node].suspended)
 			node_kill(s, node, false);
@@ -240,6 +244,7 @@ static void begin(struct sim *s)
 	};
 	s->restores = sim_chance(s, 250);
 	s->leases = sim_chance(s, 500);
+	s->wide = sim_chance(s, 500);
 	s->control.clock_rate = 960 + (unsigned int)sim_below(s, 80);
 	s->control.last_commit = &s->control.commits;
 	s->control.incarnation = 1;

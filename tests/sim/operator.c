@@ -27,6 +27,17 @@ int control_fence(struct sim *s, int node, bool forget)
 	return control_decide(s, &ev, NULL);
 }
 
+void control_drain(struct sim *s, int node)
+{
+	struct assign_event ev = { .type = sim_chance(s, 600) ? ASSIGN_DRAIN : ASSIGN_UNDRAIN,
+		.node = s->nodes[node].uuid, .now_s = (int64_t)s->now / 1000 };
+
+	if (!s->control.up)
+		return;
+	sim_log(s, "operator: node %d is to %s", node, ev.type == ASSIGN_DRAIN ? "drain" : "take datasets again");
+	(void)control_decide(s, &ev, NULL);
+}
+
 bool control_give_up(struct sim *s, int node)
 {
 	bool forgotten = s->control.disk.nodes[node].forgotten;

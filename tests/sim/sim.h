@@ -71,13 +71,13 @@ struct volume {
 	uint64_t attached_epoch[SIM_NODES];  /* as the device itself says */
 };
 
-enum op_kind { OP_CREATE, OP_MOVE, OP_DELETE, OP_FAILOVER };
+enum op_kind { OP_CREATE, OP_MOVE, OP_DELETE, OP_FAILOVER, OP_UNDELETE, OP_PURGE };
 
 /* What was asked of one dataset, in the order in which control decided. */
 struct op {
 	int dataset;
 	enum op_kind kind;
-	int primary;
+	int primary; /* -1: nowhere */
 	bool acked;
 	uint64_t txn, generation;
 };
@@ -175,6 +175,9 @@ struct sim_control {
 	uint64_t voided[SIM_DATASETS];	   /* the last claim that was said to be void */
 	uint64_t releasing[SIM_DATASETS];  /* the last epoch whose release was ordered */
 	uint64_t heard_at[SIM_NODES];
+	bool draining[SIM_NODES]; /* as decided last */
+	bool asked;		  /* a client's wish is being decided */
+	bool was_deleted;	  /* what it is about, before */
 	bool given_up[SIM_NODES]; /* an operator said so, and it was not durably let in since */
 	uint64_t incarnation;
 };
@@ -196,10 +199,12 @@ struct sim {
 	int n_ops;
 	bool calm;		/* faults have ended */
 	int dead;		/* a node that never comes back; -1: none */
+	bool wide;		/* what v1 cannot ask for is asked for in this history */
 	bool leases;		/* datasets of this history may be leased */
 	bool restores;		/* backups of control's store are put to use in this history */
 	bool restored;		/* control has started from a backup: it may know less than there is */
-	bool delete_wanted[SIM_DATASETS]; /* durably, once */
+	bool delete_wanted[SIM_DATASETS]; /* durably, once, and not to be undone any more */
+	uint64_t kept_until[SIM_DATASETS]; /* what was deleted with a window; 0: it may be destroyed */
 	struct promise promises[SIM_DATASETS];
 	uint8_t granted[SIM_DATASETS][SIM_EPOCHS]; /* to whom, durably: a bit for each node */
 	bool verbose;
@@ -259,6 +264,7 @@ void control_restore(struct sim *s);
 void control_impostor(struct sim *s, int node);
 /* An operator says that a machine that is off is fenced. Returns what control says to that. */
 int control_fence(struct sim *s, int node, bool forget);
+void control_drain(struct sim *s, int node); /* or undrain */
 bool control_give_up(struct sim *s, int node); /* false: to be tried again */
 void control_done(struct sim *s);
 uint64_t control_now(const struct sim *s);
@@ -267,6 +273,7 @@ uint64_t control_now(const struct sim *s);
 void client_wish(struct sim *s);
 void client_pin(struct sim *s);
 void client_expire(struct sim *s);
+void client_undelete(struct sim *s); /* or purge */
 bool client_unpin_all(struct sim *s); /* false: to be tried again */
 /* The node takes the mount of a dataset away, as control ordered. */
 void client_check_promise(struct sim *s, int node, int dataset, uint64_t epoch);

@@ -2,6 +2,7 @@
 /* The disks as they are, whatever anybody believes, and what must never happen to them. */
 #include <inttypes.h>
 
+#include "failover_to.h"
 #include "sim.h"
 
 struct volume *world_find(struct sim *s, struct id128 volume_id)
@@ -438,6 +439,21 @@ static bool waits_for_a_person(struct sim *s, const struct ds_record *r)
 	return !r->deleted && r->format_state == FORMAT_NEVER && v && v->content != BLANK;
 }
 
+/* There is a node that it may go to from one that drains. */
+static bool may_leave(struct sim *s, const struct ds_record *r)
+{
+	const char *names = ds_record_text(r, FAILOVER_TO_KEY);
+
+	for (int i = 0; i < s->n_nodes; i++) {
+		const struct node_record *n = &s->control.disk.nodes[i];
+
+		if (s->nodes[i].up && s->nodes[i].welcomed && !n->draining_since && !n->forgotten &&
+			(!names || failover_to_names(names, n->uuid)))
+			return true;
+	}
+	return false;
+}
+
 bool world_converged(struct sim *s, char *why, size_t size)
 {
 	for (int i = 0; i < s->n_datasets; i++) {
@@ -456,6 +472,14 @@ bool world_converged(struct sim *s, char *why, size_t size)
 		}
 		primary = sim_node_index(s, r->primary);
 		v = world_find(s, r->volume_id);
+		if (primary < 0 && v && v->attached) {
+			snprintf(why, size, "dataset %d is wanted nowhere, and somebody has it", i);
+			return false;
+		}
+		if (primary >= 0 && s->control.disk.nodes[primary].draining_since && may_leave(s, r)) {
+			snprintf(why, size, "dataset %d does not leave node %d, which drains", i, primary);
+			return false;
+		}
 		if (primary >= 0 && (!v || v->mounted != 1u << primary)) {
 			snprintf(why, size, "dataset %d is not mounted at its primary %d", i, primary);
 			return false;
