@@ -324,10 +324,18 @@ static void on_state(struct guard *g, const struct fence_packet *p)
 	}
 }
 
+static void bring_idle(struct guard *g, struct entry *e)
+{
+	if (!e->step)
+		bring(g, e);
+}
+
+/* Only for a step in flight is this daemon killed: the others are told before, so that nobody is left out. */
 static void on_ready(struct guard *g)
 {
 	g->ready = g->was_ready = true;
 	event_del(g->timer);
+	each(g, bring_idle);
 	each(g, bring);
 	g->cbs->on_ready(g->userdata);
 }

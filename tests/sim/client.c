@@ -64,15 +64,6 @@ static void widen(struct sim *s, struct assign_event *ev, struct op *op, struct 
 	}
 }
 
-/* From when it was deleted, and not when it was deleted once more. */
-static void note_window(struct sim *s, int dataset, uint64_t keep_ms)
-{
-	if (s->control.was_deleted)
-		return;
-	/* Clocks are up to 4 % apart. */
-	s->kept_until[dataset] = keep_ms ? s->now + keep_ms * 95 / 100 : 0;
-}
-
 void client_undelete(struct sim *s)
 {
 	bool purge = sim_chance(s, 300);
@@ -86,7 +77,7 @@ void client_undelete(struct sim *s)
 	if (!control_ask(s, &ev, (struct op){ .dataset = dataset, .kind = purge ? OP_PURGE : OP_UNDELETE }))
 		sim_log(s, "client: refused");
 	else
-		s->kept_until[dataset] = 0;
+		s->purged[dataset] = purge;
 }
 
 void client_wish(struct sim *s)
@@ -122,11 +113,11 @@ void client_wish(struct sim *s)
 		sim_dataset_index(s, ev.dataset_id), op.primary, failover_kind_name(patch.failover.kind),
 		patch.failover.term_ms, ev.place ? ", control places it" : "", ev.keep_ms);
 	taken = op.kind == OP_FAILOVER ? control_decide(s, &ev, NULL) == 0 : control_ask(s, &ev, op);
-	if (taken && op.kind == OP_DELETE)
-		note_window(s, dataset, ev.keep_ms);
 	json_object_put(r.metadata);
 	if (!taken)
 		sim_log(s, "client: refused");
+	else if (op.kind == OP_CREATE)
+		s->purged[dataset] = false;
 }
 
 /* Now and then what was deleted is not kept any longer, and its id may be used again. */

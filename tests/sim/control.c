@@ -129,8 +129,6 @@ static void check_record(struct sim *s, const struct ds_record *old, const struc
 		sim_fail(s, "an epoch went back from %" PRIu64 " to %" PRIu64, old->epoch, new->epoch);
 	if (old->deleted && !new->deleted && !old->undelete_until)
 		sim_fail(s, "a deleted dataset lives again");
-	if (new->deleted && !new->undelete_until && s->now < s->kept_until[sim_dataset_index(s, new->dataset_id)])
-		sim_fail(s, "what was deleted is not kept as long as it was said");
 	if (new->undelete_until && !id128_is_nil(new->owner) && new->grant == GRANT_DESTROY)
 		sim_fail(s, "what is kept is given to somebody to be destroyed");
 	if (new->format_state < old->format_state && (old->format_state == FORMAT_DONE ||
@@ -184,6 +182,23 @@ static void check_used_once(struct sim *s, int i, const struct ds_record *new)
 		sim_fail(s, "epoch %" PRIu64 " of dataset %d is granted again", new->epoch, i);
 }
 
+/* Whole seconds are rounded up twice, and clocks are up to 4 % apart over at most a minute. */
+#define WINDOW_SLACK_MS 5000
+
+/* What was deleted is kept for as long as the first record says that deletes it. */
+static void note_window(struct sim *s, int i, const struct ds_record *new)
+{
+	const struct sim_store *disk = &s->control.disk;
+	uint64_t until = (uint64_t)new->undelete_until * 1000;
+
+	if (!new->deleted)
+		s->kept_until[i] = 0;
+	else if (until > WINDOW_SLACK_MS && !(disk->have[i] && disk->records[i].deleted))
+		s->kept_until[i] = until - WINDOW_SLACK_MS;
+	if (new->deleted && !new->undelete_until && s->now < s->kept_until[i] && !s->purged[i])
+		sim_fail(s, "dataset %d was deleted and is not kept as long as it was said", i);
+}
+
 static void make_durable(struct sim *s, const struct queued_commit *q)
 {
 	struct sim_control *c = &s->control;
@@ -216,6 +231,7 @@ static void make_durable(struct sim *s, const struct queued_commit *q)
 			c->given_up[i] = is_given_up(s, i);
 			continue;
 		}
+		note_window(s, i, &ch->ds);
 		check_granted(s, i, &ch->ds);
 		check_used_once(s, i, &ch->ds);
 		if (c->disk.have[i]) {
@@ -442,7 +458,6 @@ bool control_ask(struct sim *s, struct assign_event *ev, struct op op)
 	op.generation = s->control.generation;
 	s->ops[s->n_ops++] = op;
 	s->control.asked = true;
-	s->control.was_deleted = s->control.unwanted[op.dataset];
 	status = control_decide(s, ev, &s->ops[i].txn);
 	s->control.asked = false;
 	if (status != 0) {

@@ -508,12 +508,15 @@ void node_start_helper(struct sim *s, int node)
 
 	n->helper_lost = false;
 	sim_log(s, "node %d: another fence helper is started", node);
-	for (int i = 0; i < s->n_datasets && n->up; i++) {
+	/* A step's grace is longer than it takes to tell all. */
+	for (int i = 0; i < s->n_datasets; i++)
 		if (n->wanted[i].until > node_now(s, node))
 			arm(s, node, i);
-		else if (n->wanted[i].until)
+		else
+			n->armed[i] = n->wanted[i];
+	for (int i = 0; i < s->n_datasets; i++)
+		if (n->armed[i].until && n->armed[i].until <= node_now(s, node))
 			fire(s, node, i);
-	}
 	if (n->up)
 		run_roster(s, node);
 }

@@ -177,7 +177,6 @@ struct sim_control {
 	uint64_t heard_at[SIM_NODES];
 	bool draining[SIM_NODES]; /* as decided last */
 	bool asked;		  /* a client's wish is being decided */
-	bool was_deleted;	  /* what it is about, before */
 	bool given_up[SIM_NODES]; /* an operator said so, and it was not durably let in since */
 	uint64_t incarnation;
 };
@@ -204,6 +203,7 @@ struct sim {
 	bool restores;		/* backups of control's store are put to use in this history */
 	bool restored;		/* control has started from a backup: it may know less than there is */
 	bool delete_wanted[SIM_DATASETS]; /* durably, once, and not to be undone any more */
+	bool purged[SIM_DATASETS];
 	uint64_t kept_until[SIM_DATASETS]; /* what was deleted with a window; 0: it may be destroyed */
 	struct promise promises[SIM_DATASETS];
 	uint8_t granted[SIM_DATASETS][SIM_EPOCHS]; /* to whom, durably: a bit for each node */
