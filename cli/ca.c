@@ -178,8 +178,12 @@ static int issue_for_person(const struct request *rq, const char *prefix)
 static int run_api(const struct request *rq)
 {
 	const char *name = rq->argument;
-	int r = issue_for_person(rq, "user-");
+	int r;
 
+	if (strncmp(name, "viewer-", strlen("viewer-")) == 0)
+		return say_error(-EINVAL, "'%s' would be a user who may change everything; who may only look is made by "
+			"create-viewer-certificate %s", name, name + strlen("viewer-"));
+	r = issue_for_person(rq, "user-");
 	if (r < 0)
 		return r;
 	printf("Created %s.crt. Use it and %s.key, with cluster.crt beside them, to call the "

@@ -226,6 +226,12 @@ class CaTest(Case):
         os.unlink(self.dir + "/eve.crt")
         self.assertEqual(before, {n: pathlib.Path(f"{self.dir}/{n}").read_text() for n in self.files()})
 
+    def test_a_user_is_not_taken_for_a_viewer(self):
+        self.ca("initialize", "c")
+        self.assertIn("create-viewer-certificate wall",
+                      self.ca("create-api-certificate", "viewer-wall", status=1))
+        self.assertEqual(self.files(), ["cluster.crt", "cluster.key"])
+
     def test_an_interrupted_run_is_completed_or_cleared(self):
         self.ca("initialize", "c")
         self.ca("create-api-certificate", "a")
