@@ -79,6 +79,37 @@ static void log_write(const struct rest_request *q, int status)
 	});
 }
 
+/* Weak tags count as strong ones: what is compared was made by us (RFC 9110, 13.1.2). */
+bool rest_has_etag(const struct rest_request *q, const char *etag)
+{
+	const struct evkeyvalq *in = &http_request_head(q->http)->headers;
+
+	for (const struct evkeyval *h = in->tqh_first; h; h = h->next.tqe_next) {
+		if (strcasecmp(h->key, "If-None-Match") != 0)
+			continue;
+		for (const char *p = h->value; *p; p += strspn(p, ", \t")) {
+			size_t n = strcspn(p, ", \t");
+			const char *tag = strncmp(p, "W/", 2) == 0 ? p + 2 : p;
+
+			if ((n == 1 && *p == '*') || ((size_t)(p + n - tag) == strlen(etag) &&
+				memcmp(tag, etag, strlen(etag)) == 0))
+				return true;
+			p += n;
+		}
+	}
+	return false;
+}
+
+void rest_reply_bytes(struct rest_request *q, int status, const char *type, char *data, size_t size)
+{
+	if (type)
+		rest_add_header(q, "Content-Type", type);
+	rest_add_header(q, "X-Request-Id", q->id);
+	log_write(q, status);
+	http_reply(q->http, status, data, size);
+	request_free(q);
+}
+
 void rest_reply(struct rest_request *q, int status, struct jsonout *o)
 {
 	static const char plain[] = "{\"description\": \"out of memory\"}";
@@ -91,11 +122,7 @@ void rest_reply(struct rest_request *q, int status, struct jsonout *o)
 		text = strdup(plain);
 		size = text ? strlen(text) : 0;
 	}
-	rest_add_header(q, "Content-Type", "application/json");
-	rest_add_header(q, "X-Request-Id", q->id);
-	log_write(q, status);
-	http_reply(q->http, status, text, size);
-	request_free(q);
+	rest_reply_bytes(q, status, "application/json", text, size);
 }
 
 void rest_reply_errors(struct rest_request *q, int status, const char *description,
@@ -129,7 +156,8 @@ void rest_reply_error(struct rest_request *q, int status, const char *fmt, ...)
 
 /* ---- routes ---- */
 
-static const struct rest_route *const tables[] = { rest_v1_routes, rest_lease_routes, rest_v2_routes };
+static const struct rest_route *const tables[] = { rest_v1_routes, rest_lease_routes, rest_v2_routes,
+	rest_asset_routes };
 
 /* The next segment of @path, doubled slashes being one; NULL at the end. A trailing slash makes an
  * empty segment, which no route has. */

@@ -44,7 +44,8 @@ struct rest_outcome {
 	const char *description;
 };
 
-extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_v2_routes[]; /* end with a NULL path */
+/* Each ends with a NULL path. */
+extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_v2_routes[], rest_asset_routes[];
 
 struct cluster *rest_cluster(const struct rest_request *q);
 struct failover rest_failover(const struct rest_request *q); /* of datasets that do not choose one */
@@ -56,6 +57,12 @@ void rest_reply(struct rest_request *q, int status, struct jsonout *o);
 void rest_reply_error(struct rest_request *q, int status, const char *fmt, ...) _printf_(3, 4);
 void rest_reply_errors(struct rest_request *q, int status, const char *description,
 	char *const *errors, size_t n);
+
+/* As it is. @type: NULL when there is no body. @data: of malloc(), taken over; NULL when there is none. */
+void rest_reply_bytes(struct rest_request *q, int status, const char *type, char *data, size_t size);
+
+/* The client has a copy of what this quoted tag is of (If-None-Match): 304 says enough. */
+bool rest_has_etag(const struct rest_request *q, const char *etag);
 
 /* What a reader of a body said: -EINVAL with @e, or -ENOMEM. Ends @e. */
 void rest_reply_schema(struct rest_request *q, int r, struct schema_errors *e);
