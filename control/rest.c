@@ -20,6 +20,13 @@ struct cluster *rest_cluster(const struct rest_request *q)
 	return q->rest->cluster;
 }
 
+struct view_source rest_source(const struct rest_request *q)
+{
+	const struct cluster *c = q->rest->cluster;
+
+	return (struct view_source){ cluster_assign(c), cluster_history(c), cluster_now_ms() };
+}
+
 struct failover rest_failover(const struct rest_request *q)
 {
 	return q->rest->settings.failover;

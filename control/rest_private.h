@@ -7,6 +7,7 @@
 #include "jsonin.h"
 #include "jsonout.h"
 #include "rest.h"
+#include "rest_view.h"
 #include "schema.h"
 
 struct rest_request {
@@ -48,6 +49,7 @@ struct rest_outcome {
 extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_v2_routes[], rest_asset_routes[];
 
 struct cluster *rest_cluster(const struct rest_request *q);
+struct view_source rest_source(const struct rest_request *q); /* as things are now */
 struct failover rest_failover(const struct rest_request *q); /* of datasets that do not choose one */
 
 void rest_add_header(struct rest_request *q, const char *name, const char *value); /* of the answer */

@@ -2,195 +2,25 @@
 /* What the original's API cannot say: one dataset whole, and why. */
 #include "rest_private.h"
 
-struct picture {
+struct list {
 	struct jsonout *o;
-	const struct assign *assign;
-	const struct history *history;
-	uint64_t now_ms;
+	struct view_source source;
 };
-
-static struct picture picture_of(const struct rest_request *q, struct jsonout *o)
-{
-	struct cluster *c = rest_cluster(q);
-
-	return (struct picture){ o, cluster_assign(c), cluster_history(c), cluster_now_ms() };
-}
-
-static void add_size(struct jsonout *o, const char *key, uint64_t v, bool known)
-{
-	if (known)
-		jsonout_u64(o, key, v);
-	else
-		jsonout_null(o, key);
-}
-
-/* The owner's word, when the last word is the owner's and of its present grant. */
-static const struct wire_status *owner_status(const struct assign_view *v)
-{
-	if (!v->status || id128_is_nil(v->record->owner) ||
-		!id128_equal(v->status_node, v->record->owner) || v->status->epoch != v->record->epoch)
-		return NULL;
-	return v->status;
-}
-
-static const char *state_of(const struct assign_view *v)
-{
-	const struct wire_status *s = owner_status(v);
-
-	if (s && s->state == DS_DESTROYED && !id128_is_nil(v->record->volume_id))
-		return ds_state_name(DS_DESTROYING); /* said, but not yet recorded */
-	if (s)
-		return ds_state_name(s->state);
-	if (id128_is_nil(v->record->volume_id))
-		return ds_state_name(DS_DESTROYED);
-	if (id128_is_nil(v->record->owner) && v->record->format_state == FORMAT_DONE)
-		return ds_state_name(DS_DETACHED);
-	return ds_state_name(DS_WAITING);
-}
-
-static const char *name_of(const struct ds_record *r)
-{
-	struct json_object *name;
-
-	return r->metadata && json_object_object_get_ex(r->metadata, "name", &name)
-		       ? json_object_get_string(name)
-		       : NULL;
-}
-
-static void add_lines(struct jsonout *o, const char *key, const char *text)
-{
-	jsonout_open(o, key, '[');
-	while (text && *text) {
-		size_t n = strcspn(text, "\n");
-		_cleanup_free_ char *line = strndup(text, n);
-
-		if (line && n > 0)
-			jsonout_text(o, NULL, line);
-		text += n + (text[n] == '\n');
-	}
-	jsonout_close(o, ']');
-}
-
-static void add_last_error(struct jsonout *o, const struct wire_status *s)
-{
-	if (!s || !s->error) {
-		jsonout_null(o, "last_error");
-		return;
-	}
-	jsonout_open(o, "last_error", '{');
-	jsonout_text(o, "step", ds_step_name(s->step));
-	jsonout_text(o, "code", strerrorname_np(s->error) ?: "EIO");
-	jsonout_text(o, "message", strerror(s->error));
-	jsonout_close(o, '}');
-}
-
-static void add_failover(struct jsonout *o, const struct ds_record *r)
-{
-	bool leased = r->failover.kind == FAILOVER_LEASE;
-
-	jsonout_text(o, "failover", failover_kind_name(r->failover.kind));
-	add_size(o, "term_ms", r->failover.term_ms, leased);
-	add_size(o, "term_in_force_ms", r->in_force.term_ms, r->in_force.kind == FAILOVER_LEASE);
-	jsonout_bool(o, "failover_in_force", r->in_force.kind == r->failover.kind);
-	add_size(o, "fenced_epoch", r->fenced.to, r->fenced.to > 0);
-	jsonout_text(o, "fence_proof", r->fenced.to ? proof_kind_name(r->proof) : NULL);
-}
-
-static void add_lease(const struct picture *p, struct id128 id)
-{
-	struct assign_pin_view v;
-
-	if (assign_pin(p->assign, p->now_ms, id, false, &v) < 0) {
-		jsonout_null(p->o, "lease");
-		return;
-	}
-	jsonout_open(p->o, "lease", '{');
-	jsonout_id(p->o, "node", v.node);
-	jsonout_time(p->o, "expires", v.endless ? 0 : v.expires_ms);
-	jsonout_close(p->o, '}');
-}
-
-static void add_wish(const struct picture *p, const struct assign_view *v)
-{
-	const struct ds_record *r = v->record;
-	char why[1024];
-
-	jsonout_id(p->o, "dataset_id", r->dataset_id);
-	jsonout_text(p->o, "name", name_of(r));
-	jsonout_strings(p->o, "metadata", r->metadata);
-	jsonout_text(p->o, "state", state_of(v));
-	jsonout_text(p->o, "wanted", v->wanted);
-	jsonout_text(p->o, "why",
-		assign_why(p->assign, p->now_ms, r->dataset_id, why, sizeof(why)));
-	jsonout_time(p->o, "since", history_since(p->history, r->dataset_id));
-	jsonout_id(p->o, "owner", r->owner);
-	jsonout_id(p->o, "primary", r->primary);
-	jsonout_bool(p->o, "failed_over", r->failed_over);
-	jsonout_u64(p->o, "epoch", r->epoch);
-	add_failover(p->o, r);
-	add_lease(p, r->dataset_id);
-	jsonout_id(p->o, "volume_id", r->volume_id);
-	jsonout_text(p->o, "filesystem", fs_kind_name(r->filesystem));
-	jsonout_id(p->o, "fs_uuid", r->fs_uuid);
-	jsonout_text(p->o, "format_state", format_state_name(r->format_state));
-	add_size(p->o, "maximum_size", r->maximum_size, r->maximum_size > 0);
-	jsonout_bool(p->o, "deleted", r->deleted);
-	jsonout_text(p->o, "request", *r->request ? r->request : NULL);
-}
-
-static void add_truth(const struct picture *p, const struct assign_view *v)
-{
-	const struct wire_status *s = owner_status(v);
-	struct assign_node_view n;
-	bool space = s && (s->used_bytes || s->available_bytes);
-	bool live = assign_node(p->assign, p->now_ms, v->record->owner, &n) == 0 && n.live;
-
-	add_size(p->o, "size", s && s->size_bytes ? s->size_bytes : v->record->size_bytes,
-		!id128_is_nil(v->record->volume_id));
-	add_size(p->o, "used", space ? s->used_bytes : 0, space);
-	add_size(p->o, "available", space ? s->available_bytes : 0, space);
-	jsonout_text(p->o, "device", s ? s->device : NULL);
-	jsonout_text(p->o, "mountpoint", s && s->mounted ? s->mountpoint : NULL);
-	add_lines(p->o, "holders", s ? s->holders : NULL);
-	add_last_error(p->o, s);
-	jsonout_u64(p->o, "attempts", s ? s->attempts : 0);
-	jsonout_bool(p->o, "node_live", live);
-}
-
-static void add_history(const struct picture *p, struct id128 id)
-{
-	jsonout_open(p->o, "history", '[');
-	for (size_t i = 0; i < history_count(p->history, id); i++) {
-		const struct history_step *s = history_get(p->history, id, i);
-
-		jsonout_open(p->o, NULL, '{');
-		jsonout_time(p->o, "time", s->time_ms);
-		jsonout_id(p->o, "node", s->node);
-		jsonout_text(p->o, "state", s->state);
-		jsonout_text(p->o, "what", s->what);
-		jsonout_close(p->o, '}');
-	}
-	jsonout_close(p->o, ']');
-}
 
 static int on_dataset(const struct assign_view *v, void *userdata)
 {
-	const struct picture *p = userdata;
+	const struct list *l = userdata;
 
-	jsonout_open(p->o, NULL, '{');
-	add_wish(p, v);
-	add_truth(p, v);
-	jsonout_close(p->o, '}');
-	return 0;
+	return view_dataset(l->o, NULL, &l->source, v->record->dataset_id, false);
 }
 
 static void list_datasets(struct rest_request *q)
 {
 	struct jsonout o = { 0 };
-	struct picture p = picture_of(q, &o);
+	struct list l = { &o, rest_source(q) };
 
 	jsonout_open(&o, NULL, '[');
-	(void)assign_datasets(p.assign, p.now_ms, on_dataset, &p);
+	(void)assign_datasets(l.source.assign, l.source.now_ms, on_dataset, &l);
 	jsonout_close(&o, ']');
 	rest_reply(q, HTTP_OK, &o);
 }
@@ -209,18 +39,10 @@ static int find_dataset(struct rest_request *q, struct assign_view *ret)
 
 static void answer_dataset(struct rest_request *q, struct id128 id, struct jsonout *o)
 {
-	struct picture p = picture_of(q, o);
-	struct assign_view v;
+	struct view_source source = rest_source(q);
 
-	if (assign_dataset(p.assign, p.now_ms, id, &v) < 0) {
+	if (view_dataset(o, NULL, &source, id, true) < 0)
 		jsonout_null(o, NULL); /* deleted, and dropped since */
-		return;
-	}
-	jsonout_open(o, NULL, '{');
-	add_wish(&p, &v);
-	add_truth(&p, &v);
-	add_history(&p, id);
-	jsonout_close(o, '}');
 }
 
 static void get_dataset(struct rest_request *q)
@@ -263,46 +85,27 @@ static void change_failover(struct rest_request *q)
 
 static int on_node(const struct assign_node_view *n, void *userdata)
 {
-	struct jsonout *o = userdata;
+	const struct list *l = userdata;
 
-	jsonout_open(o, NULL, '{');
-	jsonout_id(o, "uuid", n->uuid);
-	jsonout_text(o, "host", n->address);
-	jsonout_bool(o, "live", n->live);
-	jsonout_text(o, "backend", n->backend);
-	jsonout_text(o, "version", n->version);
-	jsonout_id(o, "boot", n->boot);
-	add_size(o, "silent_s", n->silent_ms / 1000, n->heard);
-	add_size(o, "free", n->free_bytes, n->free_bytes > 0);
-	jsonout_u64(o, "unknown_volumes", n->n_unknown);
-	jsonout_open(o, "unknown_datasets", '[');
-	for (size_t i = 0; i < n->n_unknown; i++)
-		jsonout_id(o, NULL, n->unknown[i]);
-	jsonout_close(o, ']');
-	jsonout_bool(o, "awaited", n->awaited);
-	jsonout_bool(o, "forgotten", n->forgotten);
-	jsonout_text(o, "refused", n->refused);
-	jsonout_close(o, '}');
-	return 0;
+	return view_node(l->o, NULL, &l->source, n->uuid);
 }
 
 static void list_nodes(struct rest_request *q)
 {
 	struct jsonout o = { 0 };
+	struct list l = { &o, rest_source(q) };
 
 	jsonout_open(&o, NULL, '[');
-	(void)assign_nodes(cluster_assign(rest_cluster(q)), cluster_now_ms(), on_node, &o);
+	(void)assign_nodes(l.source.assign, l.source.now_ms, on_node, &l);
 	jsonout_close(&o, ']');
 	rest_reply(q, HTTP_OK, &o);
 }
 
 static void answer_node(struct rest_request *q, struct id128 uuid, struct jsonout *o)
 {
-	struct assign_node_view n;
+	struct view_source source = rest_source(q);
 
-	if (assign_node(cluster_assign(rest_cluster(q)), cluster_now_ms(), uuid, &n) == 0)
-		on_node(&n, o);
-	else
+	if (view_node(o, NULL, &source, uuid) < 0)
 		jsonout_null(o, NULL);
 }
 

@@ -23,7 +23,7 @@ def test_a_node_is_welcomed_and_listed(control):
     assert welcome["incarnation"] == 1
     assert control.get("/v1/state/nodes").json == [{"uuid": node.id, "host": "192.0.2.7"}]
     seen, = control.get("/v2/nodes").json
-    assert seen["live"] and seen["boot"] == node.boot and seen["backend"] == "loopback"
+    assert seen["live"] and seen["boot"] == node.boot and seen["backends"][0]["driver"] == "loopback"
     assert seen["silent_s"] == 0
 
 
@@ -65,7 +65,7 @@ def test_a_dataset_goes_from_wish_to_mounted(control):
     assert control.get("/v1/state/datasets").json == []
     order = node.mount(dataset)
     seen = wait_state(control, dataset, "mounted")
-    assert seen["name"] == "db" and seen["owner"] == seen["primary"] == node.id
+    assert seen["name"] == "db" and seen["owner"] == seen["node"] == node.id
     assert seen["epoch"] == order["epoch"] and seen["fs_uuid"] == order["fs_uuid"]
     assert seen["node_live"] and seen["used"] == 4096 and seen["last_error"] is None
     assert seen["mountpoint"] == f"/flocker/{dataset}" and seen["since"]
@@ -97,10 +97,11 @@ def test_a_move_waits_for_the_release(control):
                         {"primary": there.id}).status == 200
     there.take_wish(dataset, "wait")
     order = here.take_wish(dataset, "release")
-    here.report("status", order, "unmounting", holders="pid 7 bash: a file\npid 8 vi: its directory")
+    here.report("status", order, "unmounting", errno=16, step="unmount",
+                holders="pid 7 bash: a file\npid 8 vi: its directory")
     seen = wait_state(control, dataset, "unmounting")
-    assert seen["holders"] == ["pid 7 bash: a file", "pid 8 vi: its directory"]
-    assert seen["owner"] == here.id and seen["primary"] == there.id
+    assert seen["last_error"]["holders"] == ["pid 7 bash: a file", "pid 8 vi: its directory"]
+    assert seen["owner"] == here.id and seen["node"] == there.id
     here.report("released", order, "released")
     granted = there.mount(dataset)
     assert granted["epoch"] > order["epoch"]

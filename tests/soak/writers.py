@@ -137,7 +137,7 @@ class Writers:
             return
         if seen["state"] in LEAVING:
             container.stop()
-        elif seen["state"] == "mounted" and seen["owner"] == seen["primary"] and self.writing:
+        elif seen["state"] == "mounted" and seen["owner"] == seen["node"] and self.writing:
             dataset = seen["dataset_id"]
             if container.start(seen["epoch"], container.node.data(dataset, self.file(self.round)),
                                self.acks_path(dataset, self.round), self.session):
