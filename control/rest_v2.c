@@ -1,31 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the original's API cannot say: one dataset whole, and why. */
-#include "rest_private.h"
+/* What v2's resources share: how a write is refused, in words that say who has what. */
+#include "rest_v2.h"
 
-struct list {
-	struct jsonout *o;
-	struct view_source source;
-};
-
-static int on_dataset(const struct assign_view *v, void *userdata)
-{
-	const struct list *l = userdata;
-
-	return view_dataset(l->o, NULL, &l->source, v->record->dataset_id, false);
-}
-
-static void list_datasets(struct rest_request *q)
-{
-	struct jsonout o = { 0 };
-	struct list l = { &o, rest_source(q) };
-
-	jsonout_open(&o, NULL, '[');
-	(void)assign_datasets(l.source.assign, l.source.now_ms, on_dataset, &l);
-	jsonout_close(&o, ']');
-	rest_reply(q, HTTP_OK, &o);
-}
-
-static int find_dataset(struct rest_request *q, struct assign_view *ret)
+int rest_find_dataset(struct rest_request *q, struct assign_view *ret)
 {
 	struct id128 id;
 	int r = id128_parse(q->param, &id);
@@ -33,11 +10,11 @@ static int find_dataset(struct rest_request *q, struct assign_view *ret)
 	if (r == 0)
 		r = assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), id, ret);
 	if (r < 0)
-		rest_reply_error(q, HTTP_NOTFOUND, "Dataset not found.");
+		rest_refuse(q, REST_NOT_FOUND, "There is no dataset %.64s.", q->param);
 	return r;
 }
 
-static void answer_dataset(struct rest_request *q, struct id128 id, struct jsonout *o)
+void rest_answer_dataset(struct rest_request *q, struct id128 id, struct jsonout *o)
 {
 	struct view_source source = rest_source(q);
 
@@ -45,63 +22,7 @@ static void answer_dataset(struct rest_request *q, struct id128 id, struct jsono
 		jsonout_null(o, NULL); /* deleted, and dropped since */
 }
 
-static void get_dataset(struct rest_request *q)
-{
-	struct jsonout o = { 0 };
-	struct assign_view v;
-
-	if (find_dataset(q, &v) < 0)
-		return;
-	answer_dataset(q, v.record->dataset_id, &o);
-	rest_reply(q, HTTP_OK, &o);
-}
-
-static void change_failover(struct rest_request *q)
-{
-	static const struct rest_outcome outcomes[] = {
-		{ -ENOENT, HTTP_NOTFOUND, "Dataset not found." },
-		{ -EOWNERDEAD, HTTP_BADMETHOD, "The dataset has been deleted." },
-		{ 0 },
-	};
-	struct assign_event ev = { .type = ASSIGN_FAILOVER };
-	struct schema_errors errors = { 0 };
-	struct assign_view v;
-	int r;
-
-	if (find_dataset(q, &v) < 0)
-		return;
-	ev.dataset_id = v.record->dataset_id;
-	ev.failover = v.record->failover;
-	if (!ev.failover.term_ms) /* a record from before there were terms */
-		ev.failover.term_ms = rest_failover(q).term_ms;
-	r = schema_failover(q->body, &ev.failover, &errors);
-	if (r < 0)
-		rest_reply_schema(q, r, &errors);
-	else
-		rest_write(q, &ev, ev.dataset_id, HTTP_OK, outcomes, answer_dataset);
-}
-
-/* ---- nodes ---- */
-
-static int on_node(const struct assign_node_view *n, void *userdata)
-{
-	const struct list *l = userdata;
-
-	return view_node(l->o, NULL, &l->source, n->uuid);
-}
-
-static void list_nodes(struct rest_request *q)
-{
-	struct jsonout o = { 0 };
-	struct list l = { &o, rest_source(q) };
-
-	jsonout_open(&o, NULL, '[');
-	(void)assign_nodes(l.source.assign, l.source.now_ms, on_node, &l);
-	jsonout_close(&o, ']');
-	rest_reply(q, HTTP_OK, &o);
-}
-
-static void answer_node(struct rest_request *q, struct id128 uuid, struct jsonout *o)
+void rest_answer_node(struct rest_request *q, struct id128 uuid, struct jsonout *o)
 {
 	struct view_source source = rest_source(q);
 
@@ -109,73 +30,112 @@ static void answer_node(struct rest_request *q, struct id128 uuid, struct jsonou
 		jsonout_null(o, NULL);
 }
 
-static void replace_node(struct rest_request *q)
-{
-	static const struct rest_outcome outcomes[] = {
-		{ -ENOENT, HTTP_NOTFOUND, "Node not found." },
-		{ -EBUSY, 409, "The machine that has this identity is connected and answers." },
-		{ 0 },
-	};
-	struct assign_event ev = { .type = ASSIGN_REPLACE };
+/* ---- refusals ---- */
 
-	rest_audit(q, "another machine may use this identity");
-	if (id128_parse(q->param, &ev.node) < 0)
-		rest_reply_error(q, HTTP_NOTFOUND, "Node not found.");
+static void no_such(struct rest_request *q, const struct rest_refused *w)
+{
+	if (w->type == ASSIGN_UNPIN)
+		rest_refuse(q, REST_NOT_FOUND, "There is no lease of dataset %s.", ID128_STR(w->id));
 	else
-		rest_write(q, &ev, ev.node, HTTP_OK, outcomes, answer_node);
+		rest_refuse(q, REST_NOT_FOUND, "There is no %s %s.", id128_is_nil(w->node) ? "dataset" : "node",
+			ID128_STR(w->id));
 }
 
-/* Nobody can take it back, so it is said in so many words. */
-static bool accepts_risk(struct json_object *body)
+static void name_in_use(struct rest_request *q, const struct rest_refused *w)
 {
-	struct json_object *v;
+	struct id128 other = ID128_NIL;
 
-	return json_object_is_type(body, json_type_object) && json_object_object_length(body) == 1 &&
-	       json_object_object_get_ex(body, "accept_risk", &v) && json_object_is_type(v, json_type_boolean) &&
-	       json_object_get_boolean(v);
+	(void)assign_find_name(cluster_assign(rest_cluster(q)), w->name ?: "", &other);
+	rest_refuse(q, REST_NAME_IN_USE, "The name '%.256s' is that of dataset %s: choose another, or change or "
+		"delete that one first.", w->name ?: "", ID128_STR(other));
 }
 
-static void give_up_node(struct rest_request *q, enum assign_event_type type)
+static void busy(struct rest_request *q, const struct rest_refused *w)
 {
-	static const struct rest_outcome outcomes[] = {
-		{ -ENOENT, HTTP_NOTFOUND, "Node not found." },
-		{ -EBUSY, 409, "The node is connected and answers. Move its datasets away, or end its "
-			       "flocker-node first." },
-		{ 0 },
-	};
-	struct assign_event ev = { .type = type };
+	struct assign_pin_view pin;
 
-	rest_audit(q, "%s by an operator's word", type == ASSIGN_FORGET ? "forgotten" : "fenced");
-	if (id128_parse(q->param, &ev.node) < 0)
-		rest_reply_error(q, HTTP_NOTFOUND, "Node not found.");
-	else if (!accepts_risk(q->body))
-		rest_reply_error(q, HTTP_BADREQUEST,
-			"The body must be {\"accept_risk\": true}: whoever %s a node by hand answers for it "
-			"that the machine is off or cannot reach its volumes. If it still writes, data is lost.",
-			type == ASSIGN_FORGET ? "forgets" : "fences");
+	if (w->type != ASSIGN_PIN)
+		rest_refuse(q, REST_NODE_ANSWERS, "Node %s is connected and answers: %s.", ID128_STR(w->node),
+			w->type == ASSIGN_REPLACE ? "end flocker-node on the machine that has this identity first" :
+			"move its datasets away, or end its flocker-node first");
+	else if (assign_pin(cluster_assign(rest_cluster(q)), cluster_now_ms(), w->id, true, &pin) == 0)
+		rest_refuse(q, REST_LEASED, "Dataset %s is leased for node %s: release that lease first.",
+			ID128_STR(w->id), ID128_STR(pin.node));
 	else
-		rest_write(q, &ev, ev.node, HTTP_OK, outcomes, answer_node);
+		rest_refuse(q, REST_LEASED, "Dataset %s is leased for another node.", ID128_STR(w->id));
 }
 
-static void fence_node(struct rest_request *q)
+static void deleted(struct rest_request *q, const struct rest_refused *w)
 {
-	give_up_node(q, ASSIGN_FENCE);
+	struct assign_view v;
+	bool back = assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), w->id, &v) == 0 &&
+		    v.record->undelete_until;
+
+	rest_refuse(q, REST_DELETED, "Dataset %s is deleted%s.", ID128_STR(w->id),
+		back && w->type != ASSIGN_UNDELETE ? "; POST /v2/datasets/<dataset_id>/undelete brings it back" :
+		" for good");
 }
 
-static void forget_node(struct rest_request *q)
+static void not_deleted(struct rest_request *q, const struct rest_refused *w)
 {
-	give_up_node(q, ASSIGN_FORGET);
+	rest_refuse(q, REST_NOT_DELETED, "Dataset %s is not deleted%s.", ID128_STR(w->id),
+		w->type == ASSIGN_PURGE ? ": DELETE it first" : "");
 }
 
-/* clang-format off */
-const struct rest_route rest_v2_routes[] = {
-	{ EVHTTP_REQ_GET,  "/v2/datasets",        list_datasets },
-	{ EVHTTP_REQ_GET,  "/v2/datasets/*",      get_dataset },
-	{ EVHTTP_REQ_POST, "/v2/datasets/*/failover", change_failover, REST_READS_BODY },
-	{ EVHTTP_REQ_GET,  "/v2/nodes",           list_nodes },
-	{ EVHTTP_REQ_POST, "/v2/nodes/*/replace", replace_node },
-	{ EVHTTP_REQ_POST, "/v2/nodes/*/fence",   fence_node, REST_READS_BODY },
-	{ EVHTTP_REQ_POST, "/v2/nodes/*/forget",  forget_node, REST_READS_BODY },
-	{ 0 },
-};
-/* clang-format on */
+static void shrinks(struct rest_request *q, const struct rest_refused *w)
+{
+	struct assign_view v;
+	bool known = assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), w->id, &v) == 0;
+
+	rest_refuse(q, REST_SHRINK, "/size: must be at least %llu bytes, which the dataset has: volumes grow and never "
+		"shrink, since a filesystem cannot give space back while it is in use.",
+		known ? (unsigned long long)v.record->want_bytes : 0ULL);
+}
+
+static void drains(struct rest_request *q, const struct rest_refused *w)
+{
+	rest_refuse(q, REST_NODE_DRAINING, "Node %s is draining and takes no datasets: choose another, or undrain it "
+		"first.", ID128_STR(w->wished));
+}
+
+static void no_node(struct rest_request *q, const struct rest_refused *w)
+{
+	rest_refuse(q, REST_NO_NODE, "No node is connected that takes new datasets: say \"node\" to choose one all the "
+		"same, or null for none yet.");
+}
+
+static void exists(struct rest_request *q, const struct rest_refused *w)
+{
+	rest_refuse(q, REST_EXISTS, "There is or was a dataset %s already: choose another dataset_id, or leave it away.",
+		ID128_STR(w->id));
+}
+
+static void too_many_keys(struct rest_request *q, const struct rest_refused *w)
+{
+	rest_refuse(q, REST_BAD_BODY, "The dataset would have more than %d keys of metadata: remove some with null.",
+		RECORD_METADATA_MAX);
+}
+
+static void old_store(struct rest_request *q, const struct rest_refused *w)
+{
+	rest_refuse(q, REST_OLD_STORE, "Nothing was changed: %s.", WIRE_STORE_IS_OLD);
+}
+
+void rest_refuse_write(struct rest_request *q, const struct rest_refused *w, int err)
+{
+	static const struct {
+		int err;
+		void (*say)(struct rest_request *q, const struct rest_refused *w);
+	} refusals[] = {
+		{ -ENOENT, no_such }, { -EADDRINUSE, name_in_use }, { -EBUSY, busy }, { -EOWNERDEAD, deleted },
+		{ -EALREADY, not_deleted }, { -EFBIG, shrinks }, { -EHOSTDOWN, drains },
+		{ -EHOSTUNREACH, no_node }, { -EEXIST, exists }, { -E2BIG, too_many_keys }, { -ESTALE, old_store },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
+		if (refusals[i].err == err) {
+			refusals[i].say(q, w);
+			return;
+		}
+	rest_reply_error(q, HTTP_INTERNAL, "%s", strerror(-err));
+}

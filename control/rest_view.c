@@ -121,7 +121,7 @@ static void add_wish(struct jsonout *o, const struct view_source *s, const struc
 	const struct ds_record *r = v->record;
 	char why[1024];
 
-	jsonout_id(o, "dataset_id", r->dataset_id);
+	jsonout_id(o, "dataset_id", s->foretold_id ? ID128_NIL : r->dataset_id);
 	jsonout_text(o, "name", metadata_of(r, "name"));
 	jsonout_strings(o, "metadata", r->metadata);
 	jsonout_text(o, "state", view_state(v));
@@ -153,12 +153,12 @@ static void add_truth(struct jsonout *o, const struct view_source *source, const
 	add_number(o, "available", space ? s->available_bytes : 0, space);
 }
 
-static void add_volume(struct jsonout *o, const struct ds_record *r)
+static void add_volume(struct jsonout *o, const struct view_source *s, const struct ds_record *r)
 {
 	jsonout_text(o, "filesystem", fs_kind_name(r->filesystem));
-	jsonout_id(o, "fs_uuid", r->fs_uuid);
+	jsonout_id(o, "fs_uuid", s->foretold ? ID128_NIL : r->fs_uuid);
 	jsonout_text(o, "format_state", format_state_name(r->format_state));
-	jsonout_id(o, "volume_id", r->volume_id);
+	jsonout_id(o, "volume_id", s->foretold ? ID128_NIL : r->volume_id);
 	jsonout_u64(o, "size", r->size_bytes);
 	add_number(o, "volume_size", r->size_bytes, !id128_is_nil(r->volume_id));
 	add_number(o, "maximum_size", r->maximum_size, r->maximum_size > 0);
@@ -195,7 +195,7 @@ int view_dataset(struct jsonout *o, const char *key, const struct view_source *s
 	jsonout_open(o, key, '{');
 	add_wish(o, s, &v);
 	add_truth(o, s, &v);
-	add_volume(o, v.record);
+	add_volume(o, s, v.record);
 	if (with_history)
 		add_history(o, s->history, id);
 	jsonout_close(o, '}');

@@ -14,6 +14,7 @@ struct view_source {
 	const struct assign *assign;
 	const struct history *history;
 	uint64_t now_ms; /* of assign's clock */
+	bool foretold, foretold_id; /* of a plan: ids that are chosen with the write are not known */
 };
 
 /*

@@ -22,7 +22,7 @@ def test_a_node_is_welcomed_and_listed(control):
     welcome = node.join()
     assert welcome["incarnation"] == 1
     assert control.get("/v1/state/nodes").json == [{"uuid": node.id, "host": "192.0.2.7"}]
-    seen, = control.get("/v2/nodes").json
+    seen, = control.get("/v2/nodes").json["nodes"]
     assert seen["live"] and seen["boot"] == node.boot and seen["backends"][0]["driver"] == "loopback"
     assert seen["silent_s"] == 0
 
@@ -132,7 +132,7 @@ def test_the_last_error_is_told_in_words(control):
     node.report("status", order, "failed", why="no room", step="create", errno=28, attempts=3)
     seen = wait_state(control, dataset, "failed")
     assert seen["last_error"] == {"step": "create", "code": "ENOSPC",
-                                  "message": "No space left on device"}
+                                  "message": "No space left on device", "holders": []}
     assert seen["attempts"] == 3 and "no room" in seen["why"]
 
 
@@ -257,7 +257,7 @@ def test_silence_ends_a_session(control):
     assert node.take("ping")
     control.wait_log("nothing heard from .* the connection is closed", limit=60)
     assert node.closed.wait(rig.LIMIT_S)
-    assert not control.get("/v2/nodes").json[0]["live"]
+    assert not control.get("/v2/nodes").json["nodes"][0]["live"]
 
 
 def test_a_planned_stop_says_goodbye(control):

@@ -123,8 +123,8 @@ class Writers:
                     key.data.hear()
                 self.problems += self.watch()
                 if self.writing:
-                    status, every = self.client.ask("GET", "/v2/datasets")
-                    for seen in every if status == 200 else ():
+                    status, every = self.client.ask("GET", "/v2/datasets?limit=1000")
+                    for seen in every["datasets"] if status == 200 else ():
                         self.steer(seen)
         except Exception as e:  # noqa: B902 - told at the end of the round
             self.problems.append(f"the thread of the writers ends: {e!r}")

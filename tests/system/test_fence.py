@@ -12,7 +12,7 @@ RISK = {"accept_risk": True}
 
 def fence(cluster, node):
     wait_until("control notices", lambda: not any(
-        n["live"] for n in cluster.call("GET", "/v2/nodes") if n["uuid"] == node.uuid))
+        n["live"] for n in cluster.call("GET", "/v2/nodes")["nodes"] if n["uuid"] == node.uuid))
     cluster.call("POST", f"/v2/nodes/{node.uuid}/fence", RISK)
 
 
@@ -143,7 +143,7 @@ def test_a_forgotten_node_has_no_way_back_and_touches_nothing(cluster):
 
     cluster.move(waiting, here)
     cluster.wait_mounted(waiting, here)
-    shown = {n["uuid"]: n for n in cluster.call("GET", "/v2/nodes")}[there.uuid]
+    shown = {n["uuid"]: n for n in cluster.call("GET", "/v2/nodes")["nodes"]}[there.uuid]
     assert shown["state"] == "forgotten" and not shown["live"]
     cluster.remove_node(there)
 

@@ -216,17 +216,17 @@ def test_the_helper_is_told_to_restart_the_machine_when_that_is_wished(cluster):
 def test_a_dataset_is_leased_later_and_no_more(cluster):
     here, there = cluster
     dataset = cluster.make(there)
-    path = f"/v2/datasets/{dataset}/failover"
-    assert cluster.call("POST", path, {"failover": "lease", "term": TERM_S})["failover"]["policy"] == "lease"
+    path = f"/v2/datasets/{dataset}"
+    assert cluster.call("PATCH", path, {"failover": {"policy": "lease", "term": TERM_S}})["failover"]["policy"] == "lease"
     cluster.wait(dataset, "leased", lambda d: d["failover"]["term_in_force"] == TERM_S)
-    cluster.call("POST", path, {"failover": "manual"})
+    cluster.call("PATCH", path, {"failover": {"policy": "manual"}})
     cluster.wait(dataset, "manual", lambda d: d["failover"]["in_force"] and d["failover"]["term_in_force"] is None)
     cluster.control.pause()
     writer, end = Writer(there.data(dataset, "log")), time.monotonic() + 2 * TERM_S
     wait_until("its old term is over", lambda: time.monotonic() > end)
     cluster.control.resume()
     writer.end()
-    cluster.call("POST", path, {"failover": "lease"})
+    cluster.call("PATCH", path, {"failover": {"policy": "lease"}})
     seen = cluster.wait(dataset, "leased as before", lambda d: d["failover"]["term_in_force"] == TERM_S)
     assert seen["epoch"] == 1, "the end of its first lease ended the next one"
     there.kill()
@@ -236,14 +236,14 @@ def test_a_dataset_is_leased_later_and_no_more(cluster):
 
 
 @pytest.mark.parametrize("body, wrong", [
-    ({}, "/failover: is required"), ({"failover": "soon"}, "/failover: must be manual or lease"),
-    ({"failover": "lease", "term": 1}, "/term: must be a number of seconds from 2 to 86400"),
-    ({"failover": "lease", "term": "6"}, "/term: must be"), ({"failover": "lease", "to": 1}, "/to: is not allowed"),
-    ([], "must be an object")])
+    ({"policy": "soon"}, "/failover/policy: must be manual or lease"),
+    ({"policy": "lease", "term": 1}, "/failover/term: must be a whole number of seconds from 2 to 86400"),
+    ({"policy": "lease", "term": "6"}, "/failover/term: must be"), ({"policy": "lease", "to": 1}, "/failover/to: must be"),
+    ({"for": 1}, "/failover/for: is not known here"), ([], "/failover: must be an object")])
 def test_a_wrong_failover_is_refused(cluster, body, wrong):
     dataset = cluster.create(next(iter(cluster)))
     with pytest.raises(AssertionError, match=f"400.*{wrong}"):
-        cluster.call("POST", f"/v2/datasets/{dataset}/failover", body)
+        cluster.call("PATCH", f"/v2/datasets/{dataset}", {"failover": body})
 
 
 def test_a_term_that_is_no_number_is_refused(cluster):
