@@ -138,19 +138,21 @@ int ctl_run_destroy(struct ctl *c)
 int ctl_run_failover(struct ctl *c)
 {
 	_cleanup_json_ struct json_object *dataset = NULL, *body = json_object_new_object(), *answer = NULL;
+	struct json_object *failover = json_object_new_object();
 	const char *id;
 	char path[96];
 	int r;
 
-	if (!body || ctl_put(body, "failover", json_object_new_string(c->args->policy)) < 0 ||
-		(c->args->term_s && ctl_put(body, "term", json_object_new_uint64(c->args->term_s)) < 0))
+	if (!body || !failover || ctl_put(body, "failover", failover) < 0 ||
+		ctl_put(failover, "policy", json_object_new_string(c->args->policy)) < 0 ||
+		(c->args->term_s && ctl_put(failover, "term", json_object_new_uint64(c->args->term_s)) < 0))
 		return ctl_no_memory();
 	r = ctl_find_dataset(c, c->args->argument, false, &dataset);
 	if (r != CTL_OK)
 		return r;
 	id = ctl_text(dataset, "dataset_id");
-	snprintf(path, sizeof(path), "/v2/datasets/%.36s/failover", id);
-	r = ctl_call(c, "POST", path, body, json_type_object, &answer);
+	snprintf(path, sizeof(path), "/v2/datasets/%.36s", id);
+	r = ctl_call(c, "PATCH", path, body, json_type_object, &answer);
 	if (r != CTL_OK)
 		return ctl_say_unknown_fate(c, r, "show", id);
 	if (c->args->json)

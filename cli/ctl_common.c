@@ -208,7 +208,7 @@ static void say_refusal(const struct api_answer *a)
 	}
 }
 
-int ctl_call(struct ctl *c, const char *method, const char *path, struct json_object *body,
+static int call_once(struct ctl *c, const char *method, const char *path, struct json_object *body,
 	enum json_type type, struct json_object **ret)
 {
 	struct api_answer a = { 0 };
@@ -234,6 +234,56 @@ int ctl_call(struct ctl *c, const char *method, const char *path, struct json_ob
 		r = a.status >= 500 ? CTL_SERVER : a.status == 404 ? CTL_NOT_FOUND : CTL_REFUSED;
 	api_answer_done(&a);
 	return r;
+}
+
+static int append(struct json_object *all, struct json_object *page)
+{
+	for (size_t i = 0; page && i < json_object_array_length(page); i++) {
+		struct json_object *o = json_object_get(json_object_array_get_idx(page, i));
+
+		if (json_object_array_add(all, o) < 0) {
+			json_object_put(o);
+			return ctl_no_memory();
+		}
+	}
+	return CTL_OK;
+}
+
+/* A list of v2, "/v2/<member>", which comes in pages when it is long. */
+static int call_list(struct ctl *c, const char *path, struct json_object **ret)
+{
+	_cleanup_json_ struct json_object *all = json_object_new_array();
+	_cleanup_free_ char *next = NULL;
+	const char *member = strrchr(path, '/') + 1;
+	char page_path[256];
+	int r;
+
+	do {
+		_cleanup_json_ struct json_object *page = NULL;
+		const char *after;
+
+		snprintf(page_path, sizeof(page_path), "%s%s%s%s", path,
+			STREQ(member, "datasets") ? "?deleted=true&limit=1000" : "", next ? "&after=" : "",
+			next ? next : "");
+		r = call_once(c, "GET", page_path, NULL, json_type_object, &page);
+		if (r != CTL_OK)
+			return r;
+		if (!all || append(all, ctl_member(page, member, json_type_array)) != CTL_OK)
+			return ctl_no_memory();
+		after = ctl_text(page, "next");
+		free(next);
+		next = after && say_is_clean(after) && strlen(after) < 128 ? strdup(after) : NULL;
+	} while (next);
+	*ret = TAKE_PTR(all);
+	return CTL_OK;
+}
+
+int ctl_call(struct ctl *c, const char *method, const char *path, struct json_object *body,
+	enum json_type type, struct json_object **ret)
+{
+	if (type == json_type_array && strncmp(path, "/v2/", 4) == 0)
+		return call_list(c, path, ret);
+	return call_once(c, method, path, body, type, ret);
 }
 
 int ctl_say_unknown_fate(const struct ctl *c, int r, const char *command, const char *argument)

@@ -44,12 +44,13 @@ static int add_node(const struct ctl *c, struct table *t, struct json_object *no
 	char id[ID128_TEXT], silent[48] = "", space[TEXT_BYTES_SIZE] = "";
 	int64_t silent_s, bytes;
 	bool live = ctl_flag(node, "live"), refused = ctl_text(node, "refused");
+	struct json_object *backend = json_object_array_get_idx(ctl_member(node, "backends", json_type_array), 0);
 
 	snprintf(id, sizeof(id), "%.*s", c->args->long_form ? ID128_TEXT - 1 : CTL_SHORT_ID,
 		uuid ? uuid : "?");
 	if (!live && ctl_number(node, "silent_s", &silent_s))
 		snprintf(silent, sizeof(silent), "gone for %" PRId64 " s", silent_s);
-	if (ctl_number(node, "free", &bytes))
+	if (ctl_number(backend, "free", &bytes))
 		text_bytes((uint64_t)bytes, space);
 	if (table_add(t,
 		    (const char *[]){ id, host ? host : "?",
@@ -57,7 +58,7 @@ static int add_node(const struct ctl *c, struct table *t, struct json_object *no
 				    : refused   ? "refused"
 				    : silent[0] ? silent
 						: "gone",
-			    ctl_text(node, "backend"), ctl_text(node, "version"), space }) < 0)
+			    ctl_text(backend, "driver"), ctl_text(node, "version"), space }) < 0)
 		return -ENOMEM;
 	table_paint(t, 2, ctl_colour_of(c, live ? "live" : "gone"));
 	return 0;
@@ -99,7 +100,7 @@ static const char *status_word(struct json_object *d)
 {
 	static const char *const early[] = { "waiting", "creating" };
 	const char *state = ctl_text(d, "state"), *owner = ctl_text(d, "owner");
-	const char *primary = ctl_text(d, "primary");
+	const char *primary = ctl_text(d, "node");
 	bool utf8 = STREQ(nl_langinfo(CODESET), "UTF-8");
 
 	if (ctl_flag(d, "deleted"))
@@ -161,7 +162,7 @@ static int add_dataset(const struct ctl *c, struct table *t, struct json_object 
 	if (!metadata)
 		return -ENOMEM;
 	format_size(dataset, size, sizeof(size));
-	ctl_format_node(nodes, ctl_text(dataset, "primary"), c->args->long_form, server,
+	ctl_format_node(nodes, ctl_text(dataset, "node"), c->args->long_form, server,
 		sizeof(server));
 	if (table_add(t,
 		    (const char *[]){ ctl_text(dataset, "dataset_id"), size, metadata,

@@ -162,7 +162,7 @@ static void print_metadata(struct json_object *d)
 
 static void print_holders(struct json_object *d)
 {
-	struct json_object *holders = ctl_member(d, "holders", json_type_array);
+	struct json_object *holders = ctl_member(ctl_member(d, "last_error", json_type_object), "holders", json_type_array);
 	size_t n = holders ? json_object_array_length(holders) : 0;
 
 	if (n == 0)
@@ -220,20 +220,21 @@ static void print_history(struct json_object *d)
 /* "lease, term 6 s", and what else holds until its owner has said that it acts by that. */
 static void print_failover(struct json_object *d)
 {
-	const char *kind = ctl_text(d, "failover");
+	struct json_object *failover = ctl_member(d, "failover", json_type_object);
+	const char *kind = ctl_text(failover, "policy");
 	char line[160];
 	int64_t term = 0, now = 0;
 
-	if (!kind || !ctl_number(d, "term_ms", &term)) {
+	if (!kind || !ctl_number(failover, "term", &term)) {
 		print_line("failover", kind);
 		return;
 	}
-	(void)ctl_number(d, "term_in_force_ms", &now);
-	snprintf(line, sizeof(line), "%s, term %lld s", kind, (long long)term / 1000);
-	if (!ctl_flag(d, "failover_in_force"))
+	(void)ctl_number(failover, "term_in_force", &now);
+	snprintf(line, sizeof(line), "%s, term %lld s", kind, (long long)term);
+	if (!ctl_flag(failover, "in_force"))
 		strcat(line, ", not in force yet");
 	else if (now != term)
-		snprintf(line + strlen(line), sizeof(line) - strlen(line), ", still %lld s", (long long)now / 1000);
+		snprintf(line + strlen(line), sizeof(line) - strlen(line), ", still %lld s", (long long)now);
 	print_line("failover", line);
 }
 
@@ -267,7 +268,7 @@ static void print_dataset(const struct ctl *c, struct json_object *d, struct jso
 	print_since(d);
 	print_node("owner", d, "owner", nodes,
 		live && !json_object_get_boolean(live) ? ", not connected" : "");
-	print_node("primary", d, "primary", nodes,
+	print_node("primary", d, "node", nodes,
 		ctl_flag(d, "failed_over") ? ", chosen since the one before is lost" : "");
 	print_number("epoch", d, "epoch");
 	print_failover(d);

@@ -180,8 +180,8 @@ static int judge(const struct ctl_wait *w, struct json_object *d)
 		return ctl_flag(d, "deleted") && is_text(d, "state", "destroyed");
 	if (ctl_flag(d, "deleted"))
 		return -say_error(CTL_OVERTAKEN, "the dataset has been deleted meanwhile");
-	if (!is_text(d, "primary", w->target)) {
-		const char *primary = ctl_text(d, "primary");
+	if (!is_text(d, "node", w->target)) {
+		const char *primary = ctl_text(d, "node");
 
 		return -say_error(CTL_OVERTAKEN, "the dataset is wished on node %s meanwhile",
 			primary ? primary : "-");

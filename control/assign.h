@@ -194,10 +194,17 @@ int assign_dataset(const struct assign *a, uint64_t now_ms, struct id128 id, str
 int assign_datasets(const struct assign *a, uint64_t now_ms,
 	int (*fn)(const struct assign_view *v, void *userdata), void *userdata);
 
+/* The same, of those that come behind this one in that order, whether it is there or not. */
+int assign_datasets_after(const struct assign *a, uint64_t now_ms, int64_t created_at, struct id128 id,
+	int (*fn)(const struct assign_view *v, void *userdata), void *userdata);
+
 /* Of the newest decision: the dataset of this name that lives, the oldest when there are several; and the one
  * that was made with this key of idempotency, which is its record's text up to the first blank. -ENOENT. */
 int assign_find_name(const struct assign *a, const char *name, struct id128 *ret);
 int assign_find_idempotency(const struct assign *a, const char *key, struct id128 *ret);
+
+/* Its record's text, of the newest decision; "" when it has none. */
+const char *assign_idempotency(const struct assign *a, struct id128 id);
 
 /* One line for people: why this dataset is where it is. Returns @buf. */
 char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char *buf, size_t size);
@@ -219,6 +226,7 @@ struct assign_node_view {
 	struct id128 uuid, host, boot;
 	const char *address, *backend, *version;
 	bool live;	       /* its session is open */
+	bool known;	       /* it said hello once; else it was only named */
 	bool forgotten, given_up; /* by an operator */
 	bool shared;	       /* other nodes can have its volumes */
 	bool lost;	       /* its terms ended, and it was not heard since */
@@ -257,3 +265,10 @@ bool assign_outdated(const struct assign *a);
  * of it is not stale for what nodes do: equal numbers mean an unchanged configuration.
  */
 uint64_t assign_changes(const struct assign *a);
+
+/*
+ * A copy, to try on it what would come of something: what is on its way to the disk counts as there, and what
+ * is decided on it has no effect here. @only: NULL, or the one dataset that is copied, with its lease; nodes are
+ * copied in any case, but for what they have that control does not know. End it with assign_free().
+ */
+struct assign *assign_fork(const struct assign *a, const struct id128 *only);

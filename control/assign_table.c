@@ -272,6 +272,13 @@ int assign_find_idempotency(const struct assign *a, const char *key, struct id12
 	return -ENOENT;
 }
 
+const char *assign_idempotency(const struct assign *a, struct id128 id)
+{
+	const struct ads *ds = assign_find(a, id);
+
+	return (ds ? key_of(&ds->now) : NULL) ?: "";
+}
+
 /* ---- datasets ---- */
 
 static void own(struct ads *ds, struct node *n)

@@ -231,10 +231,10 @@ int assign_dataset(const struct assign *a, uint64_t now_ms, struct id128 id, str
 	return 0;
 }
 
-int assign_datasets(const struct assign *a, uint64_t now_ms,
+static int show(const struct assign *a, uint64_t now_ms, struct link *first,
 	int (*fn)(const struct assign_view *v, void *userdata), void *userdata)
 {
-	list_for_each(l, &a->all) {
+	for (struct link *l = first; l != &a->all; l = l->next) {
 		const struct ads *ds = LINK_ITEM(l, struct ads, all);
 		struct assign_view v;
 		int r;
@@ -249,6 +249,24 @@ int assign_datasets(const struct assign *a, uint64_t now_ms,
 	return 0;
 }
 
+int assign_datasets(const struct assign *a, uint64_t now_ms,
+	int (*fn)(const struct assign_view *v, void *userdata), void *userdata)
+{
+	return show(a, now_ms, a->all.next, fn, userdata);
+}
+
+int assign_datasets_after(const struct assign *a, uint64_t now_ms, int64_t created_at, struct id128 id,
+	int (*fn)(const struct assign_view *v, void *userdata), void *userdata)
+{
+	const struct ds_record last = { .created_at = created_at, .dataset_id = id };
+	const struct ads *ds = assign_find(a, id);
+	struct link *l = ds && ds->now.created_at == created_at ? ds->all.next : a->all.next;
+
+	while (l != &a->all && !ds_record_is_older(&last, &LINK_ITEM(l, struct ads, all)->now))
+		l = l->next;
+	return show(a, now_ms, l, fn, userdata);
+}
+
 static void node_view_of(const struct assign *a, const struct node *n, uint64_t now_ms,
 	struct assign_node_view *ret)
 {
@@ -260,6 +278,7 @@ static void node_view_of(const struct assign *a, const struct node *n, uint64_t 
 		.backend = n->backend,
 		.version = n->version,
 		.live = n->session != 0,
+		.known = n->heard || n->durable || n->refused,
 		.forgotten = n->kept.forgotten,
 		.given_up = assign_is_given_up(a, n),
 		.shared = n->shared,

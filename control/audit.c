@@ -19,7 +19,7 @@ static const char *outcome_of(const struct audit_write *w)
 
 void audit_log(const struct audit_write *w)
 {
-	const char *words = *w->words ? w->words : "nothing to change";
+	const char *words = *w->words ? w->words : AUDIT_NO_CHANGE;
 	char path[PATH_SHOWN_MAX + 1], status[16];
 	const struct log_field fields[] = {
 		{ "CERTIFICATE_NAME", w->peer->name },
@@ -109,6 +109,6 @@ char *audit_change(const struct ds_record *before, const struct ds_record *after
 	if (!failover_equal(before->failover, after->failover))
 		add(&w, "failover %s -> %s", FAILOVER_STR(before->failover), FAILOVER_STR(after->failover));
 	if (w.n == 0)
-		add(&w, "nothing to change");
+		add(&w, "%s", AUDIT_NO_CHANGE);
 	return buf;
 }

@@ -19,6 +19,8 @@ struct audit_write {
 
 void audit_log(const struct audit_write *w);
 
-/* What a write changed in a record, for people. @before: NULL for a new one. Returns @buf. */
+#define AUDIT_NO_CHANGE "nothing to change"
+
+/* What a write changed in a record, for people; or AUDIT_NO_CHANGE. @before: NULL for a new one. Returns @buf. */
 char *audit_change(const struct ds_record *before, const struct ds_record *after,
 	char buf[AUDIT_CHANGE_MAX]);

@@ -24,10 +24,10 @@ static const char *reason_of(int status)
 		int status;
 		const char *reason;
 	} reasons[] = {
-		{ 200, "OK" }, { 201, "Created" }, { 400, "Bad Request" }, { 403, "Forbidden" },
-		{ 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" },
-		{ 409, "Conflict" }, { 412, "Precondition Failed" }, { 413, "Content Too Large" },
-		{ 417, "Expectation Failed" }, { 431, "Request Header Fields Too Large" },
+		{ 200, "OK" }, { 201, "Created" }, { 304, "Not Modified" }, { 400, "Bad Request" },
+		{ 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" },
+		{ 409, "Conflict" }, { 410, "Gone" }, { 412, "Precondition Failed" }, { 413, "Content Too Large" },
+		{ 417, "Expectation Failed" }, { 422, "Unprocessable Content" }, { 431, "Request Header Fields Too Large" },
 		{ 500, "Internal Server Error" }, { 503, "Service Unavailable" },
 	};
 
@@ -53,8 +53,10 @@ static void add_answer_head(struct conn *c, const struct http_request *q, int st
 {
 	struct evbuffer *out = bufferevent_get_output(c->bev);
 
-	(void)evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Length: %zu\r\n", status,
-		reason_of(status), date_now(c->http), size);
+	(void)evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, reason_of(status),
+		date_now(c->http));
+	if (status != HTTP_NOTMODIFIED) /* there it would be the length of what is not sent */
+		(void)evbuffer_add_printf(out, "Content-Length: %zu\r\n", size);
 	for (const struct evkeyval *v = q->answer.tqh_first; v; v = v->next.tqe_next)
 		(void)evbuffer_add_printf(out, "%s: %s\r\n", v->key, v->value);
 	(void)evbuffer_add_printf(out, "Connection: %s\r\n\r\n", c->close ? "close" : "keep-alive");

@@ -76,7 +76,8 @@ size_t http_head_end(const char *data, size_t size, size_t *from)
 void http_head_done(struct http_head *h)
 {
 	free(h->path);
-	h->path = NULL;
+	free(h->query);
+	h->path = h->query = NULL;
 	if (h->headers.tqh_last)
 		evhttp_clear_headers(&h->headers);
 }
@@ -99,21 +100,25 @@ static int read_method(const char *text, size_t size, struct http_head *h, struc
 }
 
 /* "/path?query", or the same behind "https://host", or what no route has. */
-static char *path_of(const char *target, size_t size)
+static int read_target(const char *target, size_t size, struct http_head *h)
 {
-	const char *end = target + size, *p = target, *host;
+	const char *end = target + size, *p = target, *host, *mark;
+	size_t n;
 
 	host = memmem(target, size, "://", 3);
 	if (*target != '/' && host) {
 		p = memchr(host + 3, '/', (size_t)(end - host - 3));
 		if (!p)
-			return strdup("/");
+			return (h->path = strdup("/")) ? 0 : -ENOMEM;
 	}
-	size = (size_t)(end - p);
-	for (size_t i = 0; i < size; i++)
-		if (p[i] == '?' || p[i] == '#')
-			size = i;
-	return strndup(p, size);
+	mark = memchr(p, '#', (size_t)(end - p));
+	end = mark ?: end;
+	mark = memchr(p, '?', (size_t)(end - p));
+	n = (size_t)((mark ?: end) - p);
+	h->path = strndup(p, n);
+	if (mark)
+		h->query = strndup(mark + 1, (size_t)(end - mark - 1));
+	return h->path && (h->query || !mark) ? 0 : -ENOMEM;
 }
 
 static int read_request_line(const char *text, size_t size, struct http_head *h, struct http_problem *p)
@@ -138,8 +143,7 @@ static int read_request_line(const char *text, size_t size, struct http_head *h,
 			"Line 1 of the request: must end with HTTP/1.1 or HTTP/1.0 (byte %zu).",
 			(size_t)start + n + 2);
 	h->keep_alive = version[7] == '1';
-	h->path = path_of(target, n);
-	return h->path ? 0 : -ENOMEM;
+	return read_target(target, n, h);
 }
 
 /* ---- headers ---- */

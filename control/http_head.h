@@ -29,6 +29,7 @@ struct http_head {
 	unsigned int method; /* of enum evhttp_cmd_type; 0: none of these */
 	char method_name[HTTP_METHOD_MAX];
 	char *path; /* up to "?", as it was sent: not decoded */
+	char *query; /* what stands behind "?", not decoded either; NULL: there is none */
 	bool keep_alive;
 	bool expects_continue;
 	bool chunked;

@@ -244,8 +244,8 @@ static int open_store(struct control *c)
 
 static int open_doors(struct control *c)
 {
-	struct rest_settings settings = { c->options.failover, c->options.state_expiry_ms,
-		c->options.limits, c->options.depth };
+	struct rest_settings settings = { c->options.failover, c->options.undelete_s,
+		c->options.state_expiry_ms, c->options.limits, c->options.depth };
 	int r;
 
 	r = agents_new(c->base, c->cluster, TAKE_FD(c->agents_fd), c->node_ctx, &c->agents);

@@ -6,7 +6,7 @@
 #include "jsonin.h"
 #include "log.h"
 #include "options.h"
-#include "schema.h"
+#include "schema_v2.h"
 #include "text.h"
 
 enum {
@@ -21,6 +21,7 @@ enum {
 	OPT_STOP_EXTENSION,
 	OPT_STATE_EXPIRY,
 	OPT_RETENTION,
+	OPT_UNDELETE_WINDOW,
 	OPT_MAX_BODY,
 	OPT_MAX_HEADERS,
 	OPT_MAX_DEPTH,
@@ -47,6 +48,7 @@ static const struct option longs[] = {
 	{ "stop-extension", required_argument, NULL, OPT_STOP_EXTENSION },
 	{ "state-expiry", required_argument, NULL, OPT_STATE_EXPIRY },
 	{ "retention", required_argument, NULL, OPT_RETENTION },
+	{ "undelete-window", required_argument, NULL, OPT_UNDELETE_WINDOW },
 	{ "max-body", required_argument, NULL, OPT_MAX_BODY },
 	{ "max-headers", required_argument, NULL, OPT_MAX_HEADERS },
 	{ "max-depth", required_argument, NULL, OPT_MAX_DEPTH },
@@ -91,6 +93,10 @@ static const char help[] =
 	"                          stopped as planned (300); 0: for their term\n"
 	"      --retention SECONDS how long deleted datasets stay listed (2592000, which\n"
 	"                          are 30 days); 0: for ever\n"
+	"      --undelete-window SECONDS\n"
+	"                          how long the volume of a deleted dataset is kept, and\n"
+	"                          can be had back, if who deletes it by v2 says nothing\n"
+	"                          else (0: it is destroyed at once, as v1 always does)\n"
 	"      --state-expiry SECONDS\n"
 	"                          how long a node that is silent stays in /v1/state with\n"
 	"                          what it said last (120)\n"
@@ -290,6 +296,11 @@ static int take(int opt, struct options *o)
 		if (text_number(optarg, 0, RETENTION_MAX_S, &o->retention_s) < 0)
 			return wrong("--retention '%s' is no number of seconds from 0 to %" PRIu64, optarg,
 				RETENTION_MAX_S);
+		return 1;
+	case OPT_UNDELETE_WINDOW:
+		if (text_number(optarg, 0, SCHEMA_UNDELETE_MAX_S, &o->undelete_s) < 0)
+			return wrong("--undelete-window '%s' is no number of seconds from 0 to %" PRIu64, optarg,
+				SCHEMA_UNDELETE_MAX_S);
 		return 1;
 	case OPT_STATE_EXPIRY:
 		return take_seconds("state-expiry", optarg, 1, &o->state_expiry_ms);

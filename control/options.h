@@ -18,6 +18,7 @@ struct options {
 	struct endpoint rest, agents;
 	int log_level;
 	struct failover failover; /* of datasets that do not choose one */
+	uint64_t undelete_s;  /* for how long what is deleted is kept, if nobody says */
 	uint64_t retention_s; /* of deleted datasets and of nodes' eras; 0: for ever */
 	uint32_t state_expiry_ms; /* of what a silent node said last */
 	struct http_limits limits;

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <openssl/sha.h>
 #include <stdarg.h>
 
 #include "rest_private.h"
+
+#define ETAG_BYTES 16
 
 #define BAD_BODY                                                                                   \
 	"The request body could not be decoded according to the value of the\nContent-Type header."
@@ -20,9 +23,21 @@ struct cluster *rest_cluster(const struct rest_request *q)
 	return q->rest->cluster;
 }
 
+struct view_source rest_source(const struct rest_request *q)
+{
+	const struct cluster *c = q->rest->cluster;
+
+	return (struct view_source){ cluster_assign(c), cluster_history(c), cluster_now_ms() };
+}
+
 struct failover rest_failover(const struct rest_request *q)
 {
 	return q->rest->settings.failover;
+}
+
+uint64_t rest_undelete_s(const struct rest_request *q)
+{
+	return q->rest->settings.undelete_s;
 }
 
 bool rest_is_stale(const struct rest_request *q, const struct assign_node_view *n)
@@ -46,6 +61,7 @@ static void request_free(struct rest_request *q)
 	if (q->next)
 		q->next->prev = q->prev;
 	json_object_put(q->body);
+	rest_query_done(q);
 	free(q->param);
 	free(q);
 }
@@ -79,6 +95,61 @@ static void log_write(const struct rest_request *q, int status)
 	});
 }
 
+/* Weak tags count as strong ones: what is compared was made by us (RFC 9110, 13.1.2). */
+bool rest_has_etag(const struct rest_request *q, const char *etag)
+{
+	const struct evkeyvalq *in = &http_request_head(q->http)->headers;
+
+	for (const struct evkeyval *h = in->tqh_first; h; h = h->next.tqe_next) {
+		if (strcasecmp(h->key, "If-None-Match") != 0)
+			continue;
+		for (const char *p = h->value; *p; p += strspn(p, ", \t")) {
+			size_t n = strcspn(p, ", \t");
+			const char *tag = strncmp(p, "W/", 2) == 0 ? p + 2 : p;
+
+			if ((n == 1 && *p == '*') || ((size_t)(p + n - tag) == strlen(etag) &&
+				memcmp(tag, etag, strlen(etag)) == 0))
+				return true;
+			p += n;
+		}
+	}
+	return false;
+}
+
+void rest_reply_bytes(struct rest_request *q, int status, const char *type, char *data, size_t size)
+{
+	if (type)
+		rest_add_header(q, "Content-Type", type);
+	rest_add_header(q, "X-Request-Id", q->id);
+	log_write(q, status);
+	http_reply(q->http, status, data, size);
+	request_free(q);
+}
+
+static bool is_v2(const struct rest_request *q)
+{
+	const struct http_head *head = http_request_head(q->http);
+
+	return head && strncmp(head->path, "/v2/", 4) == 0;
+}
+
+/* Says the tag of what is to be answered; and whether the client has it already. */
+static bool is_unchanged(struct rest_request *q, const char *text, size_t size)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	char etag[2 * ETAG_BYTES + 3], *p = etag;
+
+	if (!(http_request_head(q->http)->method & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD)))
+		return false;
+	SHA256((const unsigned char *)text, size, digest);
+	*p++ = '"';
+	for (size_t i = 0; i < ETAG_BYTES; i++)
+		p += sprintf(p, "%02x", digest[i]);
+	strcpy(p, "\"");
+	rest_add_header(q, "ETag", etag);
+	return rest_has_etag(q, etag);
+}
+
 void rest_reply(struct rest_request *q, int status, struct jsonout *o)
 {
 	static const char plain[] = "{\"description\": \"out of memory\"}";
@@ -91,11 +162,12 @@ void rest_reply(struct rest_request *q, int status, struct jsonout *o)
 		text = strdup(plain);
 		size = text ? strlen(text) : 0;
 	}
-	rest_add_header(q, "Content-Type", "application/json");
-	rest_add_header(q, "X-Request-Id", q->id);
-	log_write(q, status);
-	http_reply(q->http, status, text, size);
-	request_free(q);
+	if (status == HTTP_OK && is_v2(q) && is_unchanged(q, text, size)) {
+		free(text);
+		rest_reply_bytes(q, HTTP_NOTMODIFIED, NULL, NULL, 0);
+	} else {
+		rest_reply_bytes(q, status, "application/json", text, size);
+	}
 }
 
 void rest_reply_errors(struct rest_request *q, int status, const char *description,
@@ -105,6 +177,8 @@ void rest_reply_errors(struct rest_request *q, int status, const char *descripti
 
 	rest_audit(q, "%s%s%s", description, n > 0 ? " " : "", n > 0 ? errors[0] : "");
 	jsonout_open(&o, NULL, '{');
+	if (is_v2(q))
+		jsonout_text(&o, "code", q->code ?: rest_code_of_status(status));
 	jsonout_text(&o, "description", description);
 	if (n > 0) {
 		jsonout_open(&o, "errors", '[');
@@ -127,9 +201,22 @@ void rest_reply_error(struct rest_request *q, int status, const char *fmt, ...)
 	rest_reply_errors(q, status, text, NULL, 0);
 }
 
+void rest_refuse(struct rest_request *q, enum rest_code code, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	q->code = rest_code_word(code);
+	rest_reply_errors(q, rest_code_status(code), text, NULL, 0);
+}
+
 /* ---- routes ---- */
 
-static const struct rest_route *const tables[] = { rest_v1_routes, rest_lease_routes, rest_v2_routes };
+static const struct rest_route *const tables[] = { rest_v1_routes, rest_lease_routes, rest_asset_routes,
+	rest_dataset_routes, rest_node_routes, rest_v2_lease_routes, rest_backend_routes };
 
 /* The next segment of @path, doubled slashes being one; NULL at the end. A trailing slash makes an
  * empty segment, which no route has. */
@@ -168,6 +255,7 @@ static bool route_matches(const char *route, const char *path, const char **ret_
 
 void rest_reply_schema(struct rest_request *q, int r, struct schema_errors *e)
 {
+	q->code = r == -EINVAL ? rest_code_word(REST_BAD_BODY) : NULL;
 	if (r == -EINVAL)
 		rest_reply_errors(q, HTTP_BADREQUEST,
 			"The provided JSON doesn't match the required schema.", e->list, e->n);
@@ -181,7 +269,7 @@ static const struct {
 	const char *name;
 } methods[] = {
 	{ EVHTTP_REQ_GET, "GET" }, { EVHTTP_REQ_HEAD, "HEAD" }, { EVHTTP_REQ_POST, "POST" },
-	{ EVHTTP_REQ_DELETE, "DELETE" },
+	{ EVHTTP_REQ_PUT, "PUT" }, { EVHTTP_REQ_PATCH, "PATCH" }, { EVHTTP_REQ_DELETE, "DELETE" },
 };
 
 /* May be empty: nothing is allowed there. */
@@ -278,6 +366,7 @@ static bool read_body(struct rest_request *q)
 	const char *text = size ? (const char *)evbuffer_pullup(in, -1) : "";
 	int r = text ? jsonin_parse_deep(text, size, q->rest->settings.depth, &q->body, error) : -ENOMEM;
 
+	q->code = r == -EBADMSG ? rest_code_word(REST_BAD_BODY) : NULL;
 	if (r == -EBADMSG)
 		rest_reply_errors(q, HTTP_BADREQUEST, BAD_BODY, errors, 1);
 	else if (r < 0)
@@ -321,7 +410,8 @@ static void dispatch(struct rest_request *q)
 		r = set_param(q, m.param, m.param_size);
 	if (r < 0)
 		rest_reply_error(q, HTTP_BADREQUEST, "Non-UTF-8 encoding in URL.");
-	else if ((!(route->flags & REST_CONDITIONAL) || check_tag(q)) &&
+	else if ((!is_v2(q) || rest_read_query(q, route->query ?: "")) &&
+		(!(route->flags & REST_CONDITIONAL) || check_tag(q)) &&
 		(!(route->flags & REST_READS_BODY) || read_body(q)))
 		route->handle(q);
 }
@@ -389,7 +479,7 @@ struct rest *rest_free(struct rest *r)
 	if (!r)
 		return NULL;
 	while (r->first)
-		rest_reply_error(r->first, HTTP_SERVUNAVAIL, "The control service stops.");
+		rest_refuse(r->first, REST_STOPPING, "The control service stops.");
 	http_free(r->http);
 	free(r);
 	return NULL;

@@ -20,6 +20,7 @@ struct rest;
 
 struct rest_settings {
 	struct failover failover; /* of datasets that do not choose one */
+	uint64_t undelete_s;	  /* for how long the volume of what is deleted is kept */
 	uint32_t state_expiry_ms; /* what a node said counts as the state until it is silent for so long */
 	struct http_limits limits;
 	unsigned int depth;	  /* levels of a body */

@@ -7,16 +7,27 @@
 #include "jsonin.h"
 #include "jsonout.h"
 #include "rest.h"
+#include "rest_view.h"
 #include "schema.h"
+
+#define REST_PARAMETERS_MAX 8
+
+struct rest_parameter {
+	char *name, *value; /* decoded */
+};
 
 struct rest_request {
 	struct rest *rest;
 	struct rest_request *prev, *next;
 	struct http_request *http;
 	char *param;		  /* the path's "*", decoded; or NULL */
+	struct rest_parameter query[REST_PARAMETERS_MAX]; /* of v2's routes */
+	size_t n_query;
 	struct json_object *body; /* of a route that reads one */
 	struct http_peer peer;	  /* stays when the connection ends */
 	char id[REQUEST_ID_SIZE]; /* the client's, or one of ours */
+	const char *code;	  /* of v2's error; NULL: what goes with the status */
+	struct assign_pin_view released; /* what a lease was before it was released */
 	bool deciding;		  /* it is not known yet whether what it asks for is durable */
 	struct {		  /* for the log, of a request that may change something */
 		struct id128 dataset, node; /* or nil */
@@ -35,6 +46,7 @@ struct rest_route {
 	const char *path; /* one "*" stands for one segment */
 	void (*handle)(struct rest_request *q);
 	unsigned int flags;
+	const char *query; /* names of v2's parameters, a blank between two; NULL: none */
 };
 
 /* Of an outcome of assign, in the words of the API. */
@@ -44,10 +56,14 @@ struct rest_outcome {
 	const char *description;
 };
 
-extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_v2_routes[]; /* end with a NULL path */
+/* Each ends with a NULL path. */
+extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_asset_routes[], rest_dataset_routes[],
+	rest_node_routes[], rest_v2_lease_routes[], rest_backend_routes[];
 
 struct cluster *rest_cluster(const struct rest_request *q);
+struct view_source rest_source(const struct rest_request *q); /* as things are now */
 struct failover rest_failover(const struct rest_request *q); /* of datasets that do not choose one */
+uint64_t rest_undelete_s(const struct rest_request *q); /* how long what is deleted is kept, if nobody says */
 
 void rest_add_header(struct rest_request *q, const char *name, const char *value); /* of the answer */
 
@@ -56,6 +72,40 @@ void rest_reply(struct rest_request *q, int status, struct jsonout *o);
 void rest_reply_error(struct rest_request *q, int status, const char *fmt, ...) _printf_(3, 4);
 void rest_reply_errors(struct rest_request *q, int status, const char *description,
 	char *const *errors, size_t n);
+
+/* Errors of v2 by what went wrong; v1's have no code. Words and statuses are in rest_code.c. */
+enum rest_code {
+	REST_BAD_REQUEST,
+	REST_BAD_BODY,
+	REST_NOT_FOUND,
+	REST_NAME_IN_USE,
+	REST_EXISTS,
+	REST_DELETED,
+	REST_NOT_DELETED,
+	REST_LEASED,
+	REST_NO_NODE,
+	REST_NODE_DRAINING,
+	REST_NODE_ANSWERS,
+	REST_SHRINK,
+	REST_REVISION_GONE,
+	REST_IDEMPOTENCY_KEY,
+	REST_OLD_STORE,
+	REST_STOPPING,
+	REST_CODE_MAX,
+};
+
+int rest_code_status(enum rest_code code);
+const char *rest_code_word(enum rest_code code);
+const char *rest_code_of_status(int status); /* the word of an error that needs no other */
+
+/* As rest_reply_error(), of v2. */
+void rest_refuse(struct rest_request *q, enum rest_code code, const char *fmt, ...) _printf_(3, 4);
+
+/* As it is. @type: NULL when there is no body. @data: of malloc(), taken over; NULL when there is none. */
+void rest_reply_bytes(struct rest_request *q, int status, const char *type, char *data, size_t size);
+
+/* The client has a copy of what this quoted tag is of (If-None-Match): 304 says enough. */
+bool rest_has_etag(const struct rest_request *q, const char *etag);
 
 /* What a reader of a body said: -EINVAL with @e, or -ENOMEM. Ends @e. */
 void rest_reply_schema(struct rest_request *q, int r, struct schema_errors *e);
@@ -68,6 +118,23 @@ void rest_reply_schema(struct rest_request *q, int r, struct schema_errors *e);
 void rest_write(struct rest_request *q, struct assign_event *ev, struct id128 id, int status,
 	const struct rest_outcome *outcomes,
 	void (*answer)(struct rest_request *q, struct id128 id, struct jsonout *o));
+
+/* ---- rest_query.c ---- */
+
+/* False: it was answered. @names: as of struct rest_route. */
+bool rest_read_query(struct rest_request *q, const char *names);
+void rest_query_done(struct rest_request *q);
+
+const char *rest_query(const struct rest_request *q, const char *name); /* NULL: not given */
+
+/* These add a sentence to @e for what is wrong; false: not given, or wrong. */
+bool rest_query_id(const struct rest_request *q, const char *name, struct id128 *ret, struct schema_errors *e);
+bool rest_query_number(const struct rest_request *q, const char *name, uint64_t min, uint64_t max, uint64_t *ret,
+	struct schema_errors *e);
+bool rest_query_flag(const struct rest_request *q, const char *name, struct schema_errors *e); /* its value */
+
+/* False: it was answered with what is wrong. Ends @e. */
+bool rest_query_good(struct rest_request *q, struct schema_errors *e);
 
 /* What the write is about to change, for the log: where a record does not tell it. */
 void rest_audit(struct rest_request *q, const char *fmt, ...) _printf_(2, 3);

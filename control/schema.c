@@ -5,7 +5,7 @@
 
 #include "failover_to.h"
 #include "jsonin.h"
-#include "schema.h"
+#include "schema_private.h"
 #include "text.h"
 
 void schema_errors_done(struct schema_errors *e)
@@ -21,7 +21,7 @@ void dataset_create_done(struct dataset_create *d)
 	d->metadata = NULL;
 }
 
-static void _printf_(2, 3) violation(struct schema_errors *e, const char *fmt, ...)
+void schema_violation(struct schema_errors *e, const char *fmt, ...)
 {
 	va_list ap;
 	int n;
@@ -35,16 +35,15 @@ static void _printf_(2, 3) violation(struct schema_errors *e, const char *fmt, .
 		e->n++;
 }
 
-static bool is_object(struct json_object *v, const char *pointer, struct schema_errors *e)
+bool schema_is_object(struct json_object *v, const char *pointer, struct schema_errors *e)
 {
 	if (json_object_is_type(v, json_type_object))
 		return true;
-	violation(e, "%s: must be an object", *pointer ? pointer : "/");
+	schema_violation(e, "%s: must be an object", *pointer ? pointer : "/");
 	return false;
 }
 
-/* The part of a JSON pointer that a key makes. @buf is cut when too small; it is for people. */
-static const char *pointer_of(const char *base, const char *key, char *buf, size_t size)
+const char *schema_pointer(const char *base, const char *key, char *buf, size_t size)
 {
 	size_t n = (size_t)snprintf(buf, size, "%s/", base);
 
@@ -60,13 +59,13 @@ static const char *pointer_of(const char *base, const char *key, char *buf, size
 	return buf;
 }
 
-static void read_uuid(struct json_object *v, const char *pointer, struct id128 *ret,
+void schema_read_uuid(struct json_object *v, const char *pointer, struct id128 *ret,
 	struct schema_errors *e)
 {
 	if (!json_object_is_type(v, json_type_string))
-		violation(e, "%s: must be a string holding a version-4 UUID", pointer);
+		schema_violation(e, "%s: must be a string holding a version-4 UUID", pointer);
 	else if (id128_parse_v4(json_object_get_string(v), ret) < 0)
-		violation(e, "%s: must be a version-4 UUID of 36 characters such as "
+		schema_violation(e, "%s: must be a version-4 UUID of 36 characters such as "
 			"12345678-90ab-4cde-8f01-234567890abc", pointer);
 }
 
@@ -78,27 +77,27 @@ static void read_size(struct json_object *v, uint64_t *ret, struct schema_errors
 		return;
 	if (json_object_is_type(v, json_type_double) &&
 		!strpbrk(json_object_get_string(v), ".eE")) {
-		violation(e, "/maximum_size: must be below 2^63");
+		schema_violation(e, "/maximum_size: must be below 2^63");
 		return;
 	}
 	if (!json_object_is_type(v, json_type_int)) {
-		violation(e, "/maximum_size: must be an integer number of bytes, written without "
+		schema_violation(e, "/maximum_size: must be an integer number of bytes, written without "
 			     "fraction "
 			     "or exponent, or null");
 		return;
 	}
 	*ret = negative ? 0 : json_object_get_uint64(v);
 	if (*ret > INT64_MAX) {
-		violation(e, "/maximum_size: must be below 2^63");
+		schema_violation(e, "/maximum_size: must be below 2^63");
 		return;
 	}
 	if (*ret < DATASET_MINIMUM_SIZE)
-		violation(e, "/maximum_size: must be at least %" PRIu64, DATASET_MINIMUM_SIZE);
+		schema_violation(e, "/maximum_size: must be at least %" PRIu64, DATASET_MINIMUM_SIZE);
 	if (json_object_get_int64(v) % (int64_t)DATASET_SIZE_UNIT != 0)
-		violation(e, "/maximum_size: must be a multiple of %" PRIu64, DATASET_SIZE_UNIT);
+		schema_violation(e, "/maximum_size: must be a multiple of %" PRIu64, DATASET_SIZE_UNIT);
 }
 
-static void check_metadata_key(const char *key, struct schema_errors *e)
+void schema_check_metadata_key(const char *key, struct schema_errors *e)
 {
 	size_t size = strlen(key), n;
 
@@ -108,25 +107,29 @@ static void check_metadata_key(const char *key, struct schema_errors *e)
 		size--;
 	n = utf8_count(key, size);
 	if (n == 0 || n > SCHEMA_TEXT_MAX || memchr(key, '\n', size))
-		violation(e, "/metadata: a key must have 1 to %d characters and no line feed",
+		schema_violation(e, "/metadata: a key must have 1 to %d characters and no line feed",
 			SCHEMA_TEXT_MAX);
+}
+
+void schema_check_metadata_text(const char *key, struct json_object *value, struct schema_errors *e)
+{
+	char pointer[SCHEMA_POINTER_MAX];
+
+	schema_pointer("/metadata", key, pointer, sizeof(pointer));
+	if (!json_object_is_type(value, json_type_string))
+		schema_violation(e, "%s: must be a string", pointer);
+	else if (utf8_count(json_object_get_string(value),
+			(size_t)json_object_get_string_len(value)) > SCHEMA_TEXT_MAX)
+		schema_violation(e, "%s: must have at most %d characters", pointer, SCHEMA_TEXT_MAX);
 }
 
 static void check_metadata(struct json_object *map, struct schema_errors *e)
 {
-	char pointer[160];
-
 	if (json_object_object_length(map) > RECORD_METADATA_MAX)
-		violation(e, "/metadata: must have at most %d keys", RECORD_METADATA_MAX);
+		schema_violation(e, "/metadata: must have at most %d keys", RECORD_METADATA_MAX);
 	json_object_object_foreach(map, key, value) {
-		check_metadata_key(key, e);
-		pointer_of("/metadata", key, pointer, sizeof(pointer));
-		if (!json_object_is_type(value, json_type_string))
-			violation(e, "%s: must be a string", pointer);
-		else if (utf8_count(json_object_get_string(value),
-				 (size_t)json_object_get_string_len(value)) > SCHEMA_TEXT_MAX)
-			violation(
-				e, "%s: must have at most %d characters", pointer, SCHEMA_TEXT_MAX);
+		schema_check_metadata_key(key, e);
+		schema_check_metadata_text(key, value, e);
 	}
 }
 
@@ -146,13 +149,13 @@ static void read_failover(struct json_object *map, struct failover *ret, struct 
 	uint64_t s;
 
 	if (k < 0)
-		violation(e, "/metadata/%s: must be manual or lease", SCHEMA_FAILOVER_KEY);
+		schema_violation(e, "/metadata/%s: must be manual or lease", SCHEMA_FAILOVER_KEY);
 	else
 		ret->kind = (enum failover_kind)k;
 	if (!term)
 		return;
 	if (text_number(term, SCHEMA_TERM_MIN_S, SCHEMA_TERM_MAX_S, &s) < 0)
-		violation(e, "/metadata/%s: must be a number of seconds from %d to %d", SCHEMA_TERM_KEY,
+		schema_violation(e, "/metadata/%s: must be a number of seconds from %d to %d", SCHEMA_TERM_KEY,
 			SCHEMA_TERM_MIN_S, SCHEMA_TERM_MAX_S);
 	else
 		ret->term_ms = (uint32_t)s * 1000;
@@ -163,7 +166,7 @@ static void check_failover_to(struct json_object *map, struct schema_errors *e)
 	const char *text = metadata_text(map, FAILOVER_TO_KEY);
 
 	if (text && failover_to_check(text) < 0)
-		violation(e, "/metadata/%s: must be %s, or UUIDs of nodes separated by spaces", FAILOVER_TO_KEY,
+		schema_violation(e, "/metadata/%s: must be %s, or UUIDs of nodes separated by spaces", FAILOVER_TO_KEY,
 			FAILOVER_TO_ANY);
 }
 
@@ -177,14 +180,14 @@ static void read_filesystem(struct json_object *map, enum fs_kind *ret, struct s
 		return;
 	kind = fs_kind_parse(json_object_get_string(v));
 	if (kind < 0)
-		violation(e, "/metadata/%s: must be ext4, xfs or btrfs", SCHEMA_FILESYSTEM_KEY);
+		schema_violation(e, "/metadata/%s: must be ext4, xfs or btrfs", SCHEMA_FILESYSTEM_KEY);
 	else
 		*ret = (enum fs_kind)kind;
 }
 
 static void read_metadata(struct json_object *v, struct dataset_create *d, struct schema_errors *e)
 {
-	if (!is_object(v, "/metadata", e))
+	if (!schema_is_object(v, "/metadata", e))
 		return;
 	check_metadata(v, e);
 	read_filesystem(v, &d->filesystem, e);
@@ -198,16 +201,16 @@ static void check_room(const struct dataset_create *d, struct schema_errors *e)
 	uint64_t least = fs_minimum_size(d->filesystem);
 
 	if (e->n == 0 && d->maximum_size && d->maximum_size < least)
-		violation(e,
+		schema_violation(e,
 			"/maximum_size: must be at least %" PRIu64 " for a filesystem of kind %s",
 			least, fs_kind_name(d->filesystem));
 }
 
 static void unknown_key(const char *key, struct schema_errors *e)
 {
-	char pointer[160];
+	char pointer[SCHEMA_POINTER_MAX];
 
-	violation(e, "%s: is not allowed here", pointer_of("", key, pointer, sizeof(pointer)));
+	schema_violation(e, "%s: is not allowed here", schema_pointer("", key, pointer, sizeof(pointer)));
 }
 
 int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, struct failover failover,
@@ -215,13 +218,13 @@ int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, str
 {
 	struct dataset_create d = { .filesystem = filesystem, .failover = failover };
 
-	if (!is_object(body, "", e))
+	if (!schema_is_object(body, "", e))
 		return -EINVAL;
 	json_object_object_foreach(body, key, value) {
 		if (STREQ(key, "primary"))
-			read_uuid(value, "/primary", &d.primary, e);
+			schema_read_uuid(value, "/primary", &d.primary, e);
 		else if (STREQ(key, "dataset_id"))
-			read_uuid(value, "/dataset_id", &d.dataset_id, e);
+			schema_read_uuid(value, "/dataset_id", &d.dataset_id, e);
 		else if (STREQ(key, "maximum_size"))
 			read_size(value, &d.maximum_size, e);
 		else if (STREQ(key, "metadata"))
@@ -230,7 +233,7 @@ int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, str
 			unknown_key(key, e);
 	}
 	if (!json_object_object_get_ex(body, "primary", NULL))
-		violation(e, "/primary: is required: the UUID of the node that shall hold the "
+		schema_violation(e, "/primary: is required: the UUID of the node that shall hold the "
 			     "dataset");
 	check_room(&d, e);
 	if (!d.metadata)
@@ -243,54 +246,11 @@ int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, str
 	return 0;
 }
 
-static void read_kind(struct json_object *v, struct failover *ret, struct schema_errors *e)
-{
-	int kind = json_object_is_type(v, json_type_string) ? failover_kind_parse(json_object_get_string(v)) : -1;
-
-	if (kind < 0)
-		violation(e, "/failover: must be manual or lease");
-	else
-		ret->kind = (enum failover_kind)kind;
-}
-
-static void read_term(struct json_object *v, struct failover *ret, struct schema_errors *e)
-{
-	int64_t s = json_object_is_type(v, json_type_int) ? json_object_get_int64(v) : 0;
-
-	if (s < SCHEMA_TERM_MIN_S || s > SCHEMA_TERM_MAX_S)
-		violation(e, "/term: must be a number of seconds from %d to %d", SCHEMA_TERM_MIN_S,
-			SCHEMA_TERM_MAX_S);
-	else
-		ret->term_ms = (uint32_t)s * 1000;
-}
-
-int schema_failover(struct json_object *body, struct failover *ret, struct schema_errors *e)
-{
-	struct failover f = *ret;
-
-	if (!is_object(body, "", e))
-		return -EINVAL;
-	json_object_object_foreach(body, key, value) {
-		if (STREQ(key, "failover"))
-			read_kind(value, &f, e);
-		else if (STREQ(key, "term"))
-			read_term(value, &f, e);
-		else
-			unknown_key(key, e);
-	}
-	if (!json_object_object_get_ex(body, "failover", NULL))
-		violation(e, "/failover: is required: manual or lease");
-	if (e->n > 0)
-		return -EINVAL;
-	*ret = f;
-	return 0;
-}
-
 /* The original asks for no version here. */
 static void read_any_uuid(struct json_object *v, const char *pointer, struct id128 *ret, struct schema_errors *e)
 {
 	if (!json_object_is_type(v, json_type_string) || id128_parse(json_object_get_string(v), ret) < 0)
-		violation(e, "%s: must be a string holding a UUID of 36 characters", pointer);
+		schema_violation(e, "%s: must be a string holding a UUID of 36 characters", pointer);
 }
 
 #define CALENDAR_END_S 253402300800.0 /* 10000-01-01 */
@@ -302,9 +262,9 @@ static void read_expires(struct json_object *v, bool *ret_endless, double *ret_s
 	*ret_endless = !v;
 	*ret_seconds = json_object_get_double(v);
 	if (v && !json_object_is_type(v, json_type_int) && !json_object_is_type(v, json_type_double))
-		violation(e, "/expires: must be a number of seconds, or null for a lease without end");
+		schema_violation(e, "/expires: must be a number of seconds, or null for a lease without end");
 	else if (v && !(now + *ret_seconds < CALENDAR_END_S && now + *ret_seconds > 0))
-		violation(e, "/expires: must be a number of seconds that ends between the years 1970 and 9999");
+		schema_violation(e, "/expires: must be a number of seconds that ends between the years 1970 and 9999");
 }
 
 int schema_lease(struct json_object *body, struct id128 *ret_dataset, struct id128 *ret_node, bool *ret_endless,
@@ -312,13 +272,13 @@ int schema_lease(struct json_object *body, struct id128 *ret_dataset, struct id1
 {
 	static const char *const required[] = { "dataset_id", "node_uuid", "expires" };
 
-	if (!is_object(body, "", e))
+	if (!schema_is_object(body, "", e))
 		return -EINVAL;
 	json_object_object_foreach(body, key, value) {
 		if (STREQ(key, "dataset_id"))
 			read_any_uuid(value, "/dataset_id", ret_dataset, e);
 		else if (STREQ(key, "node_uuid"))
-			read_uuid(value, "/node_uuid", ret_node, e);
+			schema_read_uuid(value, "/node_uuid", ret_node, e);
 		else if (STREQ(key, "expires"))
 			read_expires(value, ret_endless, ret_seconds, e);
 		else
@@ -326,7 +286,7 @@ int schema_lease(struct json_object *body, struct id128 *ret_dataset, struct id1
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
 		if (!json_object_object_get_ex(body, required[i], NULL))
-			violation(e, "/%s: is required", required[i]);
+			schema_violation(e, "/%s: is required", required[i]);
 	return e->n > 0 ? -EINVAL : 0;
 }
 
@@ -335,11 +295,11 @@ int schema_dataset_update(struct json_object *body, struct id128 *ret_primary,
 {
 	struct id128 primary = ID128_NIL;
 
-	if (!is_object(body, "", e))
+	if (!schema_is_object(body, "", e))
 		return -EINVAL;
 	json_object_object_foreach(body, key, value) {
 		if (STREQ(key, "primary"))
-			read_uuid(value, "/primary", &primary, e);
+			schema_read_uuid(value, "/primary", &primary, e);
 		else
 			unknown_key(key, e);
 	}

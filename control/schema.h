@@ -48,12 +48,6 @@ int schema_dataset_create(struct json_object *body, enum fs_kind filesystem, str
 	struct dataset_create *ret, struct schema_errors *errors);
 
 /**
- * schema_failover() - the body of POST datasets/<id>/failover: {"failover": "lease", "term": 6}
- * @ret: holds what it is now, which stands for what is not given; changed on success only
- */
-int schema_failover(struct json_object *body, struct failover *ret, struct schema_errors *errors);
-
-/**
  * schema_lease() - the body of POST configuration/leases
  * @ret_endless, @ret_seconds: "expires"; of an endless one @ret_seconds is 0
  * Returns as above.

@@ -9,6 +9,7 @@ import http.server
 import json
 import ssl
 import threading
+import urllib.parse
 import uuid
 
 STEPS = ["waiting", "creating", "attaching", "attached", "formatting", "mounting", "mounted"]
@@ -27,9 +28,10 @@ class State:
 
     def add_node(self, host, live=True, node=None):
         node = node or str(uuid.uuid4())
-        self.nodes.append({"uuid": node, "host": host, "live": live, "backend": "loopback",
-                           "version": "2.0.0", "free": 3 << 29, "boot": str(uuid.uuid4()),
-                           "silent_s": 0 if live else 99, "unknown_volumes": 0,
+        self.nodes.append({"uuid": node, "host": host, "live": live,
+                           "backends": [{"name": "default", "driver": "loopback", "free": 3 << 29}],
+                           "version": "2.0.0", "boot": str(uuid.uuid4()),
+                           "silent_s": 0 if live else 99,
                            "refused": None})
         return node
 
@@ -40,18 +42,18 @@ class State:
         self.datasets[dataset_id] = {
             "dataset_id": dataset_id, "name": metadata.get("name"), "metadata": metadata,
             "state": state, "wanted": "mounted", "why": "", "since": self.clock,
-            "owner": primary if mounted else None, "lease": None, "primary": primary, "epoch": 1,
+            "owner": primary if mounted else None, "lease": None, "node": primary, "epoch": 1,
             "volume_id": None, "filesystem": metadata.get("flocker:filesystem", "ext4"),
             "fs_uuid": None, "format_state": "never", "maximum_size": size, "size": size,
             "used": None, "available": None, "device": "/dev/loop7" if mounted else None,
-            "mountpoint": "/flocker/" + dataset_id if mounted else None, "holders": [],
+            "mountpoint": "/flocker/" + dataset_id if mounted else None,
             "last_error": None, "attempts": 0, "deleted": False, "node_live": True,
             "history": []}
         return self.datasets[dataset_id]
 
     def configuration(self, dataset):
-        keys = ["dataset_id", "primary", "deleted", "metadata"]
-        answer = {k: dataset[k] for k in keys}
+        answer = {k: dataset[k] for k in ["dataset_id", "deleted", "metadata"]}
+        answer["primary"] = dataset["node"]
         if dataset["maximum_size"] is not None:
             answer["maximum_size"] = dataset["maximum_size"]
         return answer
@@ -65,8 +67,8 @@ class State:
     def advance(self, d):
         if d["name"] == "stuck" and d["state"] == "attaching":
             d["why"] = "loop device busy: held by pid 4711 (\x1b[31msleep)"
-            d["last_error"] = {"step": "attach", "code": "EBUSY", "message": "Device busy"}
-            d["holders"] = ["pid 4711 (sleep) holds /flocker/x", "pid 4712 (cat) holds /flocker/y"]
+            d["last_error"] = {"step": "attach", "code": "EBUSY", "message": "Device busy", "holders": [
+                "pid 4711 (sleep) holds /flocker/x", "pid 4712 (cat) holds /flocker/y"]}
             return
         if d["deleted"]:
             if d["state"] == "destroyed":
@@ -74,17 +76,17 @@ class State:
             way = LEAVE + ["destroying", "destroyed"]
             at = way.index(d["state"]) + 1 if d["state"] in way else 0
             self.say(d, way[at], "on the way out")
-        elif d["owner"] and d["owner"] != d["primary"]:
+        elif d["owner"] and d["owner"] != d["node"]:
             if d["state"] in LEAVE[:-1]:
                 self.say(d, LEAVE[LEAVE.index(d["state"]) + 1], "leaving")
             elif d["state"] == "released":
-                d["owner"] = d["primary"]
+                d["owner"] = d["node"]
                 d["epoch"] += 1
                 self.say(d, "attaching", "granted")
             else:
                 self.say(d, "unmounting", "leaving")
         elif d["state"] != "mounted":
-            d["owner"] = d["primary"]
+            d["owner"] = d["node"]
             self.say(d, STEPS[STEPS.index(d["state"]) + 1], "arriving")
             if d["state"] == "mounted":
                 d["mountpoint"] = "/flocker/" + d["dataset_id"]
@@ -135,11 +137,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/version":
             self.answer(200, {"flocker": "9.9.9"})
         elif self.path == "/v2/nodes":
-            self.answer(200, state.nodes)
-        elif self.path == "/v2/datasets":
-            self.answer(200, list(state.datasets.values()))
-        elif parts[:2] == ["v2", "datasets"] and parts[3:] == ["failover"]:
-            state.failovers.append((parts[2], body))
+            self.answer(200, {"nodes": state.nodes})
+        elif self.path.startswith("/v2/datasets?"):
+            self.list_datasets(state)
+        elif parts[:2] == ["v2", "datasets"] and self.command == "PATCH":
+            state.failovers.append((parts[2], body["failover"]))
             self.answer(200, state.datasets[parts[2]])
         elif parts[:2] == ["v2", "datasets"] and self.command == "GET":
             self.get_dataset(state, parts[2])
@@ -163,6 +165,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, state.configuration(dataset))
         else:
             self.answer(404, None, b"<html>no</html>")
+
+    def list_datasets(self, state):
+        """In pages of two."""
+        query = urllib.parse.parse_qs(self.path.split("?")[1])
+        start = int(query.get("after", ["0"])[0])
+        page = list(state.datasets.values())[start:start + 2]
+        more = start + 2 < len(state.datasets)
+        self.answer(200, {"datasets": page, "next": str(start + 2) if more else None})
 
     def get_dataset(self, state, dataset_id):
         dataset = state.datasets.get(dataset_id)
@@ -204,7 +214,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def post_dataset(self, state, parts, body):
         if len(parts) == 4:
             dataset = state.datasets[parts[3]]
-            dataset["primary"] = body["primary"]
+            dataset["node"] = body["primary"]
             self.answer(200, state.configuration(dataset))
             return
         if body.get("maximum_size", 67108864) < 67108864:
@@ -215,7 +225,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                     body.get("maximum_size"), body["dataset_id"])
         self.answer(201, state.configuration(dataset))
 
-    do_GET = do_POST = do_DELETE = route
+    do_GET = do_POST = do_PATCH = do_DELETE = route
 
 
 class Server(http.server.ThreadingHTTPServer):

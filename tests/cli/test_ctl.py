@@ -114,7 +114,7 @@ class ReadTest(Case):
         away = self.state.add_dataset(self.here, {"name": "away"}, state="destroyed")
         away["deleted"] = True
         moving = self.state.add_dataset(self.here, {}, 1536 << 20, state="mounted")
-        moving["primary"] = self.there
+        moving["node"] = self.there
         lines = self.ctl("ls").splitlines()
         self.assertEqual(lines[0].split(), ["DATASET", "SIZE", "METADATA", "STATUS", "SERVER"])
         self.assertEqual(lines[1].split(), [web["dataset_id"], "10.00G", "name=web", "attached",
@@ -134,8 +134,9 @@ class ReadTest(Case):
 
     def test_show(self):
         d = self.state.add_dataset(self.here, {"name": "web", "a": "b"}, 10 << 30, state="mounted")
-        d.update(why="held\x1b[31m", used=1 << 20, holders=["pid 1 (a)", "pid 2 (b)"],
-                 last_error={"step": "mount", "code": "EBUSY", "message": "Device busy"},
+        d.update(why="held\x1b[31m", used=1 << 20,
+                 last_error={"step": "mount", "code": "EBUSY", "message": "Device busy",
+                             "holders": ["pid 1 (a)", "pid 2 (b)"]},
                  history=[{"time": 1790000000, "node": self.here, "state": "mounted",
                            "what": "first"}])
         shown = self.ctl("show", "web")
@@ -229,7 +230,7 @@ class ChangeTest(Case):
     def test_another_wish_ends_the_wait(self):
         d = self.state.add_dataset(self.here, {"name": "stuck"}, state="mounted")
         d["state"] = "attaching"
-        threading.Timer(0.3, lambda: d.update(primary=self.gone)).start()
+        threading.Timer(0.3, lambda: d.update(node=self.gone)).start()
         self.ctl("move", "-d", "stuck", "-t", self.there, "--wait=30", status=OVERTAKEN)
         self.assertIn(self.gone, self.stderr)
 
@@ -283,7 +284,7 @@ class ChangeTest(Case):
         self.assertIn("is to fail over by lease", self.ctl("failover", "db", "--policy=lease", "--term=9"))
         self.ctl("failover", "1111", "--policy", "manual")
         self.assertEqual([body for _, body in self.state.failovers],
-                         [{"failover": "lease", "term": 9}, {"failover": "manual"}])
+                         [{"policy": "lease", "term": 9}, {"policy": "manual"}])
 
     def test_wrong_command_lines(self):
         for args, words in (

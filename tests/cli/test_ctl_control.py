@@ -69,7 +69,7 @@ class ControlTest(unittest.TestCase):
         self.ctl("create", "-n", NODE, status=4)
         self.ctl("show", NODE, status=4)
         self.ctl("node", "replace", "9", status=4)
-        self.assertIn("Node not found", self.ctl("node", "forget", NODE, "--accept-risk", status=4))
+        self.assertIn("There is no node", self.ctl("node", "forget", NODE, "--accept-risk", status=4))
 
         self.create_by_hand()
         row = self.ctl("list").splitlines()[1].split()

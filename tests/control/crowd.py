@@ -313,7 +313,7 @@ class Client:
             return
         volume = self.rng.choice(self.volumes)
         seen = await self.see(f"/v2/datasets/{volume.id}")
-        assert not seen or seen["primary"] in volume.primary, (volume, seen)
+        assert not seen or seen["node"] in volume.primary, (volume, seen)
 
     async def look_at_all(self):
         seen = await self.see(DATASETS)

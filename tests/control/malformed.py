@@ -187,7 +187,7 @@ def changed_bytes(rng):
     so much away that the path would become another's."""
     raw = rng.choice([
         with_body("POST", f"{DATASETS}/{NOWHERE}", json.dumps({"primary": NODE}).encode()),
-        with_body("POST", f"/v2/datasets/{NOWHERE}/failover", b'{"failover": "lease", "term": 6}'),
+        with_body("PATCH", f"/v2/datasets/{NOWHERE}", b'{"failover": {"policy": "lease", "term": 6}}'),
         with_body("POST", f"/v2/nodes/{NOWHERE}/fence", b'{"accept_risk": true}'),
         head("DELETE", f"{DATASETS}/{NOWHERE}"),
         head("GET", f"/v2/datasets/{NOWHERE}"),

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import threading
 import time
+import urllib.parse
 import uuid
 
 LIMIT_S = 20
@@ -232,6 +233,18 @@ class Control:
 
     def delete(self, path, **kw):
         return self.call("DELETE", path, **kw)
+
+    def every(self, **query):
+        """Every dataset as v2 shows it, page by page."""
+        query = {"deleted": "true", "limit": 1000, **query}
+        found = []
+        while True:
+            answer = self.get("/v2/datasets?" + urllib.parse.urlencode(query))
+            assert answer.status == 200, answer.text
+            found += answer.json["datasets"]
+            if not answer.json["next"]:
+                return found
+            query["after"] = answer.json["next"]
 
     def create(self, primary, **kw):
         answer = self.post("/v1/configuration/datasets", {"primary": primary, **kw})

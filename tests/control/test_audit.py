@@ -51,7 +51,7 @@ def test_a_write_says_who_asked_for_what_and_what_it_changed(control):
     path = f"{DATASETS}/{dataset}"
     assert f"POST {path}: done (200): primary {N1} -> {N2}" in audited(control, control.post(path, {"primary": N2}))
     assert "nothing to change" in audited(control, control.post(path, {"primary": N2}))
-    answer = control.post(f"/v2/datasets/{dataset}/failover", {"failover": "lease", "term": 9})
+    answer = control.call("PATCH", f"/v2/datasets/{dataset}", {"failover": {"policy": "lease", "term": 9}})
     assert "failover manual -> lease of 9 s" in audited(control, answer)
     assert "deleted false -> true" in audited(control, control.delete(path))
     assert "nothing to change" in audited(control, control.delete(path))
@@ -69,7 +69,7 @@ def test_leases_and_what_operators_say_of_nodes_are_in_the_audit(control):
     node = rig.Node(control, N1)
     node.join()
     node.close()
-    rig.wait_until("it is away", lambda: not control.get("/v2/nodes").json[0]["live"])
+    rig.wait_until("it is away", lambda: not control.get("/v2/nodes").json["nodes"][0]["live"])
     line = audited(control, control.post(f"/v2/nodes/{N1}/fence", {"accept_risk": True}))
     assert f"node {N1}: " in line and "done (200): fenced by an operator's word" in line
 

@@ -187,7 +187,7 @@ def test_a_revoked_node_is_cut_off_and_counts_as_lost(control):
     put(control.certs / "cluster.crl", control.authority.revocations(pair))
     assert node.closed.wait(rig.LIMIT_S)
     control.wait_log(f"node {NODE}: closed 127.0.0.1:[0-9]+: certificate 'node-{NODE}' .* was revoked")
-    views = {n["uuid"]: n["live"] for n in control.get("/v2/nodes").json}
+    views = {n["uuid"]: n["live"] for n in control.get("/v2/nodes").json["nodes"]}
     assert views == {NODE: False, other.id: True}
     with pytest.raises((OSError, AssertionError)):
         rig.Node(control, NODE, pair=pair).join()

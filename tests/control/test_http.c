@@ -31,6 +31,7 @@ static void a_head_is_read(void **state)
 			       "Content-Length: 12\r\nExpect: 100-Continue\r\n\r\n", &h, &p), 0);
 	assert_int_equal(h.method, EVHTTP_REQ_POST);
 	assert_string_equal(h.path, "/v1/a%20b");
+	assert_string_equal(h.query, "c=/d");
 	assert_string_equal(evhttp_find_header(&h.headers, "X-A"), "one two");
 	assert_int_equal(h.length, 12);
 	assert_true(h.keep_alive && h.expects_continue && !h.chunked);
@@ -40,10 +41,11 @@ static void a_head_is_read(void **state)
 static void the_target_may_name_the_server(void **state)
 {
 	static const struct {
-		const char *target, *path;
+		const char *target, *path, *query;
 	} cases[] = {
-		{ "https://control:4523/v1/x?y", "/v1/x" }, { "https://control:4523", "/" },
-		{ "//v1//x", "//v1//x" }, { "*", "*" }, { "/?://", "/" }, { "/a#b", "/a" },
+		{ "https://control:4523/v1/x?y", "/v1/x", "y" }, { "https://control:4523", "/" },
+		{ "//v1//x", "//v1//x" }, { "*", "*" }, { "/?://", "/", "://" }, { "/a#b", "/a" },
+		{ "/a?", "/a", "" }, { "/a?b?c#d", "/a", "b?c" }, { "/a#b?c", "/a" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -54,6 +56,9 @@ static void the_target_may_name_the_server(void **state)
 		snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n\r\n", cases[i].target);
 		assert_int_equal(parse(text, &h, &p), 0);
 		assert_string_equal(h.path, cases[i].path);
+		assert_int_equal(!h.query, !cases[i].query);
+		if (h.query)
+			assert_string_equal(h.query, cases[i].query);
 		http_head_done(&h);
 	}
 }

@@ -59,7 +59,7 @@ def test_a_file_of_each_format_is_served_as_the_original_did(stopped, format_):
         assert leases.keys() == {A, D}
         assert leases[A] == {"dataset_id": A, "node_uuid": N1, "expires": None}
         assert leases[D]["node_uuid"] == N2 and leases[D]["expires"] > 1e9
-    made = {d["dataset_id"]: d["format_state"] for d in stopped.get("/v2/datasets").json}
+    made = {d["dataset_id"]: d["format_state"] for d in stopped.every()}
     assert made[A] == made[D] == "done"
     assert made[B] == ("done" if format_ < 4 else "never")
     end(stopped)

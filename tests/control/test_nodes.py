@@ -22,8 +22,8 @@ def test_a_node_is_welcomed_and_listed(control):
     welcome = node.join()
     assert welcome["incarnation"] == 1
     assert control.get("/v1/state/nodes").json == [{"uuid": node.id, "host": "192.0.2.7"}]
-    seen, = control.get("/v2/nodes").json
-    assert seen["live"] and seen["boot"] == node.boot and seen["backend"] == "loopback"
+    seen, = control.get("/v2/nodes").json["nodes"]
+    assert seen["live"] and seen["boot"] == node.boot and seen["backends"][0]["driver"] == "loopback"
     assert seen["silent_s"] == 0
 
 
@@ -65,7 +65,7 @@ def test_a_dataset_goes_from_wish_to_mounted(control):
     assert control.get("/v1/state/datasets").json == []
     order = node.mount(dataset)
     seen = wait_state(control, dataset, "mounted")
-    assert seen["name"] == "db" and seen["owner"] == seen["primary"] == node.id
+    assert seen["name"] == "db" and seen["owner"] == seen["node"] == node.id
     assert seen["epoch"] == order["epoch"] and seen["fs_uuid"] == order["fs_uuid"]
     assert seen["node_live"] and seen["used"] == 4096 and seen["last_error"] is None
     assert seen["mountpoint"] == f"/flocker/{dataset}" and seen["since"]
@@ -97,10 +97,11 @@ def test_a_move_waits_for_the_release(control):
                         {"primary": there.id}).status == 200
     there.take_wish(dataset, "wait")
     order = here.take_wish(dataset, "release")
-    here.report("status", order, "unmounting", holders="pid 7 bash: a file\npid 8 vi: its directory")
+    here.report("status", order, "unmounting", errno=16, step="unmount",
+                holders="pid 7 bash: a file\npid 8 vi: its directory")
     seen = wait_state(control, dataset, "unmounting")
-    assert seen["holders"] == ["pid 7 bash: a file", "pid 8 vi: its directory"]
-    assert seen["owner"] == here.id and seen["primary"] == there.id
+    assert seen["last_error"]["holders"] == ["pid 7 bash: a file", "pid 8 vi: its directory"]
+    assert seen["owner"] == here.id and seen["node"] == there.id
     here.report("released", order, "released")
     granted = there.mount(dataset)
     assert granted["epoch"] > order["epoch"]
@@ -131,7 +132,7 @@ def test_the_last_error_is_told_in_words(control):
     node.report("status", order, "failed", why="no room", step="create", errno=28, attempts=3)
     seen = wait_state(control, dataset, "failed")
     assert seen["last_error"] == {"step": "create", "code": "ENOSPC",
-                                  "message": "No space left on device"}
+                                  "message": "No space left on device", "holders": []}
     assert seen["attempts"] == 3 and "no room" in seen["why"]
 
 
@@ -256,7 +257,7 @@ def test_silence_ends_a_session(control):
     assert node.take("ping")
     control.wait_log("nothing heard from .* the connection is closed", limit=60)
     assert node.closed.wait(rig.LIMIT_S)
-    assert not control.get("/v2/nodes").json[0]["live"]
+    assert not control.get("/v2/nodes").json["nodes"][0]["live"]
 
 
 def test_a_planned_stop_says_goodbye(control):

@@ -59,7 +59,7 @@ def leased(term_s):
 
 def epochs(control, datasets):
     control.hang_up()
-    seen = {d["dataset_id"]: d["epoch"] for d in control.get("/v2/datasets").json}
+    seen = {d["dataset_id"]: d["epoch"] for d in control.every()}
     return {seen[d] for d in datasets}
 
 
@@ -92,7 +92,7 @@ def test_three_hundred_moved_at_once_cost_no_term(control, pool, make_fleet):
     list(pool.map(lambda d: control.post(f"/v1/configuration/datasets/{d}", {"primary": there.id}), moved))
     rig.wait_until("all are there", lambda: set(moved) <= there.mounted, LIMIT_S)
     rig.wait_until("control says so", lambda: all(
-        d["state"] == "mounted" and d["owner"] == d["primary"] for d in control.get("/v2/datasets").json))
+        d["state"] == "mounted" and d["owner"] == d["node"] for d in control.every()))
     assert not here.mounted & set(moved)
     assert epochs(control, beside) == {1} and epochs(control, moved) == {2}
 

@@ -52,11 +52,11 @@ def test_kill_during_a_burst_loses_nothing_acknowledged(control, moment):
 
 def test_all_is_there_after_a_stop(control):
     dataset = control.create(N1, metadata={"name": "db"}, maximum_size=1 << 30)
-    before = control.get("/v2/datasets").json[0]
+    before = control.every()[0]
     control.hang_up()
     assert control.stop() == 0
     control.start()
-    after = control.get("/v2/datasets").json[0]
+    after = control.every()[0]
     for key in ("dataset_id", "metadata", "volume_id", "fs_uuid", "maximum_size", "epoch"):
         assert before[key] == after[key]
     assert after["dataset_id"] == dataset
@@ -190,7 +190,7 @@ def test_a_node_that_saw_a_newer_state_stops_all_decisions(control, seen):
     assert control.delete(f"{DATASETS}/{dataset}").status == 503
     assert configured(control).keys() == {dataset}
     assert "flocker-control recover" in control.get(f"/v2/datasets/{dataset}").json["why"]
-    shown = {n["uuid"]: n for n in control.get("/v2/nodes").json}
+    shown = {n["uuid"]: n for n in control.get("/v2/nodes").json["nodes"]}
     assert "flocker-control recover" in shown[node.id]["refused"]
     assert shown[N1]["live"] and shown[N1]["refused"] is None
     early.send("ping", stamp=5)  # its terms are renewed as long as its session lasts

@@ -100,7 +100,7 @@ class Fences(Matrix):
     def say_fenced(self):
         self.move_there()
         self.until("control notices", lambda: not any(
-            n["live"] for n in self.cluster.call("GET", "/v2/nodes") if n["uuid"] == self.lost.uuid))
+            n["live"] for n in self.cluster.call("GET", "/v2/nodes")["nodes"] if n["uuid"] == self.lost.uuid))
         self.insist("POST", f"/v2/nodes/{self.lost.uuid}/fence", {"accept_risk": True})
 
     def start_again(self, node):
@@ -117,7 +117,7 @@ class Fences(Matrix):
                    self.dataset not in os.listdir(lost.path(lost.root)) and
                    len(self.cluster.attached()) == 1)
         self.until("the lost node is back", lambda: any(
-            n["live"] for n in self.cluster.call("GET", "/v2/nodes") if n["uuid"] == lost.uuid))
+            n["live"] for n in self.cluster.call("GET", "/v2/nodes")["nodes"] if n["uuid"] == lost.uuid))
 
     def is_kept(self):
         """No writer hangs."""

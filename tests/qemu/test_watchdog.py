@@ -42,8 +42,8 @@ def start_writer(guest, dataset):
 
 def taken_over(control, dataset, epoch):
     """When control had ended that grant."""
-    wait_until("control takes it", lambda: (d := show(control, dataset))["fence_proof"] == "term"
-               and d["fenced_epoch"] == epoch, LIMIT_S)
+    wait_until("control takes it", lambda: (d := show(control, dataset))["fenced"] ==
+               {"epoch": epoch, "proof": "term"}, LIMIT_S)
     return time.monotonic()
 
 

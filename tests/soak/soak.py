@@ -168,7 +168,7 @@ class Soak:
         self.roaming = self.leased[1::2]
         self.manual = cluster.create(nodes[-1], "xfs")
         self.datasets = [*self.leased, self.manual]
-        self.primaries = {d["dataset_id"]: d["primary"] for d in cluster.datasets()}
+        self.primaries = {d["dataset_id"]: d["node"] for d in cluster.datasets()}
         self.times, self.growth = Times(), Growth()
         self.checked = {}  # what the files of earlier rounds have to be
         self.writers = writers.Writers(cluster, self.datasets, cluster.base.with_suffix(".acks"),
@@ -214,8 +214,8 @@ class Soak:
         for seen in self.cluster.datasets():
             dataset = seen["dataset_id"]
             if dataset in self.roaming:
-                self.primaries[dataset] = seen["primary"]
-            if (seen["state"], seen["owner"], seen["primary"], seen["node_live"]) != \
+                self.primaries[dataset] = seen["node"]
+            if (seen["state"], seen["owner"], seen["node"], seen["node_live"]) != \
                     ("mounted", self.primaries[dataset], self.primaries[dataset], True):
                 return f"{dataset}: {seen}"
         for node in self.cluster:

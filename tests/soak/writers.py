@@ -123,8 +123,8 @@ class Writers:
                     key.data.hear()
                 self.problems += self.watch()
                 if self.writing:
-                    status, every = self.client.ask("GET", "/v2/datasets")
-                    for seen in every if status == 200 else ():
+                    status, every = self.client.ask("GET", "/v2/datasets?limit=1000")
+                    for seen in every["datasets"] if status == 200 else ():
                         self.steer(seen)
         except Exception as e:  # noqa: B902 - told at the end of the round
             self.problems.append(f"the thread of the writers ends: {e!r}")
@@ -137,7 +137,7 @@ class Writers:
             return
         if seen["state"] in LEAVING:
             container.stop()
-        elif seen["state"] == "mounted" and seen["owner"] == seen["primary"] and self.writing:
+        elif seen["state"] == "mounted" and seen["owner"] == seen["node"] and self.writing:
             dataset = seen["dataset_id"]
             if container.start(seen["epoch"], container.node.data(dataset, self.file(self.round)),
                                self.acks_path(dataset, self.round), self.session):

@@ -471,7 +471,7 @@ exec {real} "$@"
         """Until control has a session with these nodes; without any, with all."""
         wanted = {n.uuid for n in nodes or self}
         wait_until("the nodes are live", lambda: wanted <= {
-            n["uuid"] for n in self.call("GET", "/v2/nodes") if n["live"]})
+            n["uuid"] for n in self.call("GET", "/v2/nodes")["nodes"] if n["live"]})
 
     # ---- the API ----
 
@@ -497,7 +497,7 @@ exec {real} "$@"
         return self.call("GET", f"/v2/datasets/{dataset}")
 
     def datasets(self):
-        return self.call("GET", "/v2/datasets")
+        return self.call("GET", "/v2/datasets?deleted=true&limit=1000")["datasets"]
 
     def wait(self, dataset, what, condition, limit=LIMIT_S):
         """Until the API shows the dataset so; returns what it then shows."""

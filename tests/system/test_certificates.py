@@ -135,7 +135,7 @@ def test_a_revoked_node_is_cut_off_and_fenced_like_a_lost_one(cluster):
     lines = acknowledged(writer)
     cluster.wait_mounted(dataset, here)
     check_lines(here.data(dataset, "log"), lines)
-    assert cluster.show(dataset)["fence_proof"] == "term"
+    assert cluster.show(dataset)["fenced"]["proof"] == "term"
 
     # With a new certificate it is the same node, without a restart.
     new = ca(cluster, "renew", cluster.authority.dir / f"{there.uuid}.crt")

@@ -12,7 +12,7 @@ RISK = {"accept_risk": True}
 
 def fence(cluster, node):
     wait_until("control notices", lambda: not any(
-        n["live"] for n in cluster.call("GET", "/v2/nodes") if n["uuid"] == node.uuid))
+        n["live"] for n in cluster.call("GET", "/v2/nodes")["nodes"] if n["uuid"] == node.uuid))
     cluster.call("POST", f"/v2/nodes/{node.uuid}/fence", RISK)
 
 
@@ -31,7 +31,7 @@ def test_the_datasets_of_a_fenced_machine_go_where_they_are_wanted(cluster, fs):
     payload.check(here.data(moved))
     cluster.wait_destroyed(doomed)
     shown = cluster.show(moved)
-    assert shown["fence_proof"] == "operator" and shown["fenced_epoch"] == shown["epoch"] - 1
+    assert shown["fenced"] == {"epoch": shown["epoch"] - 1, "proof": "operator"}
     assert any("an operator said that the node is fenced" in step["what"] for step in shown["history"])
     assert cluster.show(staying)["owner"] is None
     assert "can be moved" in cluster.show(staying)["why"]
@@ -55,9 +55,9 @@ def test_a_dataset_that_may_go_elsewhere_does(cluster):
     cluster.wait_mounted(any_node, here)
     payload.check(here.data(any_node))
     shown = cluster.show(any_node)
-    assert shown["primary"] == here.uuid and shown["failed_over"]
+    assert shown["node"] == here.uuid and shown["failed_over"]
     assert any("chosen since the node that it was wanted on is lost" in s["what"] for s in shown["history"])
-    assert cluster.show(one_node)["primary"] == there.uuid
+    assert cluster.show(one_node)["node"] == there.uuid
     assert "another that flocker:failover-to names" in cluster.show(one_node)["why"]
     there.start()
     cluster.wait_mounted(one_node, there)
@@ -143,8 +143,8 @@ def test_a_forgotten_node_has_no_way_back_and_touches_nothing(cluster):
 
     cluster.move(waiting, here)
     cluster.wait_mounted(waiting, here)
-    shown = {n["uuid"]: n for n in cluster.call("GET", "/v2/nodes")}[there.uuid]
-    assert shown["forgotten"] and not shown["live"]
+    shown = {n["uuid"]: n for n in cluster.call("GET", "/v2/nodes")["nodes"]}[there.uuid]
+    assert shown["state"] == "forgotten" and not shown["live"]
     cluster.remove_node(there)
 
 

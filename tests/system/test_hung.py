@@ -199,7 +199,7 @@ def test_many_hung_at_once_hold_nobody_up(disk):
 
 
 def silent_s(cluster, node):
-    return next(n["silent_s"] for n in cluster.call("GET", "/v2/nodes") if n["uuid"] == node.uuid)
+    return next(n["silent_s"] for n in cluster.call("GET", "/v2/nodes")["nodes"] if n["uuid"] == node.uuid)
 
 
 def test_a_hung_worker_has_none_of_the_daemons_descriptors(disk):
@@ -327,7 +327,7 @@ def test_a_start_on_storage_that_does_not_answer_at_all(disk):
     disk.hang_all("*")
     here.start(wait=False)
     wait_until("the tree tells it", lambda: "the storage hangs" in (told(here) or ""))
-    assert not any(n["live"] for n in cluster.call("GET", "/v2/nodes") if n["uuid"] == here.uuid)
+    assert not any(n["live"] for n in cluster.call("GET", "/v2/nodes")["nodes"] if n["uuid"] == here.uuid)
     assert "is not connected; it is safe to wait" in cluster.show(dataset)["why"]
     disk.go()
     cluster.wait_live(here)

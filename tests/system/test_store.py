@@ -51,7 +51,7 @@ def put_back_by_hand(cluster, file):
 
 def wait_refused(cluster):
     def both():
-        nodes = cluster.call("GET", "/v2/nodes")
+        nodes = cluster.call("GET", "/v2/nodes")["nodes"]
         return all(not n["live"] and WAY_OUT in (n["refused"] or "") for n in nodes)
     wait_until("both nodes are refused", both)
 
@@ -117,7 +117,7 @@ def test_an_old_copy_is_refused_and_recovered_without_a_loss(cluster):
     cluster.wait_mounted(kept, here)
     cluster.wait_mounted(moved, here)  # where this state wants it, by way of a release
     assert new not in {d["dataset_id"] for d in cluster.datasets()}
-    unknown = {n["uuid"]: n["unknown_datasets"] for n in cluster.call("GET", "/v2/nodes")}
+    unknown = {n["uuid"]: n["unknown_datasets"] for n in cluster.call("GET", "/v2/nodes")["nodes"]}
     assert unknown == {here.uuid: [], there.uuid: [new]}
     assert f"has dataset {new}" in flockerctl(cluster, "status")[1]
     mounts, devices = held(cluster)
@@ -155,7 +155,7 @@ def test_an_old_copy_that_nobody_noticed_at_first_is_refused_as_well(cluster):
     for node in cluster:
         node.process.send_signal(signal.SIGCONT)
     wait_until("one is refused", lambda: any(
-        WAY_OUT in (n["refused"] or "") for n in cluster.call("GET", "/v2/nodes")))
+        WAY_OUT in (n["refused"] or "") for n in cluster.call("GET", "/v2/nodes")["nodes"]))
     assert {m for m in before[0]} <= held(cluster)[0]
     works(here, dataset, payload)
     assert cluster.control.stop() == 0

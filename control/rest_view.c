@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "failover_to.h"
+#include "rest_view.h"
+
+#define NODE_BACKEND "default" /* a node has one so far */
+
+static void add_number(struct jsonout *o, const char *key, uint64_t v, bool known)
+{
+	if (known)
+		jsonout_u64(o, key, v);
+	else
+		jsonout_null(o, key);
+}
+
+/* ---- datasets ---- */
+
+/* The owner's word, when the last word is the owner's and of its present grant. */
+static const struct wire_status *owner_status(const struct assign_view *v)
+{
+	if (!v->status || id128_is_nil(v->record->owner) ||
+		!id128_equal(v->status_node, v->record->owner) || v->status->epoch != v->record->epoch)
+		return NULL;
+	return v->status;
+}
+
+const char *view_state(const struct assign_view *v)
+{
+	const struct wire_status *s = owner_status(v);
+
+	if (s && s->state == DS_DESTROYED && !id128_is_nil(v->record->volume_id))
+		return ds_state_name(DS_DESTROYING); /* said, but not yet recorded */
+	if (s)
+		return ds_state_name(s->state);
+	if (id128_is_nil(v->record->volume_id))
+		return ds_state_name(DS_DESTROYED);
+	if (id128_is_nil(v->record->owner) && v->record->format_state == FORMAT_DONE)
+		return ds_state_name(DS_DETACHED);
+	return ds_state_name(DS_WAITING);
+}
+
+static const char *metadata_of(const struct ds_record *r, const char *key)
+{
+	struct json_object *v;
+
+	return r->metadata && json_object_object_get_ex(r->metadata, key, &v) ? json_object_get_string(v) : NULL;
+}
+
+/* Empty pieces are left out. */
+static void add_pieces(struct jsonout *o, const char *key, const char *text, const char *separator)
+{
+	jsonout_open(o, key, '[');
+	while (text && *text) {
+		size_t n = strcspn(text, separator);
+		_cleanup_free_ char *piece = strndup(text, n);
+
+		if (n > 0)
+			jsonout_text(o, NULL, piece ?: "");
+		text += n + (text[n] != '\0');
+	}
+	jsonout_close(o, ']');
+}
+
+static void add_last_error(struct jsonout *o, const struct wire_status *s)
+{
+	if (!s || !s->error) {
+		jsonout_null(o, "last_error");
+		return;
+	}
+	jsonout_open(o, "last_error", '{');
+	jsonout_text(o, "code", strerrorname_np(s->error) ?: "EIO");
+	jsonout_text(o, "message", strerror(s->error));
+	jsonout_text(o, "step", ds_step_name(s->step));
+	add_pieces(o, "holders", s->holders, "\n");
+	jsonout_close(o, '}');
+}
+
+static void add_failover(struct jsonout *o, const struct ds_record *r)
+{
+	const char *to = metadata_of(r, FAILOVER_TO_KEY);
+
+	jsonout_open(o, "failover", '{');
+	jsonout_text(o, "policy", failover_kind_name(r->failover.kind));
+	add_number(o, "term", r->failover.term_ms / 1000, r->failover.kind == FAILOVER_LEASE);
+	if (to && !STREQ(to, FAILOVER_TO_ANY))
+		add_pieces(o, "to", to, " ");
+	else
+		jsonout_text(o, "to", to);
+	jsonout_bool(o, "in_force", r->in_force.kind == r->failover.kind);
+	add_number(o, "term_in_force", r->in_force.term_ms / 1000, r->in_force.kind == FAILOVER_LEASE);
+	jsonout_close(o, '}');
+}
+
+static void add_fenced(struct jsonout *o, const struct ds_record *r)
+{
+	if (!r->fenced.to) {
+		jsonout_null(o, "fenced");
+		return;
+	}
+	jsonout_open(o, "fenced", '{');
+	jsonout_u64(o, "epoch", r->fenced.to);
+	jsonout_text(o, "proof", proof_kind_name(r->proof));
+	jsonout_close(o, '}');
+}
+
+static void add_lease(struct jsonout *o, const struct view_source *s, struct id128 id)
+{
+	struct assign_pin_view v;
+
+	if (assign_pin(s->assign, s->now_ms, id, false, &v) < 0) {
+		jsonout_null(o, "lease");
+		return;
+	}
+	jsonout_open(o, "lease", '{');
+	jsonout_id(o, "node", v.node);
+	jsonout_time(o, "expires", v.endless ? 0 : v.expires_ms);
+	jsonout_close(o, '}');
+}
+
+static void add_wish(struct jsonout *o, const struct view_source *s, const struct assign_view *v)
+{
+	const struct ds_record *r = v->record;
+	char why[1024];
+
+	jsonout_id(o, "dataset_id", s->foretold_id ? ID128_NIL : r->dataset_id);
+	jsonout_text(o, "name", metadata_of(r, "name"));
+	jsonout_strings(o, "metadata", r->metadata);
+	jsonout_text(o, "state", view_state(v));
+	jsonout_text(o, "wanted", v->wanted);
+	jsonout_text(o, "why", assign_why(s->assign, s->now_ms, r->dataset_id, why, sizeof(why)));
+	jsonout_time(o, "since", history_since(s->history, r->dataset_id));
+	jsonout_id(o, "node", r->primary);
+	jsonout_id(o, "owner", r->owner);
+	jsonout_u64(o, "epoch", r->epoch);
+	jsonout_bool(o, "failed_over", r->failed_over);
+	add_failover(o, r);
+	add_fenced(o, r);
+	add_lease(o, s, r->dataset_id);
+}
+
+static void add_truth(struct jsonout *o, const struct view_source *source, const struct assign_view *v)
+{
+	const struct wire_status *s = owner_status(v);
+	bool space = s && (s->used_bytes || s->available_bytes);
+	struct assign_node_view n;
+
+	jsonout_bool(o, "node_live",
+		assign_node(source->assign, source->now_ms, v->record->owner, &n) == 0 && n.live);
+	jsonout_u64(o, "attempts", s ? s->attempts : 0);
+	add_last_error(o, s);
+	jsonout_text(o, "device", s ? s->device : NULL);
+	jsonout_text(o, "mountpoint", s && s->mounted ? s->mountpoint : NULL);
+	add_number(o, "used", space ? s->used_bytes : 0, space);
+	add_number(o, "available", space ? s->available_bytes : 0, space);
+}
+
+static void add_volume(struct jsonout *o, const struct view_source *s, const struct ds_record *r)
+{
+	jsonout_text(o, "filesystem", fs_kind_name(r->filesystem));
+	jsonout_id(o, "fs_uuid", s->foretold ? ID128_NIL : r->fs_uuid);
+	jsonout_text(o, "format_state", format_state_name(r->format_state));
+	jsonout_id(o, "volume_id", s->foretold ? ID128_NIL : r->volume_id);
+	jsonout_u64(o, "size", r->size_bytes);
+	add_number(o, "volume_size", r->size_bytes, !id128_is_nil(r->volume_id));
+	add_number(o, "maximum_size", r->maximum_size, r->maximum_size > 0);
+	jsonout_bool(o, "deleted", r->deleted);
+	jsonout_time(o, "deleted_at", r->deleted_at * 1000);
+	jsonout_text(o, "request", *r->request ? r->request : NULL);
+	jsonout_time(o, "created_at", r->created_at * 1000);
+}
+
+static void add_history(struct jsonout *o, const struct history *h, struct id128 id)
+{
+	jsonout_open(o, "history", '[');
+	for (size_t i = 0; i < history_count(h, id); i++) {
+		const struct history_step *s = history_get(h, id, i);
+
+		jsonout_open(o, NULL, '{');
+		jsonout_time(o, "time", s->time_ms);
+		jsonout_id(o, "node", s->node);
+		jsonout_text(o, "state", s->state);
+		jsonout_text(o, "what", s->what);
+		jsonout_close(o, '}');
+	}
+	jsonout_close(o, ']');
+}
+
+int view_dataset(struct jsonout *o, const char *key, const struct view_source *s, struct id128 id,
+	bool with_history)
+{
+	struct assign_view v;
+	int r = assign_dataset(s->assign, s->now_ms, id, &v);
+
+	if (r < 0)
+		return r;
+	jsonout_open(o, key, '{');
+	add_wish(o, s, &v);
+	add_truth(o, s, &v);
+	add_volume(o, s, v.record);
+	if (with_history)
+		add_history(o, s->history, id);
+	jsonout_close(o, '}');
+	return 0;
+}
+
+/* ---- nodes ---- */
+
+static const char *node_state(const struct assign_node_view *n)
+{
+	return n->forgotten ? "forgotten" : n->live ? "live" : n->refused ? "refused" : n->given_up ? "given-up" :
+	       n->lost ? "lost" : "away";
+}
+
+static void add_backends(struct jsonout *o, const struct assign_node_view *n)
+{
+	jsonout_open(o, "backends", '[');
+	if (n->backend) {
+		jsonout_open(o, NULL, '{');
+		jsonout_text(o, "name", NODE_BACKEND);
+		jsonout_text(o, "driver", n->backend);
+		add_number(o, "free", n->free_bytes, n->free_bytes > 0);
+		jsonout_bool(o, "shared", n->shared);
+		jsonout_close(o, '}');
+	}
+	jsonout_close(o, ']');
+}
+
+int view_node(struct jsonout *o, const char *key, const struct view_source *s, struct id128 uuid)
+{
+	struct assign_node_view n;
+	int r = assign_node(s->assign, s->now_ms, uuid, &n);
+
+	if (r < 0)
+		return r;
+	jsonout_open(o, key, '{');
+	jsonout_id(o, "uuid", n.uuid);
+	jsonout_text(o, "host", n.address);
+	jsonout_text(o, "state", node_state(&n));
+	jsonout_bool(o, "live", n.live);
+	add_backends(o, &n);
+	jsonout_text(o, "version", n.version);
+	jsonout_id(o, "boot", n.boot);
+	add_number(o, "silent_s", n.silent_ms / 1000, n.heard);
+	jsonout_bool(o, "awaited", n.awaited);
+	jsonout_text(o, "refused", n.refused);
+	jsonout_u64(o, "n_datasets", n.n_owned);
+	jsonout_open(o, "unknown_datasets", '[');
+	for (size_t i = 0; i < n.n_unknown; i++)
+		jsonout_id(o, NULL, n.unknown[i]);
+	jsonout_close(o, ']');
+	jsonout_close(o, '}');
+	return 0;
+}
+
+/* ---- leases ---- */
+
+int view_lease(struct jsonout *o, const char *key, const struct view_source *s, struct id128 dataset_id)
+{
+	struct assign_pin_view v;
+	int r = assign_pin(s->assign, s->now_ms, dataset_id, false, &v);
+
+	if (r < 0)
+		return r;
+	jsonout_open(o, key, '{');
+	jsonout_id(o, "dataset_id", v.dataset_id);
+	jsonout_id(o, "node", v.node);
+	jsonout_time(o, "expires", v.endless ? 0 : v.expires_ms);
+	jsonout_close(o, '}');
+	return 0;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rest_view.h - a dataset, a node and a lease as REST v2 shows them: one function each, for lists, single
+ * answers and events alike. They look and change nothing.
+ */
+#pragma once
+
+#include "assign.h"
+#include "history.h"
+#include "jsonout.h"
+
+/* What they look at. */
+struct view_source {
+	const struct assign *assign;
+	const struct history *history;
+	uint64_t now_ms; /* of assign's clock */
+	bool foretold, foretold_id; /* of a plan: ids that are chosen with the write are not known */
+};
+
+/*
+ * Each writes one object to @o: as the member @key, or with NULL as the whole, or into a list. Of what is not
+ * there they write nothing and return -ENOENT.
+ */
+int view_dataset(struct jsonout *o, const char *key, const struct view_source *s, struct id128 id,
+	bool with_history);
+int view_node(struct jsonout *o, const char *key, const struct view_source *s, struct id128 uuid);
+int view_lease(struct jsonout *o, const char *key, const struct view_source *s, struct id128 dataset_id);
+
+/* The word for the state of a dataset: what its owner said, or what control knows better. */
+const char *view_state(const struct assign_view *v);
