@@ -42,7 +42,6 @@ enum assign_event_type {
 	ASSIGN_FORGET,	/* .node: the same, and that it never comes back */
 	ASSIGN_DRAIN,	/* .node, .now_s: what is wanted there goes elsewhere, and nothing is placed there */
 	ASSIGN_UNDRAIN, /* .node: what went stays where it is */
-	ASSIGN_FAILOVER, /* .dataset_id, .failover */
 	ASSIGN_EXTEND,	/* .extension_ms: control is about to be stopped; nothing else is decided but reports */
 	ASSIGN_TICK,	/* the time assign_next_wake() asked for has come */
 	ASSIGN_EVENT_MAX,
@@ -75,7 +74,6 @@ struct assign_event {
 	uint64_t retention_s;
 	const struct wire_hello *hello;
 	const struct wire_report *report;
-	struct failover failover;
 	uint64_t stamp_ms, extension_ms;
 	uint64_t free_bytes;		   /* 0: not told */
 	const char *address;		   /* of the node as clients shall see it */
@@ -111,7 +109,7 @@ struct assign_send {
 struct assign_result {
 	/*
 	 * Of CREATE: 0, -EEXIST (id in use), -EADDRINUSE (the name), -EHOSTDOWN (the node drains),
-	 * -EHOSTUNREACH (no node to place it). Of MOVE, FAILOVER and PATCH: 0, -ENOENT, -EOWNERDEAD
+	 * -EHOSTUNREACH (no node to place it). Of MOVE and PATCH: 0, -ENOENT, -EOWNERDEAD
 	 * (deleted); of PATCH also -EADDRINUSE, -EHOSTDOWN, -EFBIG (smaller than it is or was wished),
 	 * -E2BIG (too many metadata). Of DELETE and UNPIN: 0, -ENOENT. Of UNDELETE: 0, -ENOENT, -EALREADY (not
 	 * deleted), -EOWNERDEAD (for good), -EADDRINUSE. Of PURGE: 0, -ENOENT, -EALREADY. Of PIN: 0, -EBUSY

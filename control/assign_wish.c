@@ -14,7 +14,6 @@ bool assign_is_wish(enum assign_event_type type)
 	case ASSIGN_DELETE:
 	case ASSIGN_UNDELETE:
 	case ASSIGN_PURGE:
-	case ASSIGN_FAILOVER:
 	case ASSIGN_PIN:
 	case ASSIGN_UNPIN:
 	case ASSIGN_REPLACE:
@@ -59,14 +58,10 @@ static int check_create(const struct assign *a, const struct assign_event *ev)
 	return 0;
 }
 
-/* The three ways of asking for a change, as one. */
 static struct assign_patch patch_of(const struct assign_event *ev)
 {
-	if (ev->type == ASSIGN_PATCH)
-		return *ev->patch;
-	if (ev->type == ASSIGN_MOVE)
-		return (struct assign_patch){ .move = true, .primary = ev->primary };
-	return (struct assign_patch){ .has_failover = true, .failover = ev->failover };
+	return ev->type == ASSIGN_PATCH ? *ev->patch :
+		(struct assign_patch){ .move = true, .primary = ev->primary };
 }
 
 /* How many keys there are when those of @patch are merged into @map. */
@@ -147,7 +142,6 @@ int assign_check(const struct assign *a, const struct assign_event *ev)
 		return check_create(a, ev);
 	case ASSIGN_MOVE:
 	case ASSIGN_PATCH:
-	case ASSIGN_FAILOVER:
 		return check_change(a, ev);
 	case ASSIGN_DELETE:
 		ds = assign_find(a, ev->dataset_id);

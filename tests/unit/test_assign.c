@@ -382,8 +382,8 @@ static void wishes_change_the_configuration_and_what_nodes_do_does_not(void **st
 	report(node_a, sa, REPORT_RELEASED, 1);
 	assert_int_equal(record()->epoch, 2);
 	assert_int_equal(assign_changes(a), changes + 2);
-	decide((struct assign_event){ .type = ASSIGN_FAILOVER, .dataset_id = dataset,
-		.failover = { FAILOVER_LEASE, 6000 } });
+	decide((struct assign_event){ .type = ASSIGN_PATCH, .dataset_id = dataset,
+		.patch = &(struct assign_patch){ .has_failover = true, .failover = { FAILOVER_LEASE, 6000 } } });
 	assert_int_equal(assign_changes(a), changes + 3);
 	decide((struct assign_event){ .type = ASSIGN_DELETE, .dataset_id = dataset });
 	assert_int_equal(assign_changes(a), changes + 4);

@@ -141,8 +141,8 @@ static void a_restarted_control_waits_for_terms_it_never_answered(void **state)
 
 static int want_failover(enum failover_kind kind, uint32_t term_ms)
 {
-	return decide((struct assign_event){ .type = ASSIGN_FAILOVER, .dataset_id = dataset,
-		.failover = { kind, term_ms } });
+	return decide((struct assign_event){ .type = ASSIGN_PATCH, .dataset_id = dataset,
+		.patch = &(struct assign_patch){ .has_failover = true, .failover = { kind, term_ms } } });
 }
 
 static void a_failover_is_in_force_when_the_owner_says_so(void **state)
