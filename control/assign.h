@@ -223,6 +223,7 @@ int assign_pins(const struct assign *a, uint64_t now_ms,
 struct assign_node_view {
 	struct id128 uuid, host, boot;
 	const char *address, *backend, *version;
+	bool listed;	       /* assign_nodes() names it */
 	bool live;	       /* its session is open */
 	bool known;	       /* it said hello once; else it was only named */
 	bool forgotten, given_up; /* by an operator */
@@ -251,6 +252,9 @@ int assign_node_datasets(const struct assign *a, uint64_t now_ms, struct id128 u
 
 /* One line for people: why it is still on the node that drains. Returns @buf. */
 char *assign_drain_why(const struct assign *a, uint64_t now_ms, struct id128 id, char *buf, size_t size);
+
+/* Nodes of the store that did not say yet what they hold. */
+size_t assign_n_unheard(const struct assign *a);
 
 /*
  * A node has seen a newer state than this: an old copy of the store was put back. From then on nothing is

@@ -267,6 +267,12 @@ int assign_datasets_after(const struct assign *a, uint64_t now_ms, int64_t creat
 	return show(a, now_ms, l, fn, userdata);
 }
 
+/* Not: gone, and silent; or only ever named as a primary. */
+static bool is_listed(const struct node *n)
+{
+	return n->kept.forgotten ? n->refused != NULL : n->heard || n->durable || n->refused;
+}
+
 static void node_view_of(const struct assign *a, const struct node *n, uint64_t now_ms,
 	struct assign_node_view *ret)
 {
@@ -277,6 +283,7 @@ static void node_view_of(const struct assign *a, const struct node *n, uint64_t 
 		.address = n->address,
 		.backend = n->backend,
 		.version = n->version,
+		.listed = is_listed(n),
 		.live = n->session != 0,
 		.known = n->heard || n->durable || n->refused,
 		.forgotten = n->kept.forgotten,
@@ -341,12 +348,17 @@ int assign_nodes(const struct assign *a, uint64_t now_ms,
 		struct assign_node_view v;
 		int r;
 
-		if (n->kept.forgotten ? !n->refused : !n->heard && !n->durable && !n->refused)
-			continue; /* gone, and silent; or only ever named as a primary */
+		if (!is_listed(n))
+			continue;
 		node_view_of(a, n, now_ms, &v);
 		r = fn(&v, userdata);
 		if (r)
 			return r;
 	}
 	return 0;
+}
+
+size_t assign_n_unheard(const struct assign *a)
+{
+	return a->n_unheard;
 }

@@ -6,6 +6,7 @@
 #include "cluster.h"
 #include "log.h"
 #include "text.h"
+#include "touch.h"
 
 #define KEY_MAX 64
 
@@ -33,6 +34,7 @@ struct cluster {
 	struct history *history;
 	const struct cluster_outlet *outlet;
 	void *outlet_userdata;
+	struct touch touch;
 	struct event *tick, *expire;
 	uint64_t retention_s;
 	struct flight *flights, **last_flight; /* oldest first */
@@ -288,7 +290,10 @@ static void flight_durable(struct cluster *c, struct flight *f)
 {
 	flights_pop(c);
 	tell_flight(c, f);
+	/* Before as well: whom it concerned may not be concerned any more. */
+	touch_changes(&c->touch, f->records, f->n_records);
 	assign_committed(c->assign, f->txn);
+	touch_changes(&c->touch, f->records, f->n_records);
 	c->durable_txn = f->txn;
 	c->durable_changes = f->changes;
 	if (c->outlet)
@@ -310,6 +315,7 @@ static void flights_failed(struct cluster *c, int err)
 	while (f) {
 		struct flight *next = f->next;
 
+		touch_changes(&c->touch, f->records, f->n_records);
 		flight_finish(f, err);
 		f = next;
 	}
@@ -425,6 +431,7 @@ static void tell_event(struct cluster *c, const struct assign_event *ev)
 void cluster_decide(struct cluster *c, struct assign_event *ev,
 	void (*done)(int status, int err, void *userdata), void *userdata)
 {
+	struct touch_mark mark = touch_begin(&c->touch);
 	struct assign_result result;
 	uint64_t txn;
 	int status;
@@ -438,8 +445,9 @@ void cluster_decide(struct cluster *c, struct assign_event *ev,
 		commit(c, &result);
 	for (size_t i = 0; c->outlet && i < result.n_sends; i++)
 		c->outlet->send(c->outlet_userdata, &result.sends[i]);
-	assign_result_done(&result);
 	tell_event(c, ev);
+	touch_event(&c->touch, &mark, ev, &result);
+	assign_result_done(&result);
 	if (done)
 		answer(c, txn, status, done, userdata);
 	cluster_arm(c);
@@ -530,6 +538,12 @@ static int on_record(const char *key, const char *value, void *userdata)
 	return r == -EBADMSG ? -EUCLEAN : r;
 }
 
+void cluster_set_watcher(struct cluster *c, const struct cluster_watcher *watcher, void *userdata)
+{
+	c->touch.watcher = watcher;
+	c->touch.userdata = userdata;
+}
+
 void cluster_set_outlet(struct cluster *c, const struct cluster_outlet *outlet, void *userdata)
 {
 	c->outlet = outlet;
@@ -583,6 +597,7 @@ int cluster_new(struct event_base *base, struct store *store, uint64_t incarnati
 	r = assign_new(incarnation, cluster_now_ms(), &c->assign);
 	if (r < 0)
 		return r;
+	c->touch = (struct touch){ .assign = c->assign, .incarnation = incarnation };
 	r = store_load(store, on_record, &l);
 	if (r < 0) {
 		*ret_error = l.error ?: strdup("the store cannot be read");

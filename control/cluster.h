@@ -43,6 +43,16 @@ struct cluster *cluster_free(struct cluster *c); /* calls nobody back */
 
 void cluster_set_outlet(struct cluster *c, const struct cluster_outlet *outlet, void *userdata);
 
+/* Who tells others how things look. What is named may look different from now on, or be no more; or look the
+ * same. It is to look when the loop's turn ends, not at once. */
+struct cluster_watcher {
+	void (*dataset)(void *userdata, struct id128 id);
+	void (*node)(void *userdata, struct id128 uuid);
+	void (*lease)(void *userdata, struct id128 dataset_id);
+};
+
+void cluster_set_watcher(struct cluster *c, const struct cluster_watcher *watcher, void *userdata);
+
 /**
  * cluster_decide() - feed one event
  * @ev: the random bits are filled in here

@@ -25,8 +25,9 @@ static const struct {
 	[CONN_IDLE]	 = { TO(HEAD),				0 },
 	[CONN_HEAD]	 = { TO(BODY) | TO(WORKING),		0 },
 	[CONN_BODY]	 = { TO(WORKING),			0 },
-	[CONN_WORKING]	 = { TO(ANSWERING),			0 },
+	[CONN_WORKING]	 = { TO(ANSWERING) | TO(STREAMING),	0 },
 	[CONN_ANSWERING] = { TO(IDLE) | TO(LINGERING),		0 },
+	[CONN_STREAMING] = { TO(LINGERING),			0 },
 	[CONN_LINGERING] = { 0,					LINGER_LIMIT_S },
 };
 /* clang-format on */
@@ -71,8 +72,22 @@ static void say_goodbye(struct conn *c)
 	ERR_clear_error();
 }
 
-static void conn_free(struct conn *c)
+void http_conn_count(struct conn *c, bool stays)
 {
+	struct http *h = c->http;
+
+	if (c->stays == stays)
+		return;
+	c->stays = stays;
+	h->n_watchers += stays ? 1 : -1U;
+	h->n_conns += stays ? -1U : 1;
+	if (h->n_conns + 1 == h->limits.connections && !h->stopping)
+		evconnlistener_enable(h->listener);
+}
+
+void http_conn_free(struct conn *c)
+{
+	struct http_request *q = c->request;
 	struct http *h = c->http;
 
 	if (c->prev)
@@ -81,23 +96,24 @@ static void conn_free(struct conn *c)
 		h->first = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
-	if (c->state == CONN_WORKING)
-		c->request->conn = NULL; /* who works on it still answers */
+	if (c->state == CONN_WORKING || c->state == CONN_STREAMING)
+		q->conn = NULL; /* who works on it still ends it */
 	else
-		http_request_free(c->request);
+		http_request_free(TAKE_PTR(q));
 	if (c->limit)
 		event_free(c->limit);
 	if (c->state == CONN_IDLE)
 		say_goodbye(c);
 	if (c->bev)
 		bufferevent_free(c->bev);
+	http_conn_count(c, true);
+	h->n_watchers--;
 	free(c);
-	if (h->n_conns-- >= h->limits.connections && !h->stopping)
-		evconnlistener_enable(h->listener);
+	if (q && q->stay)
+		q->stay->on_gone(q->stay_userdata);
 }
 
-/* Whoever still sends would be answered by a reset, which takes our last words away with it. */
-static void conn_linger(struct conn *c)
+void http_conn_linger(struct conn *c)
 {
 	http_conn_move(c, CONN_LINGERING);
 	say_goodbye(c);
@@ -161,7 +177,7 @@ static bool advance_body(struct conn *c)
 	if (r == -EBADMSG) {
 		conn_refuse(c, &p);
 	} else if (r < 0) {
-		conn_free(c);
+		http_conn_free(c);
 	} else if (r > 0) {
 		http_conn_move(c, CONN_WORKING);
 		c->http->cbs->on_request(c->request, c->http->userdata);
@@ -210,7 +226,7 @@ static bool advance_head(struct conn *c)
 	if (r == -EBADMSG)
 		conn_refuse(c, &p);
 	else if (r < 0)
-		conn_free(c);
+		http_conn_free(c);
 	if (r <= 0)
 		return false;
 	c->close |= !head->keep_alive;
@@ -238,7 +254,7 @@ static bool advance_idle(struct conn *c)
 		http_conn_move(c, CONN_HEAD);
 		return true;
 	}
-	conn_free(c);
+	http_conn_free(c);
 	return false;
 }
 
@@ -261,7 +277,7 @@ static void on_read(struct bufferevent *bev, void *userdata)
 {
 	struct conn *c = userdata;
 
-	if (c->state == CONN_LINGERING)
+	if (c->state == CONN_LINGERING || c->state == CONN_STREAMING)
 		(void)evbuffer_drain(bufferevent_get_input(bev), SIZE_MAX);
 	else
 		conn_advance(c);
@@ -272,10 +288,16 @@ static void on_written(struct bufferevent *bev, void *userdata)
 {
 	struct conn *c = userdata;
 
-	if (c->state != CONN_ANSWERING || evbuffer_get_length(bufferevent_get_output(bev)) > 0)
+	if (evbuffer_get_length(bufferevent_get_output(bev)) > 0)
+		return;
+	if (c->state == CONN_STREAMING) {
+		http_stream_drained(c);
+		return;
+	}
+	if (c->state != CONN_ANSWERING)
 		return;
 	if (c->close) {
-		conn_linger(c);
+		http_conn_linger(c);
 		return;
 	}
 	http_conn_move(c, CONN_IDLE);
@@ -289,7 +311,7 @@ static void on_event(struct bufferevent *bev, short what, void *userdata)
 	if (!(what & BEV_EVENT_CONNECTED) ||
 		tls_peer_name(c->ssl, "", c->peer.name, sizeof(c->peer.name)) < 0 ||
 		tls_peer_serial(c->ssl, c->peer.serial, sizeof(c->peer.serial)) < 0)
-		conn_free(c);
+		http_conn_free(c);
 	else
 		http_conn_move(c, CONN_IDLE);
 }
@@ -299,8 +321,12 @@ static void on_limit(evutil_socket_t fd, short what, void *userdata)
 	struct conn *c = userdata;
 	struct http_problem p = { .status = 408 };
 
+	if (c->state == CONN_STREAMING) {
+		http_stream_limit(c);
+		return;
+	}
 	if (c->state != CONN_HEAD && c->state != CONN_BODY) {
-		conn_free(c);
+		http_conn_free(c);
 		return;
 	}
 	snprintf(p.text, sizeof(p.text), "A request must be here whole within %u s.", c->http->limits.request_s);
@@ -378,7 +404,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	}
 	if (conn_open(c, fd) < 0) {
 		log_warning(ENOMEM, "REST port: a connection is dropped");
-		conn_free(c);
+		http_conn_free(c);
 	}
 }
 
@@ -409,7 +435,7 @@ struct http *http_free(struct http *h)
 		return NULL;
 	h->stopping = true;
 	while (h->first)
-		conn_free(h->first);
+		http_conn_free(h->first);
 	if (h->listener)
 		evconnlistener_free(h->listener);
 	if (h->resume)
@@ -451,7 +477,7 @@ void http_recheck(struct http *h)
 		if (tls_recheck(c->ssl, text, sizeof(text)) == 0)
 			continue;
 		log_warning(0, "REST port: closed %s: %s", peer_text(c->ssl, peer, sizeof(peer)), text);
-		conn_free(c);
+		http_conn_free(c);
 	}
 }
 

@@ -11,6 +11,10 @@
  * the rest in the client. So a client that sends and does not read costs one answer.
  *
  *   handshake -> idle -> head -> body -> working -> answering -> idle, or lingering -> closed
+ *                                          `-----> streaming -> lingering
+ *
+ * Who watches has a bound of its own and takes no room of others: a request that is to wait for something, and
+ * one whose answer goes on (http_stay()).
  */
 #pragma once
 
@@ -28,9 +32,10 @@ struct http_limits {
 	size_t head_bytes;	  /* of the request line and headers together */
 	size_t body_bytes;
 	unsigned int connections; /* more wait to be accepted */
+	unsigned int watchers;	  /* beside them */
 	unsigned int idle_s;	  /* between two requests */
 	unsigned int request_s;	  /* from a request's first byte to its last */
-	unsigned int answer_s;	  /* for the client to take an answer */
+	unsigned int answer_s;	  /* for the client to take an answer, or any of one that goes on */
 };
 
 struct http;
@@ -78,3 +83,39 @@ struct evkeyvalq *http_request_answer_headers(struct http_request *q);
  * Of HEAD only the headers go. Content-Length, Date and Connection are set here.
  */
 void http_reply(struct http_request *q, int status, char *text, size_t size);
+
+/* ---- requests that stay ---- */
+
+struct http_stay {
+	/* All that was written of an answer that goes on has been taken. NULL: of no interest. */
+	void (*on_drained)(void *userdata);
+	/* The client has gone, takes nothing, or may not be here any more: of no use any more, but the request has
+	 * to be ended all the same. Only the loop, http_recheck() and http_free() call it. */
+	void (*on_gone)(void *userdata);
+};
+
+/**
+ * http_stay() - this request will be here for long, and is counted with those that watch
+ * @callbacks: borrowed
+ *
+ * To be called before on_request() returns. It ends with http_reply(), or with http_end() after http_begin().
+ * Returns: 0, or -EUSERS when there are as many as there may be: nothing has changed then.
+ */
+int http_stay(struct http_request *q, const struct http_stay *callbacks, void *userdata);
+
+/* Of one that stays: status and headers go, and then what is written until the connection ends. What was
+ * borrowed of @q is gone. */
+void http_begin(struct http_request *q, int status);
+
+/**
+ * http_write() - more of the answer
+ * @data: of @size bytes, borrowed until @done is called, which is maybe at once
+ *
+ * It is kept in memory until the client takes it: who writes only after on_drained() keeps that small.
+ * Returns: 0, or -ENOMEM: nothing that is written later would make sense, so it is to be ended.
+ */
+int http_write(struct http_request *q, const void *data, size_t size,
+	void (*done)(const void *data, size_t size, void *userdata), void *userdata);
+
+/* What the client did not take yet is lost. on_gone() is not called. */
+void http_end(struct http_request *q);

@@ -16,6 +16,7 @@ enum conn_state {
 	CONN_BODY,
 	CONN_WORKING,	/* its request is with others */
 	CONN_ANSWERING,
+	CONN_STREAMING, /* the answer goes on; its clock runs while any of it is pending */
 	CONN_LINGERING, /* all was said; the client shall read it before it hears of the end */
 	CONN_STATE_MAX,
 };
@@ -29,6 +30,8 @@ struct conn {
 	struct event *limit;
 	enum conn_state state;
 	bool close;	    /* after the answer */
+	bool stays;	    /* counted in n_watchers instead of n_conns */
+	uint64_t written, taken; /* of an answer that goes on: all, and what of it when the clock was started */
 	size_t looked_at;   /* of the head */
 	struct http_chunks chunks;
 	struct http_request *request; /* from its head on until it is answered */
@@ -39,6 +42,8 @@ struct http_request {
 	struct http_head head;
 	bool has_head;
 	struct evkeyvalq answer;
+	const struct http_stay *stay; /* or NULL */
+	void *stay_userdata;
 	struct evbuffer *body;
 };
 
@@ -51,7 +56,7 @@ struct http {
 	struct evconnlistener *listener;
 	struct event *resume; /* to accept again */
 	struct conn *first;
-	unsigned int n_conns;
+	unsigned int n_conns, n_watchers;
 	bool stopping;
 	time_t date_at;
 	char date[64];
@@ -59,5 +64,17 @@ struct http {
 
 /* The only writer of @c->state: starts the new state's clock. */
 void http_conn_move(struct conn *c, enum conn_state next);
+
+void http_conn_free(struct conn *c);
+
+/* Whoever still sends would be answered by a reset, which takes our last words away with it. */
+void http_conn_linger(struct conn *c);
+
+/* It takes a place among the watchers, or gives it back. */
+void http_conn_count(struct conn *c, bool stays);
+
+/* Of an answer that goes on: all of it was taken; its time is over; more of it is pending. */
+void http_stream_drained(struct conn *c);
+void http_stream_limit(struct conn *c);
 
 void http_request_free(struct http_request *q); /* NULL is fine */

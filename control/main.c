@@ -132,10 +132,10 @@ static void raise_limits(const struct options *o)
 	l.rlim_cur = l.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &l) < 0)
 		log_warning(errno, "cannot raise the limit of open files, ignoring");
-	else if (l.rlim_max != RLIM_INFINITY && l.rlim_max < o->limits.connections + DESCRIPTORS_BESIDE)
-		log_warning(0, "%llu files may be open, which is too few for --max-connections %u: raise "
-			"LimitNOFILE= of the unit, or lower that",
-			(unsigned long long)l.rlim_max, o->limits.connections);
+	else if (l.rlim_max != RLIM_INFINITY && l.rlim_max < (rlim_t)o->limits.connections + o->limits.watchers + DESCRIPTORS_BESIDE)
+		log_warning(0, "%llu files may be open, which is too few for --max-connections %u and --max-watchers "
+			"%u: raise LimitNOFILE= of the unit, or lower these",
+			(unsigned long long)l.rlim_max, o->limits.connections, o->limits.watchers);
 }
 
 static int open_port(const char *option, const struct endpoint *e, int *ret_fd)
@@ -245,7 +245,7 @@ static int open_store(struct control *c)
 static int open_doors(struct control *c)
 {
 	struct rest_settings settings = { c->options.failover, c->options.undelete_s,
-		c->options.state_expiry_ms, c->options.limits, c->options.depth };
+		c->options.state_expiry_ms, c->options.limits, c->options.event_bytes, c->options.depth };
 	int r;
 
 	r = agents_new(c->base, c->cluster, TAKE_FD(c->agents_fd), c->node_ctx, &c->agents);

@@ -26,6 +26,8 @@ enum {
 	OPT_MAX_HEADERS,
 	OPT_MAX_DEPTH,
 	OPT_MAX_CONNECTIONS,
+	OPT_MAX_WATCHERS,
+	OPT_EVENT_MEMORY,
 	OPT_IDLE_LIMIT,
 	OPT_REQUEST_LIMIT,
 	OPT_ANSWER_LIMIT,
@@ -53,6 +55,8 @@ static const struct option longs[] = {
 	{ "max-headers", required_argument, NULL, OPT_MAX_HEADERS },
 	{ "max-depth", required_argument, NULL, OPT_MAX_DEPTH },
 	{ "max-connections", required_argument, NULL, OPT_MAX_CONNECTIONS },
+	{ "max-watchers", required_argument, NULL, OPT_MAX_WATCHERS },
+	{ "event-memory", required_argument, NULL, OPT_EVENT_MEMORY },
 	{ "idle-limit", required_argument, NULL, OPT_IDLE_LIMIT },
 	{ "request-limit", required_argument, NULL, OPT_REQUEST_LIMIT },
 	{ "answer-limit", required_argument, NULL, OPT_ANSWER_LIMIT },
@@ -105,6 +109,12 @@ static const char help[] =
 	"      --max-depth LEVELS  of objects and lists in its body (32)\n"
 	"      --max-connections NUMBER\n"
 	"                          of users at a time (4096); more wait\n"
+	"      --max-watchers NUMBER\n"
+	"                          of users who follow events or wait for a dataset, beside\n"
+	"                          these (10000); more are refused\n"
+	"      --event-memory BYTES\n"
+	"                          for the last events (16777216): who is further behind\n"
+	"                          has to list again\n"
 	"      --idle-limit SECONDS\n"
 	"                          without a request before one is closed (120)\n"
 	"      --request-limit SECONDS\n"
@@ -188,6 +198,8 @@ static int take_limit(int opt, const char *text, struct options *o)
 		{ OPT_MAX_HEADERS, "max-headers", 1024, MIB, .large = &o->limits.head_bytes },
 		{ OPT_MAX_DEPTH, "max-depth", 2, 1000, .small = &o->depth },
 		{ OPT_MAX_CONNECTIONS, "max-connections", 1, 1000000, .small = &o->limits.connections },
+		{ OPT_MAX_WATCHERS, "max-watchers", 1, 1000000, .small = &o->limits.watchers },
+		{ OPT_EVENT_MEMORY, "event-memory", 64 * KIB, GIB, .large = &o->event_bytes },
 		{ OPT_IDLE_LIMIT, "idle-limit", 1, 86400, .small = &o->limits.idle_s },
 		{ OPT_REQUEST_LIMIT, "request-limit", 1, 86400, .small = &o->limits.request_s },
 		{ OPT_ANSWER_LIMIT, "answer-limit", 1, 86400, .small = &o->limits.answer_s },
@@ -327,7 +339,8 @@ int options_parse(int argc, char **argv, struct options *ret)
 	struct options o = { .data_path = "/var/lib/flocker", .certificates = "/etc/flocker",
 		.user = "flocker", .log_level = LOG_INFO, .failover = { FAILOVER_MANUAL, 6000 },
 		.stop_extension_ms = 300000, .state_expiry_ms = 120000, .retention_s = 30 * 86400, .depth = JSONIN_DEPTH_MAX,
-		.limits = { .head_bytes = 16 * KIB, .body_bytes = MIB, .connections = 4096, .idle_s = 120,
+		.event_bytes = 16 * MIB,
+		.limits = { .head_bytes = 16 * KIB, .body_bytes = MIB, .connections = 4096, .watchers = 10000, .idle_s = 120,
 			.request_s = 30, .answer_s = 120 } };
 	uint64_t given = 0;
 	int opt, r;

@@ -22,6 +22,7 @@ struct options {
 	uint64_t retention_s; /* of deleted datasets and of nodes' eras; 0: for ever */
 	uint32_t state_expiry_ms; /* of what a silent node said last */
 	struct http_limits limits;
+	size_t event_bytes;	  /* for the last events */
 	unsigned int depth;	  /* levels of a request's body */
 	uint32_t stop_extension_ms; /* what terms become before a planned stop; 0: they stay */
 };

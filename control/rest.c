@@ -2,7 +2,7 @@
 #include <openssl/sha.h>
 #include <stdarg.h>
 
-#include "rest_private.h"
+#include "rest_watch.h"
 
 #define ETAG_BYTES 16
 
@@ -15,6 +15,7 @@ struct rest {
 	struct cluster *cluster;
 	struct rest_settings settings;
 	struct http *http;
+	struct rest_watch *watch;
 	struct rest_request *first; /* unanswered */
 };
 
@@ -27,7 +28,22 @@ struct view_source rest_source(const struct rest_request *q)
 {
 	const struct cluster *c = q->rest->cluster;
 
-	return (struct view_source){ cluster_assign(c), cluster_history(c), cluster_now_ms() };
+	publish_flush(q->rest->watch->publish); /* what is shown has its revision */
+	return (struct view_source){ .assign = cluster_assign(c), .history = cluster_history(c),
+		.now_ms = cluster_now_ms(), .publish = q->rest->watch->publish };
+}
+
+struct rest_watch *rest_watch_of(const struct rest_request *q)
+{
+	return q->rest->watch;
+}
+
+void rest_add_revision(const struct rest_request *q, struct jsonout *o)
+{
+	const struct eventlog *log = publish_log(q->rest->watch->publish);
+	char revision[EVENTLOG_REVISION_SIZE];
+
+	jsonout_text(o, "revision", eventlog_revision(log, eventlog_last(log), revision));
 }
 
 struct failover rest_failover(const struct rest_request *q)
@@ -64,6 +80,15 @@ static void request_free(struct rest_request *q)
 	rest_query_done(q);
 	free(q->param);
 	free(q);
+}
+
+struct http_request *rest_detach(struct rest_request *q)
+{
+	struct http_request *http = q->http;
+
+	rest_add_header(q, "X-Request-Id", q->id);
+	request_free(q);
+	return http;
 }
 
 void rest_audit(struct rest_request *q, const char *fmt, ...)
@@ -216,7 +241,7 @@ void rest_refuse(struct rest_request *q, enum rest_code code, const char *fmt, .
 /* ---- routes ---- */
 
 static const struct rest_route *const tables[] = { rest_v1_routes, rest_lease_routes, rest_asset_routes,
-	rest_dataset_routes, rest_node_routes, rest_v2_lease_routes, rest_backend_routes };
+	rest_dataset_routes, rest_node_routes, rest_v2_lease_routes, rest_backend_routes, rest_event_routes };
 
 /* The next segment of @path, doubled slashes being one; NULL at the end. A trailing slash makes an
  * empty segment, which no route has. */
@@ -481,6 +506,7 @@ struct rest *rest_free(struct rest *r)
 	while (r->first)
 		rest_refuse(r->first, REST_STOPPING, "The control service stops.");
 	http_free(r->http);
+	rest_watch_free(r->watch);
 	free(r);
 	return NULL;
 }
@@ -497,6 +523,9 @@ int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *
 	if (!r)
 		return -ENOMEM;
 	*r = (struct rest){ .cluster = cluster, .settings = *settings };
+	rc = rest_watch_new(base, cluster, settings->event_bytes, &r->watch);
+	if (rc < 0)
+		return rc;
 	rc = http_new(base, TAKE_FD(owned), ctx, &settings->limits, &cbs, r, &r->http);
 	if (rc < 0)
 		return rc;
@@ -512,9 +541,20 @@ void rest_recheck(struct rest *r)
 void rest_stop(struct rest *r)
 {
 	http_stop(r->http);
+	rest_watch_stop(r->watch);
 }
 
 bool rest_idle(const struct rest *r)
 {
 	return !r->first;
+}
+
+uint64_t rest_n_events(const struct rest *r)
+{
+	return eventlog_last(publish_log(r->watch->publish));
+}
+
+size_t rest_n_watchers(const struct rest *r)
+{
+	return r->watch->n_streams + r->watch->n_waiting;
 }

@@ -23,6 +23,7 @@ struct rest_settings {
 	uint64_t undelete_s;	  /* for how long the volume of what is deleted is kept */
 	uint32_t state_expiry_ms; /* what a node said counts as the state until it is silent for so long */
 	struct http_limits limits;
+	size_t event_bytes;	  /* for the last events */
 	unsigned int depth;	  /* levels of a body */
 };
 
@@ -45,5 +46,9 @@ void rest_stop(struct rest *r);
 
 /* No request waits for its answer. */
 bool rest_idle(const struct rest *r);
+
+/* For those who measure. */
+uint64_t rest_n_events(const struct rest *r); /* since the start */
+size_t rest_n_watchers(const struct rest *r);
 
 struct rest *rest_free(struct rest *r);

@@ -22,6 +22,7 @@ static const struct {
 	[REST_IDEMPOTENCY_KEY] = { "idempotency-key", 422 },
 	[REST_OLD_STORE] = { "old-store", 503 },
 	[REST_STOPPING] = { "stopping", 503 },
+	[REST_TOO_MANY_WATCHERS] = { "too-many-watchers", 503 },
 };
 static_assert(ARRAY_SIZE(codes) == REST_CODE_MAX, "the last code has no row");
 

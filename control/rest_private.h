@@ -58,7 +58,9 @@ struct rest_outcome {
 
 /* Each ends with a NULL path. */
 extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_asset_routes[], rest_dataset_routes[],
-	rest_node_routes[], rest_v2_lease_routes[], rest_backend_routes[];
+	rest_node_routes[], rest_v2_lease_routes[], rest_backend_routes[], rest_event_routes[];
+
+struct rest_watch;
 
 struct cluster *rest_cluster(const struct rest_request *q);
 struct view_source rest_source(const struct rest_request *q); /* as things are now */
@@ -91,6 +93,7 @@ enum rest_code {
 	REST_IDEMPOTENCY_KEY,
 	REST_OLD_STORE,
 	REST_STOPPING,
+	REST_TOO_MANY_WATCHERS,
 	REST_CODE_MAX,
 };
 
@@ -135,6 +138,18 @@ bool rest_query_flag(const struct rest_request *q, const char *name, struct sche
 
 /* False: it was answered with what is wrong. Ends @e. */
 bool rest_query_good(struct rest_request *q, struct schema_errors *e);
+
+/* ---- who watches ---- */
+
+struct rest_watch *rest_watch_of(const struct rest_request *q);
+void rest_add_revision(const struct rest_request *q, struct jsonout *o); /* "revision": the present one */
+void rest_refuse_watcher(struct rest_request *q); /* there are too many */
+
+/* Ends the request, but for its connection, whose answer is only about to begin. */
+struct http_request *rest_detach(struct rest_request *q);
+
+/* True: the query asks to wait for the dataset, and it will be answered; or it was, with what is wrong. */
+bool rest_wait_dataset(struct rest_request *q, struct id128 id);
 
 /* What the write is about to change, for the log: where a record does not tell it. */
 void rest_audit(struct rest_request *q, const char *fmt, ...) _printf_(2, 3);

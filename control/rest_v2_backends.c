@@ -83,6 +83,7 @@ static void list_backends(struct rest_request *q)
 		jsonout_close(&o, '}');
 	}
 	jsonout_close(&o, ']');
+	rest_add_revision(q, &o);
 	jsonout_close(&o, '}');
 	rest_reply(q, HTTP_OK, &o);
 }

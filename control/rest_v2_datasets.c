@@ -14,7 +14,7 @@ static void get_dataset(struct rest_request *q)
 	struct jsonout o = { 0 };
 	struct assign_view v;
 
-	if (rest_find_dataset(q, &v) < 0)
+	if (rest_find_dataset(q, &v) < 0 || rest_wait_dataset(q, v.record->dataset_id))
 		return;
 	rest_answer_dataset(q, v.record->dataset_id, &o);
 	rest_reply(q, HTTP_OK, &o);

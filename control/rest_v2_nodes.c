@@ -25,6 +25,7 @@ static void list_nodes(struct rest_request *q)
 	jsonout_open(&o, "nodes", '[');
 	(void)assign_nodes(l.source.assign, l.source.now_ms, on_node, &l);
 	jsonout_close(&o, ']');
+	rest_add_revision(q, &o);
 	jsonout_close(&o, '}');
 	rest_reply(q, HTTP_OK, &o);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "failover_to.h"
+#include "publish.h"
 #include "rest_view.h"
 
 #define NODE_BACKEND "default" /* a node has one so far */
@@ -10,6 +11,15 @@ static void add_number(struct jsonout *o, const char *key, uint64_t v, bool know
 		jsonout_u64(o, key, v);
 	else
 		jsonout_null(o, key);
+}
+
+static void add_revision(struct jsonout *o, const struct view_source *s, enum event_kind kind, struct id128 id)
+{
+	char revision[EVENTLOG_REVISION_SIZE];
+
+	if (!s->steady)
+		jsonout_text(o, "revision", s->publish ? eventlog_revision(publish_log(s->publish),
+			publish_last_of(s->publish, kind, id), revision) : NULL);
 }
 
 /* ---- datasets ---- */
@@ -36,13 +46,6 @@ const char *view_state(const struct assign_view *v)
 	if (id128_is_nil(v->record->owner) && v->record->format_state == FORMAT_DONE)
 		return ds_state_name(DS_DETACHED);
 	return ds_state_name(DS_WAITING);
-}
-
-static const char *metadata_of(const struct ds_record *r, const char *key)
-{
-	struct json_object *v;
-
-	return r->metadata && json_object_object_get_ex(r->metadata, key, &v) ? json_object_get_string(v) : NULL;
 }
 
 /* Empty pieces are left out. */
@@ -76,7 +79,7 @@ static void add_last_error(struct jsonout *o, const struct wire_status *s)
 
 static void add_failover(struct jsonout *o, const struct ds_record *r)
 {
-	const char *to = metadata_of(r, FAILOVER_TO_KEY);
+	const char *to = ds_record_text(r, FAILOVER_TO_KEY);
 
 	jsonout_open(o, "failover", '{');
 	jsonout_text(o, "policy", failover_kind_name(r->failover.kind));
@@ -122,13 +125,14 @@ static void add_wish(struct jsonout *o, const struct view_source *s, const struc
 	char why[1024];
 
 	jsonout_id(o, "dataset_id", s->foretold_id ? ID128_NIL : r->dataset_id);
-	jsonout_text(o, "name", metadata_of(r, "name"));
+	jsonout_text(o, "name", ds_record_text(r, RECORD_NAME_KEY));
 	jsonout_strings(o, "metadata", r->metadata);
 	jsonout_text(o, "state", view_state(v));
 	jsonout_text(o, "wanted", v->wanted);
 	jsonout_text(o, "why", assign_why(s->assign, s->now_ms, r->dataset_id, why, sizeof(why)));
 	jsonout_time(o, "since", history_since(s->history, r->dataset_id));
 	jsonout_id(o, "node", r->primary);
+	jsonout_text(o, "chosen", r->chosen ? json_object_get_string(r->chosen) : NULL);
 	jsonout_id(o, "owner", r->owner);
 	jsonout_u64(o, "epoch", r->epoch);
 	jsonout_bool(o, "failed_over", r->failed_over);
@@ -159,11 +163,12 @@ static void add_volume(struct jsonout *o, const struct view_source *s, const str
 	jsonout_id(o, "fs_uuid", s->foretold ? ID128_NIL : r->fs_uuid);
 	jsonout_text(o, "format_state", format_state_name(r->format_state));
 	jsonout_id(o, "volume_id", s->foretold ? ID128_NIL : r->volume_id);
-	jsonout_u64(o, "size", r->size_bytes);
+	jsonout_u64(o, "size", r->want_bytes);
 	add_number(o, "volume_size", r->size_bytes, !id128_is_nil(r->volume_id));
 	add_number(o, "maximum_size", r->maximum_size, r->maximum_size > 0);
 	jsonout_bool(o, "deleted", r->deleted);
 	jsonout_time(o, "deleted_at", r->deleted_at * 1000);
+	jsonout_time(o, "undelete_until", r->undelete_until * 1000);
 	jsonout_text(o, "request", *r->request ? r->request : NULL);
 	jsonout_time(o, "created_at", r->created_at * 1000);
 }
@@ -196,6 +201,7 @@ int view_dataset(struct jsonout *o, const char *key, const struct view_source *s
 	add_wish(o, s, &v);
 	add_truth(o, s, &v);
 	add_volume(o, s, v.record);
+	add_revision(o, s, EVENT_DATASET, id);
 	if (with_history)
 		add_history(o, s->history, id);
 	jsonout_close(o, '}');
@@ -210,18 +216,83 @@ static const char *node_state(const struct assign_node_view *n)
 	       n->lost ? "lost" : "away";
 }
 
-static void add_backends(struct jsonout *o, const struct assign_node_view *n)
+/* To seven binary digits, which is about one in a hundred. */
+static uint64_t roughly(uint64_t v)
+{
+	int shift = v ? MAX(57 - __builtin_clzll(v), 0) : 0;
+
+	return v >> shift << shift;
+}
+
+static void add_backends(struct jsonout *o, const struct view_source *s, const struct assign_node_view *n)
 {
 	jsonout_open(o, "backends", '[');
 	if (n->backend) {
 		jsonout_open(o, NULL, '{');
 		jsonout_text(o, "name", NODE_BACKEND);
 		jsonout_text(o, "driver", n->backend);
-		add_number(o, "free", n->free_bytes, n->free_bytes > 0);
+		add_number(o, "free", s->steady ? roughly(n->free_bytes) : n->free_bytes, n->free_bytes > 0);
 		jsonout_bool(o, "shared", n->shared);
 		jsonout_close(o, '}');
 	}
 	jsonout_close(o, ']');
+}
+
+#define STUCK_MAX 32 /* of more only the number is told */
+
+struct drain {
+	struct jsonout *o;
+	const struct view_source *source;
+	struct id128 node;
+	size_t left, shown;
+};
+
+/* It is not on its way to another node, or its way out is blocked. */
+static bool is_stuck(const struct drain *d, const struct assign_view *v)
+{
+	const struct wire_status *s = owner_status(v);
+
+	return (!v->record->deleted && id128_equal(v->record->primary, d->node)) || (s && s->error);
+}
+
+static int on_left(const struct assign_view *v, void *userdata)
+{
+	struct drain *d = userdata;
+	const struct ds_record *r = v->record;
+	char why[1024];
+
+	d->left++;
+	if (!d->o || d->shown == STUCK_MAX || !is_stuck(d, v))
+		return 0;
+	d->shown++;
+	jsonout_open(d->o, NULL, '{');
+	jsonout_id(d->o, "dataset_id", r->dataset_id);
+	jsonout_text(d->o, "name", ds_record_text(r, RECORD_NAME_KEY));
+	jsonout_text(d->o, "why", assign_drain_why(d->source->assign, d->source->now_ms, r->dataset_id, why,
+		sizeof(why)));
+	jsonout_close(d->o, '}');
+	return 0;
+}
+
+static void add_drain(struct jsonout *o, const struct view_source *s, const struct assign_node_view *n)
+{
+	struct drain count = { .node = n->uuid }, d = { .o = o, .source = s, .node = n->uuid };
+
+	if (n->draining_since)
+		(void)assign_node_datasets(s->assign, s->now_ms, n->uuid, on_left, &count);
+	jsonout_bool(o, "draining", n->draining_since);
+	jsonout_bool(o, "drained", n->draining_since && count.left == 0);
+	if (!n->draining_since) {
+		jsonout_null(o, "drain");
+		return;
+	}
+	jsonout_open(o, "drain", '{');
+	jsonout_time(o, "since", n->draining_since * 1000);
+	jsonout_u64(o, "left", count.left);
+	jsonout_open(o, "stuck", '[');
+	(void)assign_node_datasets(s->assign, s->now_ms, n->uuid, on_left, &d);
+	jsonout_close(o, ']');
+	jsonout_close(o, '}');
 }
 
 int view_node(struct jsonout *o, const char *key, const struct view_source *s, struct id128 uuid)
@@ -236,10 +307,11 @@ int view_node(struct jsonout *o, const char *key, const struct view_source *s, s
 	jsonout_text(o, "host", n.address);
 	jsonout_text(o, "state", node_state(&n));
 	jsonout_bool(o, "live", n.live);
-	add_backends(o, &n);
+	add_drain(o, s, &n);
+	add_backends(o, s, &n);
 	jsonout_text(o, "version", n.version);
 	jsonout_id(o, "boot", n.boot);
-	add_number(o, "silent_s", n.silent_ms / 1000, n.heard);
+	add_number(o, "silent_s", n.silent_ms / 1000, n.heard && !s->steady);
 	jsonout_bool(o, "awaited", n.awaited);
 	jsonout_text(o, "refused", n.refused);
 	jsonout_u64(o, "n_datasets", n.n_owned);
@@ -247,6 +319,7 @@ int view_node(struct jsonout *o, const char *key, const struct view_source *s, s
 	for (size_t i = 0; i < n.n_unknown; i++)
 		jsonout_id(o, NULL, n.unknown[i]);
 	jsonout_close(o, ']');
+	add_revision(o, s, EVENT_NODE, uuid);
 	jsonout_close(o, '}');
 	return 0;
 }

@@ -9,11 +9,15 @@
 #include "history.h"
 #include "jsonout.h"
 
+struct publish;
+
 /* What they look at. */
 struct view_source {
 	const struct assign *assign;
 	const struct history *history;
 	uint64_t now_ms; /* of assign's clock */
+	const struct publish *publish; /* knows the revisions; NULL: there are none */
+	bool steady; /* without what changes all the time: times that pass, small changes of free space, revisions */
 	bool foretold, foretold_id; /* of a plan: ids that are chosen with the write are not known */
 };
 

@@ -247,7 +247,7 @@ def test_every_answer_says_when(control):
 
 @pytest.mark.parametrize("option, wrong", [
     ("--max-body", "1"), ("--max-body", "1M"), ("--max-headers", "0"), ("--max-depth", "1"),
-    ("--max-connections", "0"), ("--idle-limit", "0"), ("--request-limit", "-1"), ("--answer-limit", ""),
+    ("--max-connections", "0"), ("--max-watchers", "0"), ("--event-memory", "1000"), ("--idle-limit", "0"), ("--request-limit", "-1"), ("--answer-limit", ""),
 ])
 def test_a_limit_that_is_none_is_told(limited, option, wrong):
     limited.fails(option, wrong)
@@ -256,4 +256,4 @@ def test_a_limit_that_is_none_is_told(limited, option, wrong):
 
 def test_too_few_descriptors_are_told(limited):
     limited.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000)))
-    limited.wait_log("1000 files may be open, which is too few for --max-connections 4096")
+    limited.wait_log("1000 files may be open, which is too few for --max-connections 4096 and --max-watchers 10000")
