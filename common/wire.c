@@ -167,6 +167,7 @@ static void status_to_json(struct builder *b, const struct wire_status *s)
 		put_u64(b, "errno", (uint64_t)s->error);
 	}
 	put_u64(b, "attempts", s->attempts);
+	put_u64(b, "retry_in_ms", s->retry_in_ms);
 	put_text(b, "mountpoint", s->mountpoint);
 	put_text(b, "device", s->device);
 	put_text(b, "holders", s->holders);

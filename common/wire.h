@@ -50,6 +50,7 @@ struct wire_status {
 	enum ds_step step;	  /* that last_error speaks of */
 	int error;		  /* errno of the last failed attempt, positive; 0: none */
 	unsigned int attempts;	  /* failed in a row */
+	uint64_t retry_in_ms;	  /* from when it was said; 0: nothing is to be tried again */
 	char *mountpoint, *device, *holders; /* allocated or NULL; holders: lines */
 };
 

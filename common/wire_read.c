@@ -149,6 +149,7 @@ static void read_status(struct reader *r, struct wire_status *s)
 	read_line(r, "why", s->why, sizeof(s->why));
 	s->step = (enum ds_step)read_word(r, "step", ds_step_parse, STEP_NONE);
 	s->error = (int)MIN(read_u64(r, "errno"), UINT64_C(4095));
+	s->retry_in_ms = read_u64(r, "retry_in_ms");
 	s->attempts = (unsigned int)MIN(read_u64(r, "attempts"), UINT64_C(1000000000));
 	read_text(r, "mountpoint", WIRE_TEXT_MAX, &s->mountpoint);
 	read_text(r, "device", WIRE_TEXT_MAX, &s->device);

@@ -71,6 +71,7 @@ struct assign_event {
 	const struct pin_record *pin;
 	int64_t pin_ms;			   /* until it ends, maybe before now; PIN_ENDLESS */
 	int64_t now_s;			   /* of the wall clock, since 1970 */
+	int64_t wall_ms;		   /* the same of REPORT, only to be shown; 0: not told */
 	uint64_t retention_s;
 	const struct wire_hello *hello;
 	const struct wire_report *report;
@@ -182,6 +183,7 @@ struct assign_view {
 	struct id128 status_node;	  /* who said it */
 	struct id128 status_boot;	  /* in which era of that node */
 	uint64_t status_age_ms;		  /* since it was said */
+	int64_t retry_at_ms;		  /* of the wall clock: when the owner tries again; 0: not known */
 	const char *wanted;		  /* "mounted", "unplaced", "deleted" */
 };
 

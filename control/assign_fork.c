@@ -52,6 +52,7 @@ static void copy_dataset(struct assign *b, const struct ads *from)
 	ds->status_node = from->status_node;
 	ds->status_boot = from->status_boot;
 	ds->status_at_ms = from->status_at_ms;
+	ds->retry_at_ms = from->retry_at_ms;
 	ds->named_in = from->named_in;
 	ds->granted_ms = from->granted_ms;
 	ds->lingerer = from->lingerer;

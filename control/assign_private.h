@@ -63,6 +63,7 @@ struct ads {
 	struct wire_status status;
 	struct id128 status_node, status_boot;
 	uint64_t status_at_ms;
+	int64_t retry_at_ms; /* of the wall clock; 0: not known */
 	uint64_t named_in; /* the last session whose hello named now.epoch */
 	uint64_t granted_ms;
 	struct { /* the last that was told to let an old grant go, and has not said that it did */

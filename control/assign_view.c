@@ -216,6 +216,7 @@ static void view_of(const struct assign *a, uint64_t now_ms, const struct ads *d
 		.status = ds->has_status ? &ds->status : NULL,
 		.status_node = ds->status_node,
 		.status_boot = ds->status_boot,
+		.retry_at_ms = ds->has_status ? ds->retry_at_ms : 0,
 		.status_age_ms = ds->has_status ? now_ms - ds->status_at_ms : 0,
 		.wanted = ds->kept.deleted ? "deleted" : id128_is_nil(ds->kept.primary) ? "unplaced" : "mounted",
 	};

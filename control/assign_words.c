@@ -3,6 +3,7 @@
 #include "assign_private.h"
 
 #define HEARTBEAT_MS 10000
+#define RETRY_MAX_MS UINT64_C(86400000) /* a stranger's number */
 
 static void keep_status(struct decision *d, struct ads *ds, const struct node *n,
 	const struct wire_status *s)
@@ -17,6 +18,7 @@ static void keep_status(struct decision *d, struct ads *ds, const struct node *n
 	ds->status_node = n->now.uuid;
 	ds->status_boot = n->boot;
 	ds->status_at_ms = d->now_ms;
+	ds->retry_at_ms = 0;
 	if (s->releasing && s->epoch == ds->now.epoch)
 		ds->releasing = true;
 }
@@ -169,6 +171,8 @@ void assign_on_report(struct decision *d, const struct assign_event *ev)
 		return;
 	}
 	keep_status(d, ds, n, s);
+	if (s->retry_in_ms && ev->wall_ms)
+		ds->retry_at_ms = ev->wall_ms + (int64_t)MIN(s->retry_in_ms, RETRY_MAX_MS);
 	learn_format(d, ds, s);
 	assign_acknowledge(d, ds, s);
 	assign_void_claim(d, ds, s);

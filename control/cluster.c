@@ -438,6 +438,7 @@ void cluster_decide(struct cluster *c, struct assign_event *ev,
 
 	if (getrandom(ev->random, sizeof(ev->random), 0) != sizeof(ev->random))
 		abort(); /* cannot happen after boot: getrandom(2) */
+	ev->wall_ms = cluster_wall_ms();
 	assign_decide(c->assign, cluster_now_ms(), ev, &result);
 	txn = result.txn;
 	status = result.status;

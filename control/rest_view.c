@@ -150,6 +150,7 @@ static void add_truth(struct jsonout *o, const struct view_source *source, const
 	jsonout_bool(o, "node_live",
 		assign_node(source->assign, source->now_ms, v->record->owner, &n) == 0 && n.live);
 	jsonout_u64(o, "attempts", s ? s->attempts : 0);
+	jsonout_time(o, "next_retry", s ? v->retry_at_ms : 0);
 	add_last_error(o, s);
 	jsonout_text(o, "device", s ? s->device : NULL);
 	jsonout_text(o, "mountpoint", s && s->mounted ? s->mountpoint : NULL);

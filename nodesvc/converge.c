@@ -322,6 +322,12 @@ static void say_failure(const struct converge_in *in, struct converge_out *out)
 			*l->why ? l->why : strerror(l->error));
 }
 
+static void try_again(struct converge_out *out, uint64_t due_ms)
+{
+	out->retry_ms = due_ms;
+	out->again_ms = MIN(out->again_ms, due_ms);
+}
+
 /* Take @step now, or when its back-off has passed. */
 static void take(const struct converge_in *in, struct converge_out *out, enum ds_step step)
 {
@@ -337,7 +343,7 @@ static void take(const struct converge_in *in, struct converge_out *out, enum ds
 	if (due <= in->now_ms)
 		out->step = step;
 	else
-		out->again_ms = MIN(out->again_ms, due);
+		try_again(out, due);
 }
 
 static void plan_format(const struct converge_in *in, struct converge_out *out)
@@ -368,7 +374,7 @@ static void plan_never_formatted(const struct converge_in *in, struct converge_o
 	} else if (l->format_failures && due > in->now_ms) {
 		say(out, DS_FAILED, "mkfs failed %u times; the next attempt follows",
 			l->format_failures);
-		out->again_ms = due;
+		try_again(out, due);
 	} else {
 		say(out, DS_ATTACHED, "empty; control is asked for leave to format");
 		out->report = REPORT_READY;

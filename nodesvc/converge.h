@@ -96,6 +96,7 @@ struct converge_in {
 struct converge_out {
 	enum ds_step step;	    /* start this now */
 	uint64_t again_ms;	    /* plan again then, if nothing happens before; CONVERGE_NEVER */
+	uint64_t retry_ms;	    /* when what failed is tried again; 0: it is not, or now */
 	enum ds_state state;
 	enum report_kind report;    /* to be said once a session, besides the status */
 	bool stuck;		    /* the running step is beyond its limit: to be told */

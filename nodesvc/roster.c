@@ -147,6 +147,7 @@ static void fill_status(const struct entry *e, struct wire_status *s)
 		.step = e->last.step,
 		.error = e->last.error,
 		.attempts = e->last.attempts,
+		.retry_in_ms = e->retry_in_ms,
 		.mountpoint = e->extra.mountpoint,
 		.device = e->extra.device,
 		.holders = e->extra.holders,
@@ -490,6 +491,7 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 		e->due_ms = now_ms + (r->limit_max_ms ? MIN(r->limit_max_ms, START_LOOK_MS) : START_LOOK_MS);
 	if (roster_is_leased(e) && e->until_ms > now_ms)
 		e->due_ms = MIN(e->due_ms, e->until_ms);
+	e->retry_in_ms = plan.retry_ms > now_ms ? plan.retry_ms - now_ms : 0;
 	if (plan.stuck && !e->stuck_said) {
 		out->stuck = roster_grow(out->stuck, out->n_stuck, sizeof(*out->stuck));
 		out->stuck[out->n_stuck++] = e->id;

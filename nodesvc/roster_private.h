@@ -42,6 +42,7 @@ struct entry {
 	bool untold;		  /* a report waits until control has answered for those before it */
 	bool refused;		  /* the last order that carried authority */
 	uint64_t said_hash;
+	uint64_t retry_in_ms; /* as last planned; 0: nothing is to be tried again */
 	enum report_kind said_kind;
 	uint64_t said_epoch;
 	struct id128 said_volume;

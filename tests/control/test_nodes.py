@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent port: sessions, orders, and what users then see."""
+import datetime
 import struct
 import uuid
 
@@ -129,11 +130,17 @@ def test_the_last_error_is_told_in_words(control):
     node.join()
     dataset = control.create(node.id)
     order = node.take_wish(dataset, "hold")
-    node.report("status", order, "failed", why="no room", step="create", errno=28, attempts=3)
+    before = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(milliseconds=1)
+    node.report("status", order, "failed", why="no room", step="create", errno=28, attempts=3, retry_in_ms=60000)
     seen = wait_state(control, dataset, "failed")
     assert seen["last_error"] == {"step": "create", "code": "ENOSPC",
                                   "message": "No space left on device", "holders": []}
     assert seen["attempts"] == 3 and "no room" in seen["why"]
+    # When it is tried again, by control's clock; what is old news is told no more.
+    due = datetime.datetime.fromisoformat(seen["next_retry"].replace("Z", "+00:00"))
+    assert before <= due - datetime.timedelta(seconds=60) <= datetime.datetime.now(datetime.timezone.utc)
+    node.report("status", order, "creating", why="making the volume")
+    rig.wait_until("it is at it", lambda: state_of(control, dataset)["next_retry"] is None)
 
 
 def test_a_lost_node_keeps_its_datasets(control):

@@ -114,6 +114,7 @@ static void a_formatted_volume_that_is_missing_is_lost_and_never_made(void **sta
 	assert_non_null(strstr(f.out.why, ID128_STR(volume)));
 	f.now = f.out.again_ms;
 	assert_step(&f, STEP_OBSERVE); /* it may come back */
+	assert_int_equal(f.out.retry_ms, 0);
 }
 
 static void foreign_data_blocks_and_is_never_formatted(void **state)
@@ -125,6 +126,7 @@ static void foreign_data_blocks_and_is_never_formatted(void **state)
 	assert_state(&f, DS_BLOCKED);
 	assert_int_equal(f.out.report, REPORT_STATUS);
 	assert_true(f.out.again_ms > f.now + 40000);
+	assert_int_equal(f.out.retry_ms, f.out.again_ms);
 }
 
 static void a_release_is_proven_by_a_detach_under_its_epoch(void **state)

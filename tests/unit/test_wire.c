@@ -94,7 +94,7 @@ static void a_report_carries_its_failure(void **state)
 	struct wire_msg m = { .type = WIRE_REPORT, .seq = 2,
 		.report = { .kind = REPORT_STATUS,
 			.status = { .dataset_id = dataset, .epoch = 1, .state = DS_FAILED,
-				.step = STEP_MOUNT, .error = EIO, .attempts = 3, .why = "bad disk",
+				.step = STEP_MOUNT, .error = EIO, .attempts = 3, .retry_in_ms = 400, .why = "bad disk",
 				.claimant = volume, .claim_epoch = 9,
 				.holders = (char *)(uintptr_t)"pid 1 (init): cwd /\n" } } };
 	struct wire_msg back = round_trip(&m);
@@ -102,6 +102,7 @@ static void a_report_carries_its_failure(void **state)
 	assert_int_equal(back.report.status.step, STEP_MOUNT);
 	assert_int_equal(back.report.status.error, EIO);
 	assert_int_equal(back.report.status.attempts, 3);
+	assert_int_equal(back.report.status.retry_in_ms, 400);
 	assert_true(id128_equal(back.report.status.claimant, volume));
 	assert_int_equal(back.report.status.claim_epoch, 9);
 	assert_string_equal(back.report.status.holders, "pid 1 (init): cwd /\n");
