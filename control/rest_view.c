@@ -2,7 +2,6 @@
 #include "failover_to.h"
 #include "rest_view.h"
 
-#define NODE_BACKEND "default" /* a node has one so far */
 
 static void add_number(struct jsonout *o, const char *key, uint64_t v, bool known)
 {
@@ -210,15 +209,39 @@ static const char *node_state(const struct assign_node_view *n)
 	       n->lost ? "lost" : "away";
 }
 
+void view_room(struct jsonout *o, const struct wire_backend *b)
+{
+	add_number(o, "capacity", b->capacity_bytes, b->capacity_bytes > 0);
+	add_number(o, "free", b->free_bytes, b->capacity_bytes > 0 || b->free_bytes > 0);
+	add_number(o, "promised", b->promised_bytes, b->promised_bytes > 0);
+	jsonout_text(o, "warning", *b->warning ? b->warning : NULL);
+}
+
+void view_capabilities(struct jsonout *o, const char *words)
+{
+	jsonout_open(o, "capabilities", '[');
+	while (*words) {
+		char word[sizeof(((struct wire_backend *)NULL)->capabilities)];
+		size_t n = strcspn(words, " ");
+
+		snprintf(word, sizeof(word), "%.*s", (int)n, words);
+		jsonout_text(o, NULL, word);
+		words += n + (words[n] == ' ');
+	}
+	jsonout_close(o, ']');
+}
+
 static void add_backends(struct jsonout *o, const struct assign_node_view *n)
 {
 	jsonout_open(o, "backends", '[');
-	if (n->backend) {
+	for (const struct wire_backend *b = n->backends; b < n->backends + n->n_backends; b++) {
 		jsonout_open(o, NULL, '{');
-		jsonout_text(o, "name", NODE_BACKEND);
-		jsonout_text(o, "driver", n->backend);
-		add_number(o, "free", n->free_bytes, n->free_bytes > 0);
-		jsonout_bool(o, "shared", n->shared);
+		jsonout_text(o, "name", b->name);
+		jsonout_text(o, "driver", b->driver);
+		view_room(o, b);
+		add_number(o, "allocation_unit", b->allocation_unit, b->allocation_unit > 0);
+		jsonout_bool(o, "shared", b->shared);
+		view_capabilities(o, b->capabilities);
 		jsonout_close(o, '}');
 	}
 	jsonout_close(o, ']');
