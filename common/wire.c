@@ -46,8 +46,41 @@ int wire_status_copy(const struct wire_status *s, struct wire_status *ret)
 	return 0;
 }
 
+bool wire_backend_equal(const struct wire_backend *a, const struct wire_backend *b)
+{
+	return STREQ(a->name, b->name) && STREQ(a->driver, b->driver) &&
+	       STREQ(a->capabilities, b->capabilities) && STREQ(a->warning, b->warning) &&
+	       a->capacity_bytes == b->capacity_bytes && a->free_bytes == b->free_bytes &&
+	       a->promised_bytes == b->promised_bytes && a->allocation_unit == b->allocation_unit &&
+	       a->shared == b->shared;
+}
+
+bool wire_backend_can(const struct wire_backend *b, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = b->capabilities; *p;) {
+		size_t n = strcspn(p, " ");
+
+		if (n == len && memcmp(p, word, n) == 0)
+			return true;
+		p += n + (p[n] == ' ');
+	}
+	return false;
+}
+
+struct wire_backend *wire_backends_copy(const struct wire_backend *list, size_t n)
+{
+	struct wire_backend *copy = n ? calloc(n, sizeof(*copy)) : NULL;
+
+	if (copy)
+		memcpy(copy, list, n * sizeof(*copy));
+	return copy;
+}
+
 static void hello_done(struct wire_hello *h)
 {
+	free(h->backends);
 	free(h->version);
 	free(h->address);
 	free(h->backend);
@@ -78,10 +111,19 @@ void wire_msg_done(struct wire_msg *m)
 		break;
 	case WIRE_PING:
 	case WIRE_PONG:
+		free(m->ping.backends);
+		break;
 	case WIRE_TYPE_MAX:
 		break;
 	}
 	memset(m, 0, sizeof(*m));
+}
+
+void wire_lower(struct wire_msg *m, unsigned int wire)
+{
+	/* Its words end with these; one more ended the session. */
+	if (wire < 2 && m->type == WIRE_REPORT && m->report.status.step > STEP_CUT)
+		m->report.status.step = STEP_NONE;
 }
 
 /* ---- writing; a NULL from json-c is remembered in the builder and told once at the end ---- */
@@ -173,6 +215,58 @@ static void status_to_json(struct builder *b, const struct wire_status *s)
 	put_text(b, "holders", s->holders);
 }
 
+static struct json_object *words_to_json(const char *words)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (const char *p = words; list && *p;) {
+		size_t n = strcspn(p, " ");
+		struct json_object *word = json_object_new_string_len(p, (int)n);
+
+		if (!word || json_object_array_add(list, word) < 0) {
+			json_object_put(word);
+			json_object_put(list);
+			return NULL;
+		}
+		p += n + (p[n] == ' ');
+	}
+	return list;
+}
+
+static void backend_to_json(struct builder *b, const struct wire_backend *e)
+{
+	put_text(b, "name", e->name);
+	put_text(b, "driver", e->driver);
+	put_u64(b, "capacity", e->capacity_bytes);
+	if (e->capacity_bytes || e->free_bytes) /* none left is something to be told */
+		put(b, "free", json_object_new_uint64(e->free_bytes));
+	put_u64(b, "promised", e->promised_bytes);
+	put_u64(b, "unit", e->allocation_unit);
+	put_bool(b, "shared", e->shared);
+	put(b, "capabilities", words_to_json(e->capabilities));
+	put_text(b, "warning", e->warning);
+}
+
+static void put_backends(struct builder *b, const struct wire_backend *list, size_t n)
+{
+	struct json_object *array = n ? json_object_new_array() : NULL;
+
+	if (!n)
+		return;
+	for (size_t i = 0; array && i < n; i++) {
+		struct builder item = { .o = json_object_new_object() };
+
+		if (item.o)
+			backend_to_json(&item, &list[i]);
+		if (!item.o || item.failed || json_object_array_add(array, item.o) < 0) {
+			json_object_put(item.o);
+			b->failed = true;
+			break;
+		}
+	}
+	put(b, "backends", array);
+}
+
 static void hello_to_json(struct builder *b, const struct wire_hello *h)
 {
 	struct json_object *holds = json_object_new_array();
@@ -182,6 +276,7 @@ static void hello_to_json(struct builder *b, const struct wire_hello *h)
 	put_id(b, "host", h->host);
 	put_id(b, "boot", h->boot);
 	put_text(b, "address", h->address);
+	put_backends(b, h->backends, h->n_backends);
 	put_text(b, "backend", h->backend);
 	put_text(b, "filesystem", fs_kind_name(h->filesystem));
 	put_bool(b, "partial", h->partial);
@@ -246,6 +341,7 @@ static void msg_to_json(struct builder *b, const struct wire_msg *m)
 		hello_to_json(b, &m->hello);
 		break;
 	case WIRE_WELCOME:
+		put_u64(b, "wire", WIRE_VERSION);
 		put_text(b, "version", m->welcome.version);
 		put_u64(b, "incarnation", m->welcome.incarnation);
 		put_u64(b, "revision", m->welcome.revision);
@@ -267,6 +363,7 @@ static void msg_to_json(struct builder *b, const struct wire_msg *m)
 	case WIRE_PONG:
 		put_u64(b, "stamp_ms", m->ping.stamp_ms);
 		put_u64(b, "free", m->ping.free_bytes);
+		put_backends(b, m->ping.backends, m->ping.n_backends);
 		break;
 	case WIRE_TYPE_MAX:
 		break;

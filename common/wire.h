@@ -15,12 +15,19 @@
 
 #include "types.h"
 
-#define WIRE_VERSION 1
+/*
+ * 1  up to the words and keys of this list
+ * 2  backends; a word that is not known is told and not taken for a fault, see wire_decode()
+ */
+#define WIRE_VERSION 2
 #define WIRE_FRAME_MAX MIB
 #define WIRE_HEADER 4
 #define WIRE_HOLDS_MAX 4096
 #define WIRE_WHY_MAX 512
 #define WIRE_LEASE_MAX 128
+#define WIRE_UNKNOWN_MAX 96
+#define WIRE_BACKENDS_MAX 16 /* of one node; more are not heard */
+#define WIRE_BACKEND_DEFAULT "default" /* what the one backend of agent.yml is called */
 
 enum wire_type {
 	WIRE_HELLO,   /* node: who I am, what I hold */
@@ -54,15 +61,31 @@ struct wire_status {
 	char *mountpoint, *device, *holders; /* allocated or NULL; holders: lines */
 };
 
+/* One backend of a node. Plain data, copied by assignment. */
+struct wire_backend {
+	char name[32];		/* among the node's, and in records */
+	char driver[32];	/* "loopback"; "": not known */
+	char capabilities[128];	/* words, lower case, with one blank between: see driver_capabilities() */
+	char warning[256];	/* one line for people; "": all is well */
+	uint64_t capacity_bytes;  /* 0: not known */
+	uint64_t free_bytes;	  /* 0: not known where the capacity is not either */
+	uint64_t promised_bytes;  /* sizes of all its volumes, whoever has them; 0: not known */
+	uint64_t allocation_unit; /* sizes are rounded up to it; 0: not known */
+	bool shared;		/* its volumes can be attached by other nodes that have it */
+};
+
 struct wire_hello {
+	unsigned int wire;	/* version that the sender speaks; written as WIRE_VERSION, whatever is here */
 	char *version;		/* of the software, for people */
 	struct id128 host;	/* of the state directory: one machine, one value */
 	struct id128 boot;	/* the kernel's boot_id: the era of REST v1 */
 	char *address;		/* configured address, or NULL: take the connection's */
-	char *backend;		/* name of the one backend, "loopback" */
+	struct wire_backend *backends; /* of a sender of version 1 one, made of the next four */
+	size_t n_backends;
+	char *backend;		/* driver of the first backend, "loopback"; also for neighbours of version 1 */
 	enum fs_kind filesystem; /* that this node makes where the metadata names none */
 	bool partial;		/* not all that is held is known yet: what is not named is not given back */
-	bool shared;		/* its volumes can be attached by other nodes that have it */
+	bool shared;		/* of the first backend, as is the next */
 	uint64_t free_bytes;	/* for volumes, as last seen; 0: not known */
 	uint64_t incarnation, version_seen; /* highest of control that this node has seen */
 	struct id128 line;	/* of the store that version_seen was in; nil: not known */
@@ -76,6 +99,7 @@ struct wire_hello {
 	"a part of it is lost): stop it, and see flocker-control recover"
 
 struct wire_welcome {
+	unsigned int wire;     /* as in hello; 1 where it is not said */
 	char *version;
 	uint64_t incarnation, revision;
 	struct id128 line;     /* of the store that the revisions of this session are in */
@@ -112,6 +136,8 @@ struct wire_report {
 struct wire_ping {
 	uint64_t stamp_ms; /* CLOCK_BOOTTIME of the node as it sent the PING; 0: only a sign of life */
 	uint64_t free_bytes; /* as in hello; of a node's PING */
+	struct wire_backend *backends; /* of a node's PING, all of them, when one changed; or NULL */
+	size_t n_backends;
 };
 
 struct wire_bye {
@@ -122,6 +148,7 @@ struct wire_bye {
 struct wire_msg {
 	enum wire_type type;
 	uint64_t seq;
+	char unknown[WIRE_UNKNOWN_MAX]; /* of a decoded one: the first word that is not known; "": all are */
 	union {
 		struct wire_hello hello;
 		struct wire_welcome welcome;
@@ -138,8 +165,22 @@ const char *wire_type_name(enum wire_type v);
 void wire_msg_done(struct wire_msg *m);
 void wire_status_done(struct wire_status *s);
 
+bool wire_backend_equal(const struct wire_backend *a, const struct wire_backend *b);
+
+/* Has it this word among its capabilities? */
+bool wire_backend_can(const struct wire_backend *b, const char *word);
+
+/* @n of them, allocated; NULL for none, or when there is no memory. */
+struct wire_backend *wire_backends_copy(const struct wire_backend *list, size_t n);
+
 /* Copies; @ret is overwritten, not freed first. 0 or -ENOMEM. */
 int wire_status_copy(const struct wire_status *s, struct wire_status *ret);
+
+/*
+ * Leaves out of a node's message what a control server that speaks @wire would take for a fault. For a copy
+ * by assignment: nothing that @m points to is changed or freed.
+ */
+void wire_lower(struct wire_msg *m, unsigned int wire);
 
 /**
  * wire_encode() - a whole frame, header included
@@ -151,6 +192,13 @@ int wire_encode(const struct wire_msg *m, uint8_t **ret_frame, size_t *ret_size)
 
 /**
  * wire_decode() - one JSON object without its header; the bytes are a stranger's
+ *
+ * A word that this version does not know is one of a later version, and does not end the session. It is
+ * named in @ret->unknown and stands for the value that does no harm: a state is DS_WAITING, a step
+ * STEP_NONE, a report REPORT_STATUS, which asks for nothing, a filesystem of a hello FS_EXT4. In an assign
+ * nothing can stand for it, since what it orders is not known: whoever gets an assign with @unknown must not
+ * obey it, and what was ordered before stays in force.
+ *
  * @ret: set on success only; end it with wire_msg_done()
  * @ret_error: a static sentence naming what was wrong; set on -EBADMSG only
  *

@@ -10,6 +10,7 @@ struct reader {
 	struct json_object *o;
 	const char *error;
 	bool no_memory;
+	char unknown[WIRE_UNKNOWN_MAX]; /* "key 'word'": the first that is of a later version */
 };
 
 static void fault(struct reader *r, const char *error)
@@ -116,6 +117,12 @@ static bool read_bool(struct reader *r, const char *key)
 	return v && json_object_get_boolean(v);
 }
 
+static bool is_word(const char *text)
+{
+	return *text && text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0';
+}
+
+/* @missing: also for a word of a later version, which is noted. */
 static int read_word(struct reader *r, const char *key, int (*parse)(const char *), int missing)
 {
 	const char *text = get_text(r, key, 64);
@@ -124,11 +131,13 @@ static int read_word(struct reader *r, const char *key, int (*parse)(const char 
 	if (!text)
 		return missing;
 	v = parse(text);
-	if (v < 0) {
-		fault(r, "a word is not one that this version knows");
-		return missing;
-	}
-	return v;
+	if (v >= 0)
+		return v;
+	if (!is_word(text))
+		fault(r, "a word is none");
+	else if (!*r->unknown)
+		snprintf(r->unknown, sizeof(r->unknown), "%s '%s'", key, text);
+	return missing;
 }
 
 static void read_status(struct reader *r, struct wire_status *s)
@@ -156,12 +165,83 @@ static void read_status(struct reader *r, struct wire_status *s)
 	read_text(r, "holders", WIRE_TEXT_MAX, &s->holders);
 }
 
+/* What is no word, or one too many, is left out. */
+static void read_words(struct reader *r, const char *key, char *buf, size_t size)
+{
+	struct json_object *list = get(r, key, json_type_array, "capabilities is not a list");
+	size_t n = list ? json_object_array_length(list) : 0, used = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *v = json_object_array_get_idx(list, i);
+		const char *text = json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
+
+		if (!is_word(text) || used + strlen(text) + 2 > size)
+			continue;
+		used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? " " : "", text);
+	}
+}
+
+static void read_backend(struct reader *r, struct wire_backend *e)
+{
+	read_line(r, "name", e->name, sizeof(e->name));
+	read_line(r, "driver", e->driver, sizeof(e->driver));
+	e->capacity_bytes = read_u64(r, "capacity");
+	e->free_bytes = read_u64(r, "free");
+	e->promised_bytes = read_u64(r, "promised");
+	e->allocation_unit = read_u64(r, "unit");
+	e->shared = read_bool(r, "shared");
+	read_words(r, "capabilities", e->capabilities, sizeof(e->capabilities));
+	read_line(r, "warning", e->warning, sizeof(e->warning));
+	if (!*e->name)
+		fault(r, "a backend has no name");
+}
+
+static void read_backends(struct reader *r, struct wire_backend **ret, size_t *ret_n)
+{
+	struct json_object *list = get(r, "backends", json_type_array, "backends is not a list");
+	size_t n = list ? MIN(json_object_array_length(list), (size_t)WIRE_BACKENDS_MAX) : 0;
+
+	if (!n)
+		return;
+	*ret = calloc(n, sizeof(**ret));
+	if (!*ret) {
+		r->no_memory = true;
+		return;
+	}
+	*ret_n = n;
+	for (size_t i = 0; i < n && !broken(r); i++) {
+		struct reader item = { .o = json_object_array_get_idx(list, i) };
+
+		if (json_object_get_type(item.o) != json_type_object)
+			fault(r, "an item of backends is not an object");
+		else
+			read_backend(&item, &(*ret)[i]);
+		if (item.error)
+			fault(r, item.error);
+	}
+}
+
+/* Of a node of version 1, which has one and says less of it. */
+static void make_backend(struct reader *r, struct wire_hello *h)
+{
+	h->backends = calloc(1, sizeof(*h->backends));
+	if (!h->backends) {
+		r->no_memory = true;
+		return;
+	}
+	h->n_backends = 1;
+	h->backends[0] = (struct wire_backend){ .name = WIRE_BACKEND_DEFAULT, .free_bytes = h->free_bytes,
+		.shared = h->shared };
+	snprintf(h->backends[0].driver, sizeof(h->backends[0].driver), "%s", h->backend ?: "");
+}
+
 static void read_hello(struct reader *r, struct wire_hello *h)
 {
 	struct json_object *holds;
 	size_t n;
 
-	if (read_u64(r, "wire") < 1)
+	h->wire = (unsigned int)MIN(read_u64(r, "wire"), (uint64_t)UINT32_MAX);
+	if (h->wire < 1)
 		fault(r, "hello names no wire version");
 	read_text(r, "version", 256, &h->version);
 	need_id(r, "host", &h->host);
@@ -172,6 +252,9 @@ static void read_hello(struct reader *r, struct wire_hello *h)
 	h->partial = read_bool(r, "partial");
 	h->shared = read_bool(r, "shared");
 	h->free_bytes = read_u64(r, "free");
+	read_backends(r, &h->backends, &h->n_backends);
+	if (!h->n_backends)
+		make_backend(r, h);
 	h->incarnation = read_u64(r, "incarnation");
 	h->version_seen = read_u64(r, "revision");
 	read_id(r, "line", &h->line);
@@ -201,6 +284,8 @@ static void read_hello(struct reader *r, struct wire_hello *h)
 		r->no_memory |= item.no_memory;
 		if (item.error)
 			fault(r, item.error);
+		if (*item.unknown && !*r->unknown)
+			memcpy(r->unknown, item.unknown, sizeof(r->unknown));
 	}
 }
 
@@ -221,12 +306,9 @@ static void read_metadata(struct reader *r, struct json_object **ret)
 
 static void read_assign(struct reader *r, struct wire_assign *a)
 {
-	int wish = read_word(r, "wish", wish_kind_parse, -EINVAL);
-
-	if (wish < 0)
+	if (!get_text(r, "wish", 64))
 		fault(r, "assign names no wish");
-	else
-		a->wish = (enum wish_kind)wish;
+	a->wish = (enum wish_kind)read_word(r, "wish", wish_kind_parse, WISH_KEEP);
 	need_id(r, "dataset_id", &a->dataset_id);
 	a->epoch = read_u64(r, "epoch");
 	read_id(r, "volume_id", &a->volume_id);
@@ -259,8 +341,6 @@ static void read_assign(struct reader *r, struct wire_assign *a)
 
 static void read_msg(struct reader *r, struct wire_msg *m)
 {
-	int kind;
-
 	m->seq = read_u64(r, "seq");
 	if (m->seq == 0)
 		fault(r, "a message has no number");
@@ -269,6 +349,7 @@ static void read_msg(struct reader *r, struct wire_msg *m)
 		read_hello(r, &m->hello);
 		break;
 	case WIRE_WELCOME:
+		m->welcome.wire = (unsigned int)MIN(MAX(read_u64(r, "wire"), UINT64_C(1)), (uint64_t)UINT32_MAX);
 		read_text(r, "version", 256, &m->welcome.version);
 		m->welcome.incarnation = read_u64(r, "incarnation");
 		m->welcome.revision = read_u64(r, "revision");
@@ -280,11 +361,9 @@ static void read_msg(struct reader *r, struct wire_msg *m)
 		read_assign(r, &m->assign);
 		break;
 	case WIRE_REPORT:
-		kind = read_word(r, "report", report_kind_parse, -EINVAL);
-		if (kind < 0)
+		if (!get_text(r, "report", 64))
 			fault(r, "report names no kind");
-		else
-			m->report.kind = (enum report_kind)kind;
+		m->report.kind = (enum report_kind)read_word(r, "report", report_kind_parse, REPORT_STATUS);
 		read_status(r, &m->report.status);
 		break;
 	case WIRE_BYE:
@@ -295,6 +374,7 @@ static void read_msg(struct reader *r, struct wire_msg *m)
 	case WIRE_PONG:
 		m->ping.stamp_ms = read_u64(r, "stamp_ms");
 		m->ping.free_bytes = read_u64(r, "free");
+		read_backends(r, &m->ping.backends, &m->ping.n_backends);
 		break;
 	case WIRE_TYPE_MAX:
 		break;
@@ -354,6 +434,7 @@ int wire_decode(const uint8_t *json, size_t size, struct wire_msg *ret, const ch
 
 	m.type = (enum wire_type)t;
 	read_msg(&r, &m);
+	memcpy(m.unknown, r.unknown, sizeof(m.unknown));
 	if (broken(&r)) {
 		wire_msg_done(&m);
 		if (r.no_memory)

@@ -31,6 +31,7 @@ struct agent {
 	uint64_t heard_ms;
 	bool greeted; /* its hello was given to assign */
 	bool finishing;
+	bool unknown_said; /* it uses words of a later version */
 	struct held *held, **last_held;
 };
 
@@ -299,10 +300,10 @@ static void take_hello(struct agent *g, const struct wire_hello *h)
 			h->n_holds);
 }
 
-static void take_heard(struct agent *g, uint64_t free_bytes)
+static void take_heard(struct agent *g, const struct wire_ping *ping)
 {
 	struct assign_event ev = { .type = ASSIGN_HEARD, .node = g->node, .session = g->session,
-		.free_bytes = free_bytes };
+		.free_bytes = ping->free_bytes, .backends = ping->backends, .n_backends = ping->n_backends };
 
 	if (g->greeted)
 		cluster_decide(g->agents->cluster, &ev, NULL, NULL);
@@ -320,9 +321,19 @@ static void take_report(struct agent *g, const struct wire_report *report)
 static void take_renewal(struct agent *g, const struct wire_ping *ping)
 {
 	struct assign_event ev = { .type = ASSIGN_RENEW, .node = g->node, .session = g->session,
-		.stamp_ms = ping->stamp_ms, .free_bytes = ping->free_bytes };
+		.stamp_ms = ping->stamp_ms, .free_bytes = ping->free_bytes,
+		.backends = ping->backends, .n_backends = ping->n_backends };
 
 	cluster_decide(g->agents->cluster, &ev, NULL, NULL);
+}
+
+/* Once a session: it goes on with what both understand. */
+static void tell_unknown(struct agent *g, const char *unknown)
+{
+	if (!g->unknown_said)
+		log_node(g->node, LOG_WARNING, 0, "says %s, which this version of control does not know, ignoring; "
+			"upgrade control before its nodes", unknown);
+	g->unknown_said = true;
 }
 
 static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
@@ -337,6 +348,8 @@ static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
 		agent_bye(g, "a session begins with hello, not with %s", wire_type_name(m->type));
 		return;
 	}
+	if (*m->unknown)
+		tell_unknown(g, m->unknown);
 	switch (m->type) {
 	case WIRE_HELLO:
 		if (g->greeted)
@@ -353,10 +366,10 @@ static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
 			break;
 		}
 		(void)conn_send(c, &pong);
-		take_heard(g, m->ping.free_bytes);
+		take_heard(g, &m->ping);
 		break;
 	case WIRE_PONG:
-		take_heard(g, 0);
+		take_heard(g, &m->ping);
 		break;
 	case WIRE_BYE:
 		log_node(g->node, LOG_NOTICE, 0, "says goodbye: %s",

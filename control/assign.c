@@ -390,7 +390,7 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 		n = assign_find_node(a, ev->node);
 		if (n && n->session == ev->session) {
 			n->heard_ms = now_ms;
-			assign_hear_free(n, ev->free_bytes);
+			assign_hear_room(n, ev->free_bytes, ev->backends, ev->n_backends);
 		}
 		break;
 	case ASSIGN_RENEW:

@@ -34,8 +34,8 @@ enum assign_event_type {
 	ASSIGN_EXPIRE,	/* .now_s, .retention_s: what was deleted or not heard for longer is dropped */
 	ASSIGN_HELLO,	/* .node, .session, .hello, .address, .revision */
 	ASSIGN_REPORT,	/* .node, .session, .report */
-	ASSIGN_HEARD,	/* .node, .session, .free_bytes: any other frame */
-	ASSIGN_RENEW,	/* .node, .session, .stamp_ms, .free_bytes: a PING that asks for the terms to be renewed */
+	ASSIGN_HEARD,	/* .node, .session, .free_bytes, .backends: any other frame */
+	ASSIGN_RENEW,	/* the same and .stamp_ms: a PING that asks for the terms to be renewed */
 	ASSIGN_GONE,	/* .node, .session: the connection ended */
 	ASSIGN_REPLACE, /* .node: an operator says that another machine may use this identity */
 	ASSIGN_FENCE,	/* .node: an operator says that nothing there writes any more */
@@ -77,6 +77,8 @@ struct assign_event {
 	const struct wire_report *report;
 	uint64_t stamp_ms, extension_ms;
 	uint64_t free_bytes;		   /* 0: not told */
+	const struct wire_backend *backends; /* all of the node's, or NULL: as before */
+	size_t n_backends;
 	const char *address;		   /* of the node as clients shall see it */
 	uint64_t revision;		   /* the highest that the node can have seen of this store */
 };
@@ -238,6 +240,8 @@ struct assign_node_view {
 	uint64_t silent_ms;    /* since it was last heard; 0 when never */
 	bool heard;	       /* ever, since control started */
 	uint64_t free_bytes;   /* for volumes, as it said last; 0: not known */
+	const struct wire_backend *backends; /* as it said last; the first is that of @backend and @free_bytes */
+	size_t n_backends;     /* 0: it has not said hello since control started */
 	const struct id128 *unknown; /* datasets it holds that control has no record of */
 	size_t n_unknown;
 	const char *refused;   /* why its last hello was refused; NULL when it was not */

@@ -135,7 +135,7 @@ void assign_on_renew(struct decision *d, const struct assign_event *ev)
 	if (!n || n->session != ev->session)
 		return;
 	n->heard_ms = n->answered_ms = d->now_ms;
-	assign_hear_free(n, ev->free_bytes);
+	assign_hear_room(n, ev->free_bytes, ev->backends, ev->n_backends);
 	decision_send(d, n, 0, false, &pong);
 }
 
@@ -174,12 +174,21 @@ bool assign_may_fail_over(const struct ds_record *r)
 	       ds_record_text(r, FAILOVER_TO_KEY);
 }
 
-void assign_hear_free(struct node *n, uint64_t free_bytes)
+void assign_hear_room(struct node *n, uint64_t free_bytes, const struct wire_backend *list, size_t n_list)
 {
-	if (!free_bytes)
+	if (n_list) {
+		free(n->backends);
+		n->backends = assign_alloc(n_list * sizeof(*list));
+		memcpy(n->backends, list, n_list * sizeof(*list));
+		n->n_backends = n_list;
+		free_bytes = list[0].free_bytes;
+	}
+	if (!free_bytes && !(n_list && list[0].capacity_bytes))
 		return;
 	n->free_bytes = free_bytes;
 	n->promised_bytes = 0;
+	if (n->n_backends)
+		n->backends[0].free_bytes = free_bytes;
 }
 
 /*

@@ -19,6 +19,9 @@ static void copy_node(struct assign *b, const struct node *from)
 	n->address = assign_strdup(from->address);
 	n->backend = assign_strdup(from->backend);
 	n->version = assign_strdup(from->version);
+	n->backends = wire_backends_copy(from->backends, from->n_backends);
+	if (from->n_backends && !n->backends)
+		abort();
 	n->unknown = NULL;
 	n->n_unknown = 0;
 }

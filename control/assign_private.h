@@ -105,6 +105,8 @@ struct node {
 	char *address, *backend, *version;
 	enum fs_kind filesystem;
 	bool shared;
+	struct wire_backend *backends;
+	size_t n_backends;
 	uint64_t free_bytes, promised_bytes; /* what was placed there since it told what is free */
 	struct id128 *unknown; /* what its hello named and control has no record of */
 	size_t n_unknown;
@@ -302,8 +304,8 @@ bool assign_has_to_clean_up(const struct ads *ds, const struct node *n);
  * record says of that may be long over. */
 bool assign_is_given_up(const struct assign *a, const struct node *n);
 
-/* What the node says of its backend. 0: nothing. */
-void assign_hear_free(struct node *n, uint64_t free_bytes);
+/* What the node says of its backends. No list: as before, but for @free_bytes of the first; 0: not even that. */
+void assign_hear_room(struct node *n, uint64_t free_bytes, const struct wire_backend *list, size_t n_list);
 
 /* The owner, or who lets an old grant go, says that a node still claims the volume. If that node was given up, its
  * claim is void. */

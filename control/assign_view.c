@@ -43,6 +43,7 @@ struct assign *assign_free(struct assign *a)
 		node_record_done(&n->now);
 		free(n->address);
 		free(n->backend);
+		free(n->backends);
 		free(n->version);
 		free(n->unknown);
 		free(n);
@@ -299,6 +300,8 @@ static void node_view_of(const struct assign *a, const struct node *n, uint64_t 
 		.silent_ms = n->heard ? now_ms - n->heard_ms : 0,
 		.heard = n->heard,
 		.free_bytes = n->free_bytes,
+		.backends = n->backends,
+		.n_backends = n->n_backends,
 		.unknown = n->unknown,
 		.n_unknown = n->n_unknown,
 		.refused = n->session ? NULL : n->refused,

@@ -309,7 +309,7 @@ static void open_session(struct decision *d, struct node *n, const struct assign
 	n->lost = false;
 	n->boot = ev->hello->boot;
 	n->shared = ev->hello->shared;
-	assign_hear_free(n, ev->hello->free_bytes);
+	assign_hear_room(n, ev->hello->free_bytes, ev->hello->backends, ev->hello->n_backends);
 	n->filesystem = ev->hello->filesystem;
 	n->n_unknown = 0;
 	replace_text(&n->address, ev->address);

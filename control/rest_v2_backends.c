@@ -1,64 +1,87 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* v2's backends: where volumes come from, as the nodes that have them say. */
 #include "rest_v2.h"
+#include "rest_view.h"
 
-#define NODE_BACKEND "default" /* a node has one so far */
-#define BACKENDS_MAX 16	       /* kinds; more are not told apart */
-
-struct backend {
-	const char *driver; /* borrowed */
-	bool shared;
-	uint64_t free;
-};
+#define BACKENDS_MAX 16 /* kinds; more are not told apart */
 
 struct backends {
-	struct backend list[BACKENDS_MAX];
+	struct wire_backend list[BACKENDS_MAX]; /* what is told of each, of all that have it */
 	size_t n;
 	struct jsonout *o;
-	const struct backend *of; /* this pass: who has it */
+	const struct wire_backend *of; /* this pass: who has it */
 };
 
-static bool is_same(const struct backend *b, const struct assign_node_view *n)
+static bool is_same(const struct wire_backend *a, const struct wire_backend *b)
 {
-	return STREQ(b->driver, n->backend) && b->shared == n->shared;
+	return STREQ(a->name, b->name) && STREQ(a->driver, b->driver) && a->shared == b->shared;
+}
+
+/* What all of them can. */
+static void keep_common(struct wire_backend *b, const struct wire_backend *other)
+{
+	char kept[sizeof(b->capabilities)] = "", *out = kept;
+
+	for (const char *p = b->capabilities; *p;) {
+		char word[sizeof(b->capabilities)];
+		size_t n = strcspn(p, " ");
+
+		snprintf(word, sizeof(word), "%.*s", (int)n, p);
+		if (wire_backend_can(other, word))
+			out += sprintf(out, "%s%s", out > kept ? " " : "", word);
+		p += n + (p[n] == ' ');
+	}
+	strcpy(b->capabilities, kept);
 }
 
 /* What several nodes share is there once, however many of them tell of it. */
-static int on_node(const struct assign_node_view *n, void *userdata)
+static void add(struct wire_backend *b, const struct wire_backend *other)
 {
-	struct backends *all = userdata;
-	struct backend *b = all->list;
-
-	if (!n->backend || n->forgotten)
-		return 0;
-	while (b < all->list + all->n && !is_same(b, n))
-		b++;
-	if (b == all->list + BACKENDS_MAX)
-		return 0;
-	if (b == all->list + all->n)
-		all->list[all->n++] = (struct backend){ n->backend, n->shared, 0 };
-	b->free = n->shared ? MAX(b->free, n->free_bytes) : b->free + n->free_bytes;
-	return 0;
+	if (b->shared) {
+		b->capacity_bytes = MAX(b->capacity_bytes, other->capacity_bytes);
+		b->free_bytes = MAX(b->free_bytes, other->free_bytes);
+		b->promised_bytes = MAX(b->promised_bytes, other->promised_bytes);
+	} else {
+		b->capacity_bytes += other->capacity_bytes;
+		b->free_bytes += other->free_bytes;
+		b->promised_bytes += other->promised_bytes;
+	}
+	keep_common(b, other);
+	if (!*b->warning)
+		memcpy(b->warning, other->warning, sizeof(b->warning));
 }
 
-static void add_bytes(struct jsonout *o, const char *key, uint64_t v)
+static void take(struct backends *all, const struct wire_backend *told)
 {
-	if (v)
-		jsonout_u64(o, key, v);
-	else
-		jsonout_null(o, key); /* not told */
+	struct wire_backend *b = all->list;
+
+	while (b < all->list + all->n && !is_same(b, told))
+		b++;
+	if (b < all->list + all->n)
+		add(b, told);
+	else if (all->n < BACKENDS_MAX)
+		all->list[all->n++] = *told;
+}
+
+static int on_node(const struct assign_node_view *n, void *userdata)
+{
+	for (size_t i = 0; i < n->n_backends && !n->forgotten; i++)
+		take(userdata, &n->backends[i]);
+	return 0;
 }
 
 static int on_member(const struct assign_node_view *n, void *userdata)
 {
 	const struct backends *all = userdata;
 
-	if (!n->backend || n->forgotten || !is_same(all->of, n))
-		return 0;
-	jsonout_open(all->o, NULL, '{');
-	jsonout_id(all->o, "uuid", n->uuid);
-	add_bytes(all->o, "free", n->free_bytes);
-	jsonout_close(all->o, '}');
+	for (size_t i = 0; i < n->n_backends && !n->forgotten; i++) {
+		if (!is_same(all->of, &n->backends[i]))
+			continue;
+		jsonout_open(all->o, NULL, '{');
+		jsonout_id(all->o, "uuid", n->uuid);
+		view_room(all->o, &n->backends[i], false);
+		jsonout_close(all->o, '}');
+	}
 	return 0;
 }
 
@@ -73,10 +96,11 @@ static void list_backends(struct rest_request *q)
 	jsonout_open(&o, "backends", '[');
 	for (all.of = all.list; all.of < all.list + all.n; all.of++) {
 		jsonout_open(&o, NULL, '{');
-		jsonout_text(&o, "name", NODE_BACKEND);
+		jsonout_text(&o, "name", all.of->name);
 		jsonout_text(&o, "driver", all.of->driver);
 		jsonout_bool(&o, "shared", all.of->shared);
-		add_bytes(&o, "free", all.of->free);
+		view_room(&o, all.of, false);
+		view_capabilities(&o, all.of->capabilities);
 		jsonout_open(&o, "nodes", '[');
 		(void)assign_nodes(a, cluster_now_ms(), on_member, &all);
 		jsonout_close(&o, ']');

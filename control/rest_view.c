@@ -3,8 +3,6 @@
 #include "publish.h"
 #include "rest_view.h"
 
-#define NODE_BACKEND "default" /* a node has one so far */
-
 static void add_number(struct jsonout *o, const char *key, uint64_t v, bool known)
 {
 	if (known)
@@ -225,15 +223,42 @@ static uint64_t roughly(uint64_t v)
 	return v >> shift << shift;
 }
 
+void view_room(struct jsonout *o, const struct wire_backend *b, bool steady)
+{
+	uint64_t left = steady ? roughly(b->free_bytes) : b->free_bytes;
+	uint64_t promised = steady ? roughly(b->promised_bytes) : b->promised_bytes;
+
+	add_number(o, "capacity", b->capacity_bytes, b->capacity_bytes > 0);
+	add_number(o, "free", left, b->capacity_bytes > 0 || b->free_bytes > 0);
+	add_number(o, "promised", promised, b->promised_bytes > 0);
+	jsonout_text(o, "warning", *b->warning ? b->warning : NULL);
+}
+
+void view_capabilities(struct jsonout *o, const char *words)
+{
+	jsonout_open(o, "capabilities", '[');
+	while (*words) {
+		char word[sizeof(((struct wire_backend *)NULL)->capabilities)];
+		size_t n = strcspn(words, " ");
+
+		snprintf(word, sizeof(word), "%.*s", (int)n, words);
+		jsonout_text(o, NULL, word);
+		words += n + (words[n] == ' ');
+	}
+	jsonout_close(o, ']');
+}
+
 static void add_backends(struct jsonout *o, const struct view_source *s, const struct assign_node_view *n)
 {
 	jsonout_open(o, "backends", '[');
-	if (n->backend) {
+	for (const struct wire_backend *b = n->backends; b < n->backends + n->n_backends; b++) {
 		jsonout_open(o, NULL, '{');
-		jsonout_text(o, "name", NODE_BACKEND);
-		jsonout_text(o, "driver", n->backend);
-		add_number(o, "free", s->steady ? roughly(n->free_bytes) : n->free_bytes, n->free_bytes > 0);
-		jsonout_bool(o, "shared", n->shared);
+		jsonout_text(o, "name", b->name);
+		jsonout_text(o, "driver", b->driver);
+		view_room(o, b, s->steady);
+		add_number(o, "allocation_unit", b->allocation_unit, b->allocation_unit > 0);
+		jsonout_bool(o, "shared", b->shared);
+		view_capabilities(o, b->capabilities);
 		jsonout_close(o, '}');
 	}
 	jsonout_close(o, ']');

@@ -30,5 +30,9 @@ int view_dataset(struct jsonout *o, const char *key, const struct view_source *s
 int view_node(struct jsonout *o, const char *key, const struct view_source *s, struct id128 uuid);
 int view_lease(struct jsonout *o, const char *key, const struct view_source *s, struct id128 dataset_id);
 
+/* Members of an open object: what a backend's room is, and what it can. @steady: as in struct view_source. */
+void view_room(struct jsonout *o, const struct wire_backend *b, bool steady);
+void view_capabilities(struct jsonout *o, const char *words);
+
 /* The word for the state of a dataset: what its owner said, or what control knows better. */
 const char *view_state(const struct assign_view *v);

@@ -67,7 +67,7 @@ static void touch_by_type(const struct touch *t, const struct assign_event *ev)
 		break;
 	case ASSIGN_HEARD:
 	case ASSIGN_RENEW:
-		if (ev->free_bytes)
+		if (ev->free_bytes || ev->backends)
 			touch_node(t, ev->node);
 		break;
 	case ASSIGN_EXPIRE: /* what is remembered of nodes that are silent for long */

@@ -15,6 +15,26 @@ const struct driver_ops *driver_find(const char *name)
 	return NULL;
 }
 
+char *driver_capabilities(const struct driver_ops *ops, const struct driver_desc *desc, char *buf, size_t size)
+{
+	const struct {
+		const char *word;
+		bool has;
+	} all[] = {
+		{ "take", ops->take },
+		{ "cut", ops->cut },
+		{ "failover", ops->cut && ops->fence },
+		{ "discard", desc->discards },
+	};
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i].has && used + strlen(all[i].word) + 2 <= size)
+			used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? " " : "", all[i].word);
+	return buf;
+}
+
 const char *driver_names(void)
 {
 	return "loopback"; /* in the order of the table above */

@@ -65,7 +65,11 @@ struct driver_desc {
 	const char *name;	  /* static */
 	bool shared;		  /* its volumes can be attached by every node that has this backend */
 	uint64_t allocation_unit; /* in bytes; sizes are rounded up to a multiple of it */
-	uint64_t capacity_bytes, free_bytes; /* of the whole backend, 0: not known */
+	uint64_t capacity_bytes, free_bytes; /* of the whole backend; 0: not known, free_bytes 0 only where
+					      * capacity_bytes is as well */
+	bool full;		  /* not even what its volumes were promised can be written: writes that need
+				   * room fail */
+	bool discards;		  /* what is discarded on a device becomes free in the backend */
 };
 
 enum driver_place {
@@ -112,6 +116,12 @@ struct driver_ops {
 	struct driver *(*close)(struct driver *d);
 
 	int (*describe)(struct driver *d, struct driver_desc *ret);
+
+	/*
+	 * Optional, NULL where volumes take all of their room when they are made. The sum of the sizes of
+	 * all volumes, whoever holds them; damaged ones are left out. Looks at each.
+	 */
+	int (*promised)(struct driver *d, uint64_t *ret_bytes);
 
 	/*
 	 * The ids of all volumes of the backend, whoever holds them, in no order; the caller frees
@@ -211,6 +221,12 @@ struct driver_ops {
 
 /* The backend called @name in agent.yml, or NULL; static. */
 const struct driver_ops *driver_find(const char *name);
+
+/*
+ * What a backend can beside the needful, as words with one blank between: "take", "cut", "failover" (its
+ * datasets may have the policy lease: it has what ends a grant), "discard". Cut to @size. Returns @buf.
+ */
+char *driver_capabilities(const struct driver_ops *ops, const struct driver_desc *desc, char *buf, size_t size);
 
 /* All names, "loopback" or "loopback, lvm", for error texts; static. */
 const char *driver_names(void);

@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "loopback_device.h"
 #include "loopback_io.h"
@@ -136,12 +135,6 @@ static int loopback_lookup(struct driver *d, struct id128 volume_id, struct driv
 	return 0;
 }
 
-/* Volume directories have the id's one canonical spelling; anything else is not ours. */
-static bool volume_name(const char *name, struct id128 *ret)
-{
-	return id128_parse(name, ret) == 0 && STREQ(name, ID128_STR(*ret));
-}
-
 static int list_add(struct id128 **v, size_t *n, struct id128 add)
 {
 	/* In powers of two, so that appending costs little. */
@@ -185,7 +178,7 @@ static int loopback_list(struct driver *d, struct id128 **ret, size_t *ret_n)
 	r = loopback_device_each(on_device, lo);
 	for (errno = 0; r == 0 && (de = readdir(dir)); errno = 0)
 		if ((de->d_type == DT_DIR || de->d_type == DT_UNKNOWN) &&
-			volume_name(de->d_name, &volume_id))
+			loopback_volume_name(de->d_name, &volume_id))
 			r = list_add(&v, &n, volume_id);
 	if (r == 0 && errno)
 		r = loopback_errno();
@@ -201,23 +194,6 @@ static int loopback_tidy(struct driver *d)
 	int r = loopback_volumes_sweep(loopback(d)->volumes, ID128_NIL);
 
 	return loopback_device_sweep_cut(ID128_NIL) ?: r;
-}
-
-static int loopback_describe(struct driver *d, struct driver_desc *ret)
-{
-	struct loopback *lo = loopback(d);
-	struct statvfs fs;
-
-	if (statvfs(lo->volumes, &fs) < 0)
-		return loopback_errno();
-	*ret = (struct driver_desc){
-		.name = loopback_ops.name,
-		.shared = true,
-		.allocation_unit = lo->allocation_unit,
-		.capacity_bytes = (uint64_t)fs.f_blocks * fs.f_frsize,
-		.free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize,
-	};
-	return 0;
 }
 
 /* The device of a volume that we have attached, or -ENOENT, -ENODEV. */
@@ -592,6 +568,7 @@ const struct driver_ops loopback_ops = {
 	.open = loopback_open,
 	.close = loopback_close,
 	.describe = loopback_describe,
+	.promised = loopback_promised,
 	.list = loopback_list,
 	.tidy = loopback_tidy,
 	.lookup = loopback_lookup,

@@ -20,3 +20,5 @@ struct loopback {
 int loopback_open(const struct driver_node *self, const struct driver_option *opts, size_t n,
 	struct driver **ret, char **ret_error);
 struct driver *loopback_close(struct driver *d);
+int loopback_describe(struct driver *d, struct driver_desc *ret);
+int loopback_promised(struct driver *d, uint64_t *ret_bytes);

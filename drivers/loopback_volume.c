@@ -27,6 +27,11 @@ void loopback_volume_done(struct loopback_volume *v)
 	v->dir_fd = close_keep_errno(v->dir_fd);
 }
 
+bool loopback_volume_name(const char *name, struct id128 *ret)
+{
+	return id128_parse(name, ret) == 0 && STREQ(name, ID128_STR(*ret));
+}
+
 int loopback_volumes_open(const char *volumes)
 {
 	int fd = open(volumes, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -37,6 +37,9 @@ void loopback_volume_done(struct loopback_volume *v);
 /* @volumes is the path <root>/volumes, here and below. A descriptor or an errno, never -ENOENT. */
 int loopback_volumes_open(const char *volumes);
 
+/* Volume directories have the id's one canonical spelling; anything else is not ours. */
+bool loopback_volume_name(const char *name, struct id128 *ret);
+
 /**
  * loopback_volume_open() - one volume's bookkeeping
  * @lock: keep others from changing it, on any node, until loopback_volume_done()

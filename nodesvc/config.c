@@ -187,6 +187,37 @@ static int read_self_fence(struct yamlmap *y, const struct yamlmap_field *f, con
 	return 0;
 }
 
+static int read_space_warning(struct yamlmap *y, const struct yamlmap_field *f, const yaml_event_t *ev)
+{
+	unsigned int percent;
+	const char *text;
+	char end;
+	int rc = yamlmap_text(y, f->name, ev, &text);
+
+	if (rc < 0)
+		return rc;
+	if (strlen(text) > 3 || sscanf(text, "%2u%c", &percent, &end) != 2 || end != '%' || !strchr("0123456789", *text))
+		return yamlmap_refuse(y, yamlmap_line(ev), "'%s' must be from 0%% to 99%%, not '%.64s'", f->name, text);
+	config_of(y)->space_percent = percent;
+	return 0;
+}
+
+static int read_discard(struct yamlmap *y, const struct yamlmap_field *f, const yaml_event_t *ev)
+{
+	static const char *const words[] = { [DISCARD_OFF] = "off", [DISCARD_WEEKLY] = "weekly", [DISCARD_ON] = "on" };
+	const char *text;
+	int rc = yamlmap_text(y, f->name, ev, &text);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (STREQ(text, words[i])) {
+			config_of(y)->discard = (enum discard_policy)i;
+			return 0;
+		}
+	return yamlmap_refuse(y, yamlmap_line(ev), "'%s' must be off, weekly or on, not '%.64s'", f->name, text);
+}
+
 static int read_watchdog(struct yamlmap *y, const struct yamlmap_field *f, const yaml_event_t *ev)
 {
 	char **where = string_at(y, f);
@@ -331,6 +362,8 @@ static const struct yamlmap_field top_fields[] = {
 	{ "filesystem", false, read_filesystem, 0 },
 	{ "mount-options", false, read_mount_options, AT(mount_options) },
 	{ "self-fence", false, read_self_fence, 0 },
+	{ "space-warning", false, read_space_warning, 0 },
+	{ "discard", false, read_discard, 0 },
 	{ "watchdog", false, read_watchdog, AT(watchdog) },
 	{ "logging", false, skip_logging, 0 },
 };
@@ -390,6 +423,8 @@ static int set_defaults(struct yamlmap *y)
 
 	c->control_port = DEFAULT_AGENT_PORT;
 	c->filesystem = FS_EXT4;
+	c->space_percent = NODE_CONFIG_SPACE_PERCENT;
+	c->discard = DISCARD_WEEKLY;
 	for (size_t i = 0; i < ARRAY_SIZE(defaults); i++)
 		if (set_string(y, defaults[i].where, defaults[i].text) < 0)
 			return -ENOMEM;

@@ -16,6 +16,15 @@
 #define NODE_CONFIG_WHY_MAX 1024 /* enough for any line in @why */
 #define NODE_CONFIG_DEFAULT_PATH "/etc/flocker/agent.yml"
 
+#define NODE_CONFIG_SPACE_PERCENT 10 /* unless given */
+
+/* When room that files no longer need goes back to the backend. */
+enum discard_policy {
+	DISCARD_OFF,	/* never */
+	DISCARD_WEEKLY, /* looked for once a week, in the background */
+	DISCARD_ON,	/* at once: the mount option */
+};
+
 /* One key of `dataset` that belongs to the backend; @line is for its error messages. */
 struct node_option {
 	char *key, *value;
@@ -36,6 +45,8 @@ struct node_config {
 	char *mount_options;	 /* beside VMOUNT_DEFAULT_OPTIONS, separated by commas; or "" */
 	bool self_fence_reboot;	 /* when nothing else ends a leased dataset in time, restart the machine */
 	char *cluster_crt, *cluster_crl, *node_crt, *node_key; /* paths beside the file; not looked at */
+	unsigned int space_percent; /* of a backend: below, it is warned of; 0: never */
+	enum discard_policy discard;
 	char *watchdog;		 /* "auto", "none", or a device below /dev */
 	char **warnings;	 /* whole lines for the log */
 	size_t n_warnings;

@@ -262,7 +262,7 @@ static enum ds_state resting_state(const struct converge_seen *seen)
 	if (seen->cut)
 		return DS_FENCED;
 	if (seen->mounted)
-		return seen->read_only || !seen->attached ? DS_FAULTY : DS_MOUNTED;
+		return seen->read_only || seen->no_room || !seen->attached ? DS_FAULTY : DS_MOUNTED;
 	if (seen->attached)
 		return DS_ATTACHED;
 	return seen->volume ? DS_DETACHED : DS_WAITING;
@@ -500,8 +500,15 @@ static void plan_hold(const struct converge_in *in, struct converge_out *out)
 	if (s->mounted) {
 		if (!s->attached)
 			say(out, DS_FAULTY, "the device vanished under the mounted filesystem");
+		else if (s->read_only && s->no_room)
+			say(out, DS_FAULTY, "the backend is full, and the kernel turned the filesystem read-only: make room "
+				"in the backend, end who uses the dataset and unmount it; the node mounts it again");
+		else if (s->no_room)
+			say(out, DS_FAULTY, "the backend is full, and writes fail: make room in it; what was not written "
+				"since is lost where no fsync succeeded");
 		else if (s->read_only)
-			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error");
+			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error: end who uses the "
+				"dataset and unmount it; the node checks it and mounts it again");
 		else
 			say(out, DS_MOUNTED, "as wished");
 	} else if (s->volume && (grant_used_up(in) || s->detached)) {

@@ -55,6 +55,7 @@ struct converge_seen {
 	bool cut;		    /* it takes no more writes */
 	bool mounted;		    /* the right device at the right place */
 	bool read_only;		    /* mounted, and the kernel turned it read-only */
+	bool no_room;		    /* the backend is full: what is written to it may be lost */
 	uint64_t size_bytes;
 	bool proven_empty;	    /* STEP_PROBE succeeded since the device came */
 	bool whole;		    /* STEP_FORMAT or STEP_VERIFY succeeded on this volume */

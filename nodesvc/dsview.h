@@ -24,6 +24,8 @@ struct ds_view {
 	uint64_t size_bytes;
 	uint64_t used_bytes, available_bytes; /* known as of used_at_ms */
 	int64_t used_at_ms;		      /* 0: both not known */
+	int64_t trimmed_at_ms;	/* 0: never here */
+	uint64_t trimmed_bytes; /* given back to the backend then */
 	const char *device, *filesystem;
 	struct id128 fs_uuid; /* nil: not known */
 	const char *mountpoint;
@@ -42,5 +44,10 @@ struct node_view {
 	int64_t certificate_expires_ms, authority_expires_ms; /* the node's, and what signed it */
 	const char *version, *backend, *last_error;
 	const char *watchdog; /* none, idle, armed, late by N ms, failed: why */
+	uint64_t capacity_bytes; /* of the backend; 0: this and the next are not known */
+	uint64_t free_bytes;
+	uint64_t promised_bytes; /* sum of its volumes' sizes */
+	const char *warnings;	 /* lines, each with its newline */
+	const char *metrics;	 /* Prometheus text */
 	unsigned int datasets, mounted, troubled; /* troubled: failed, blocked, lost or faulty */
 };

@@ -18,6 +18,7 @@ const char *const fs_ds_files[FILE_MAX] = {
 	[FILE_OWNER] = "owner",		    [FILE_EPOCH] = "epoch",
 	[FILE_PRIMARY] = "primary",	    [FILE_SIZE] = "size",
 	[FILE_USED] = "used",		    [FILE_AVAILABLE] = "available",
+	[FILE_TRIMMED] = "trimmed",	    [FILE_TRIMMED_BYTES] = "trimmed_bytes",
 	[FILE_DEVICE] = "device",	    [FILE_FILESYSTEM] = "filesystem",
 	[FILE_FS_UUID] = "fs_uuid",	    [FILE_MOUNTPOINT] = "mountpoint",
 	[FILE_LEASE] = "lease",		    [FILE_HOLDERS] = "holders",
@@ -31,7 +32,9 @@ const char *const fs_node_files[NODE_FILE_MAX] = {
 	[NODE_CERTIFICATE_EXPIRES] = "certificate_expires",
 	[NODE_AUTHORITY_EXPIRES] = "authority_expires",
 	[NODE_VERSION] = "version",	    [NODE_WATCHDOG] = "watchdog",
-	[NODE_STATUS] = "status.json",
+	[NODE_CAPACITY] = "capacity",	    [NODE_FREE] = "free",
+	[NODE_PROMISED] = "promised",	    [NODE_WARNINGS] = "warnings",
+	[NODE_METRICS] = "metrics",	    [NODE_STATUS] = "status.json",
 };
 /* clang-format on */
 
@@ -90,6 +93,13 @@ static void line(struct fs_text *b, const char *s)
 		return;
 	fs_text_put(b, s, strlen(s));
 	fs_text_put(b, "\n", 1);
+}
+
+/* Each has its newline. */
+static void lines(struct fs_text *b, const char *s)
+{
+	if (s)
+		fs_text_put(b, s, strlen(s));
 }
 
 static void number_line(struct fs_text *b, uint64_t v)
@@ -245,6 +255,8 @@ static void ds_json(const struct ds_view *v, struct fs_text *b)
 	add_number(b, "used", v->used_at_ms != 0, v->used_bytes);
 	add_number(b, "available", v->used_at_ms != 0, v->available_bytes);
 	add_time(b, "used_at", v->used_at_ms);
+	add_time(b, "trimmed", v->trimmed_at_ms);
+	add_number(b, "trimmed_bytes", v->trimmed_at_ms != 0, v->trimmed_bytes);
 	add_string(b, "device", v->device);
 	add_string(b, "filesystem", v->filesystem);
 	add_id(b, "fs_uuid", v->fs_uuid);
@@ -270,6 +282,10 @@ static void node_json(const struct node_view *v, struct fs_text *b)
 	add_time(b, "certificate_expires", v->certificate_expires_ms);
 	add_time(b, "authority_expires", v->authority_expires_ms);
 	add_string(b, "watchdog", v->watchdog);
+	add_number(b, "capacity", v->capacity_bytes != 0, v->capacity_bytes);
+	add_number(b, "free", v->capacity_bytes != 0, v->free_bytes);
+	add_number(b, "promised", v->promised_bytes != 0, v->promised_bytes);
+	add_lines(b, "warnings", v->warnings);
 	add_string(b, "last_error", v->last_error);
 	add_number(b, "datasets", true, v->datasets);
 	add_number(b, "mounted", true, v->mounted);
@@ -302,6 +318,10 @@ void fs_render_ds(const struct ds_view *v, enum ds_file file, struct fs_text *b)
 		return v->used_at_ms != 0 ? number_line(b, v->used_bytes) : (void)0;
 	case FILE_AVAILABLE:
 		return v->used_at_ms != 0 ? number_line(b, v->available_bytes) : (void)0;
+	case FILE_TRIMMED:
+		return time_line(b, v->trimmed_at_ms);
+	case FILE_TRIMMED_BYTES:
+		return v->trimmed_at_ms != 0 ? number_line(b, v->trimmed_bytes) : (void)0;
 	case FILE_DEVICE:
 		return line(b, v->device);
 	case FILE_FILESYSTEM:
@@ -313,7 +333,7 @@ void fs_render_ds(const struct ds_view *v, enum ds_file file, struct fs_text *b)
 	case FILE_LEASE:
 		return line(b, v->lease);
 	case FILE_HOLDERS:
-		return v->holders ? fs_text_put(b, v->holders, strlen(v->holders)) : (void)0;
+		return lines(b, v->holders);
 	case FILE_LAST_ERROR:
 		return line(b, v->last_error);
 	case FILE_STATUS:
@@ -343,6 +363,16 @@ void fs_render_node(const struct node_view *v, enum node_file file, struct fs_te
 		return time_line(b, v->authority_expires_ms);
 	case NODE_WATCHDOG:
 		return line(b, v->watchdog);
+	case NODE_CAPACITY:
+		return v->capacity_bytes != 0 ? number_line(b, v->capacity_bytes) : (void)0;
+	case NODE_FREE:
+		return v->capacity_bytes != 0 ? number_line(b, v->free_bytes) : (void)0;
+	case NODE_PROMISED:
+		return v->promised_bytes != 0 ? number_line(b, v->promised_bytes) : (void)0;
+	case NODE_WARNINGS:
+		return lines(b, v->warnings);
+	case NODE_METRICS:
+		return lines(b, v->metrics);
 	case NODE_STATUS:
 		return node_json(v, b);
 	case NODE_FILE_MAX:

@@ -65,7 +65,7 @@ void fs_ds_view_free(struct ds_view *v)
 struct node_view *fs_node_view_copy(const struct node_view *v)
 {
 	const char *const strings[] = { v->control, v->version, v->backend, v->last_error,
-		v->watchdog };
+		v->watchdog, v->warnings, v->metrics };
 	struct node_view *c;
 	char *at;
 
@@ -77,6 +77,8 @@ struct node_view *fs_node_view_copy(const struct node_view *v)
 	c->backend = pack(&at, v->backend);
 	c->last_error = pack(&at, v->last_error);
 	c->watchdog = pack(&at, v->watchdog);
+	c->warnings = pack(&at, v->warnings);
+	c->metrics = pack(&at, v->metrics);
 	return c;
 }
 

@@ -3,8 +3,6 @@
 
 #include "node_private.h"
 
-#define TREE_RETRY_S 2
-
 /* Terms go on while the machine sleeps. */
 uint64_t node_now_ms(void)
 {
@@ -27,53 +25,6 @@ void node_after_s(struct event *ev, int seconds)
 	event_add(ev, &tv);
 }
 
-/* ---- what is shown ---- */
-
-void node_show(struct node *n)
-{
-	char control[512];
-	struct node_view v = {
-		.uuid = n->uuid,
-		.era = n->state.boot,
-		.control = control,
-		.connected = n->connected,
-		.connected_since_ms = nodeview_realtime_ms(&n->connected_at),
-		.certificate_expires_ms = n->dates.cert_s * 1000,
-		.authority_expires_ms = n->dates.ca_s * 1000,
-		.version = FLOCKER_VERSION,
-		.backend = n->c->backend,
-		.watchdog = n->watchdog,
-		.last_error = n->last_error,
-	};
-
-	snprintf(control, sizeof(control), "%s:%u", n->c->control_hostname, n->c->control_port);
-	nodeview_count(n->roster, &v);
-	if (fstree_set_node(n->tree, &v) < 0)
-		(void)log_warning(ENOMEM, "the tree does not show the node's present state, ignoring");
-	if (n->adopted && !n->settled && v.mounted + v.troubled >= v.datasets) {
-		n->settled = true;
-		n->cbs->on_settled(n->userdata);
-	}
-}
-
-static void show_change(struct node *n, const struct roster_change *c)
-{
-	struct roster_view v;
-
-	if (roster_view(n->roster, c->dataset_id, &v) < 0)
-		return;
-	if (v.gone) {
-		fstree_remove(n->tree, c->dataset_id);
-		if (c->from != c->to)
-			log_dataset_request(c->dataset_id, NULL, v.request, LOG_INFO, 0, "%s -> %s",
-				ds_state_name(c->from), ds_state_name(c->to));
-		return;
-	}
-	if (nodeview_show(n->tree, &v, node_now_ms()) < 0)
-		log_dataset(c->dataset_id, LOG_WARNING, ENOMEM, "the tree shows an old state, ignoring");
-	nodeview_tell(n->tree, c, &v);
-}
-
 /* ---- steps ---- */
 
 static void step_done(void *arg)
@@ -84,10 +35,12 @@ static void step_done(void *arg)
 
 	if (j->start.guarded)
 		guard_step_end(n->guard, j->start.dataset_id);
-	if (j->looked) {
+	if (j->looked)
 		guard_device(n->guard, j->start.dataset_id, j->seen.attached ? j->devno : 0, j->diskseq);
-		uplink_tell_free(n->uplink, j->free_bytes);
-	}
+	if (j->described)
+		node_take_backend(n, &j->backend);
+	metrics_count(&n->metrics, j->start.step, j->ms, j->error);
+	n->counted = true;
 	*r->prev = r->next;
 	if (r->next)
 		r->next->prev = r->prev;
@@ -127,10 +80,13 @@ static void submit_step(struct node *n, struct running *r)
 	free(r);
 }
 
-static void start_step(struct node *n, const struct roster_start *start)
+void node_start_step(struct node *n, const struct roster_start *start)
 {
-	struct running *r = calloc(1, sizeof(*r));
+	struct running *r;
 
+	if (node_trim_yields(n, start))
+		return;
+	r = calloc(1, sizeof(*r));
 	if (!r) {
 		step_refused(n, start, ENOMEM, NULL);
 		return;
@@ -147,8 +103,14 @@ static void start_step(struct node *n, const struct roster_start *start)
 /* The helper agrees that a step begins, or does not. */
 static void on_step(int result, void *step, void *userdata)
 {
+	const struct asked *asked = step;
 	struct running *r = step;
 	struct node *n = userdata;
+
+	if (asked && asked->slice) {
+		node_trim_agreed(n, result, step);
+		return;
+	}
 
 	if (!r && result < 0) {
 		(void)log_error(result, "a step under way can be guarded by nobody, and its term may be over: "
@@ -186,15 +148,18 @@ static void on_plan(evutil_socket_t fd, short what, void *userdata)
 		guard_arm(n->guard, out.arms[i].dataset_id, out.arms[i].until_ms, out.arms[i].rev,
 			out.arms[i].filesystem);
 	for (size_t i = 0; i < out.n_starts; i++)
-		start_step(n, &out.starts[i]);
+		node_start_step(n, &out.starts[i]);
 	for (size_t i = 0; i < out.n_sends; i++)
 		uplink_send(n->uplink, &out.sends[i]);
 	for (size_t i = 0; i < out.n_stuck; i++)
 		tell_stuck(n, out.stuck[i]);
 	for (size_t i = 0; i < out.n_changed; i++)
-		show_change(n, &out.changed[i]);
+		node_show_change(n, &out.changed[i]);
 	if (out.n_changed)
+		node_space_soon(n);
+	if (out.n_changed || n->counted)
 		node_show(n);
+	n->counted = false;
 	roster_out_done(&out);
 
 	wake = roster_next_wake(n->roster);
@@ -303,7 +268,8 @@ static int on_hello(struct wire_hello *h, void *userdata)
 	h->backend = strdup(n->c->backend);
 	h->filesystem = n->c->filesystem;
 	h->partial = n->unanswered > 0;
-	h->shared = n->shared;
+	h->shared = n->space.told.shared;
+	h->free_bytes = n->space.told.free_bytes;
 	return roster_hello(n->roster, h);
 }
 
@@ -352,9 +318,26 @@ static void on_order(const struct wire_assign *o, void *userdata)
 	node_plan_soon(n);
 }
 
+/* What it orders is not known, so what it ordered before stays in force. */
+static void on_unknown(const struct wire_msg *m, void *userdata)
+{
+	const struct node *n = userdata;
+
+	if (m->type == WIRE_ASSIGN)
+		log_dataset(m->assign.dataset_id, LOG_WARNING, 0, "an order of control has %s, which this version does not "
+			"know: it is not obeyed, and what was ordered before stays in force; upgrade this node", m->unknown);
+	else
+		log_node(n->uuid, LOG_WARNING, 0, "control says %s, which this version does not know, ignoring", m->unknown);
+}
+
 static void on_renewed(uint64_t stamp_ms, void *userdata)
 {
+	struct timespec now;
 	struct node *n = userdata;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	n->renewed_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	n->counted = true;
 
 	roster_renewed(n->roster, node_now_ms(), stamp_ms);
 	node_plan_soon(n);
@@ -374,8 +357,7 @@ static void on_open(struct driver *driver, const struct driver_desc *backend, vo
 	struct node *n = userdata;
 
 	n->env.driver = driver;
-	n->shared = backend->shared;
-	uplink_tell_free(n->uplink, backend->free_bytes);
+	node_space_open(n, backend);
 }
 
 static void on_found(const struct driver_volume *v, void *userdata)
@@ -439,34 +421,6 @@ static void on_adopt_failed(int err, const char *why, void *userdata)
 	n->cbs->on_failed(n->userdata);
 }
 
-/* ---- the tree ---- */
-
-static void on_tree_timer(evutil_socket_t fd, short what, void *userdata)
-{
-	struct node *n = userdata;
-	char why[sizeof(n->tree_error)] = "";
-
-	if (fstree_mount(n->tree, why, sizeof(why)) == 0) {
-		if (*n->tree_error)
-			log_notice("the status tree is up");
-		n->tree_error[0] = '\0';
-		return;
-	}
-	/* Each reason once, not each attempt. Datasets do not wait for their picture. */
-	if (!STREQ(why, n->tree_error))
-		(void)log_warning(0, "the status tree is down: %s; trying again", why);
-	snprintf(n->tree_error, sizeof(n->tree_error), "%s", why);
-	node_after_s(n->tree_timer, TREE_RETRY_S);
-}
-
-static void on_tree_gone(void *userdata)
-{
-	struct node *n = userdata;
-
-	log_notice("the status tree was taken down from outside; it is mounted again");
-	node_after_s(n->tree_timer, 0);
-}
-
 /* ---- beginning and end ---- */
 
 static int make_adopt(struct node *n, char *why, size_t size)
@@ -493,17 +447,6 @@ static int make_adopt(struct node *n, char *why, size_t size)
 	return adopt_new(n->base, &c, &cbs, n, &n->adopt);
 }
 
-static int make_tree(struct node *n, char *why, size_t size)
-{
-	char tree[4096], bind[4096];
-	struct fstree_config c = { .mountpoint = tree, .bind_target = bind, .group = "flocker",
-		.node = n->uuid, .priority = PRIO_TREE, .on_gone = on_tree_gone, .userdata = n };
-
-	snprintf(tree, sizeof(tree), "%s/datasets", n->c->mount_root);
-	snprintf(bind, sizeof(bind), "%s/datasets", n->c->run_directory);
-	return fstree_new(n->base, &c, &n->tree, why, size);
-}
-
 static struct event *new_event(struct node *n, int fd, short what, event_callback_fn fn, int prio)
 {
 	struct event *ev = event_new(n->base, fd, what, fn, n);
@@ -519,8 +462,7 @@ static int make_events(struct node *n)
 
 	n->plan = new_event(n, -1, 0, on_plan, PRIO_PLAN);
 	n->timer = new_event(n, -1, 0, on_timer, PRIO_PLAN);
-	n->tree_timer = new_event(n, -1, 0, on_tree_timer, PRIO_TREE);
-	if (!n->plan || !n->timer || !n->tree_timer)
+	if (!n->plan || !n->timer)
 		return -ENOMEM;
 	r = mountwatch_new(n->base, PRIO_UEVENT, n->pool, n->c->mount_root, node_on_mounts, n, &n->mountwatch);
 	if (r < 0)
@@ -531,7 +473,7 @@ static int make_events(struct node *n)
 
 static int make_uplink(struct node *n)
 {
-	static const struct uplink_callbacks cbs = { on_hello, on_up, on_down, on_order, on_renewed };
+	static const struct uplink_callbacks cbs = { on_hello, on_up, on_down, on_order, on_unknown, on_renewed };
 	struct uplink_config c = {
 		.host = n->c->control_hostname,
 		.port = n->c->control_port,
@@ -589,6 +531,17 @@ static int make_devmon(struct node *n, char *why, size_t size)
 	return r;
 }
 
+static int make_mount_options(struct node *n)
+{
+	const char *given = n->c->mount_options;
+
+	if (asprintf(&n->mount_options, "%s%s%s", given, *given && n->c->discard == DISCARD_ON ? "," : "",
+		n->c->discard == DISCARD_ON ? "discard" : "") < 0)
+		return -ENOMEM;
+	n->env.mount_options = n->mount_options;
+	return 0;
+}
+
 int node_new(struct event_base *base, const struct node_config *c, struct id128 uuid, SSL_CTX *ctx,
 	struct node **ret, char *why, size_t size)
 {
@@ -603,7 +556,6 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 	n->tls = ctx;
 	n->state.lock_fd = -EBADF;
 	n->env.mount_root = c->mount_root;
-	n->env.mount_options = c->mount_options;
 	clock_gettime(CLOCK_MONOTONIC, &n->connected_at);
 
 	r = nodestate_open(c->state_directory, &n->state, why, size);
@@ -614,7 +566,13 @@ int node_new(struct event_base *base, const struct node_config *c, struct id128 
 	if (r == 0)
 		r = make_adopt(n, why, size);
 	if (r == 0)
-		r = make_tree(n, why, size);
+		r = make_mount_options(n);
+	if (r == 0)
+		r = node_trim_new(n);
+	if (r == 0)
+		r = node_space_new(n);
+	if (r == 0)
+		r = node_tree_new(n, why, size);
 	if (r == 0)
 		r = make_events(n);
 	if (r == 0)
@@ -650,7 +608,7 @@ void node_start(struct node *n, const struct node_callbacks *cbs, void *userdata
 {
 	n->cbs = cbs;
 	n->userdata = userdata;
-	on_tree_timer(-1, 0, n);
+	node_tree_mount(n);
 	adopt_start(n->adopt);
 }
 
@@ -659,13 +617,13 @@ unsigned int node_stop(struct node *n)
 	struct node_view v = { 0 };
 
 	uplink_stop(n->uplink, "the node's daemon is stopped; its mounts stay");
-	nodeview_count(n->roster, &v);
+	nodeview_count(n->roster, &v, NULL);
 	return v.mounted;
 }
 
 struct node *node_free(struct node *n)
 {
-	struct event **events[] = { &n->plan, &n->timer, &n->tree_timer };
+	struct event **events[] = { &n->plan, &n->timer, &n->tree_timer, &n->space_timer };
 	bool busy = n->pool && worker_pending(n->pool) > 0;
 
 	certs_free(n->certs);
@@ -680,6 +638,7 @@ struct node *node_free(struct node *n)
 		if (*events[i])
 			event_free(*events[i]);
 	remember_free(n->remember);
+	node_trim_free(n);
 	worker_pool_free(n->pool);
 	roster_free(n->roster);
 	/* A worker that did not return still uses the driver. */
@@ -689,6 +648,7 @@ struct node *node_free(struct node *n)
 	if (busy)
 		return NULL;
 	free(n->options);
+	free(n->mount_options);
 	free(n);
 	return NULL;
 }

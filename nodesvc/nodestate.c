@@ -13,8 +13,8 @@
 
 #define TEXT_MAX 128
 
-/* Whole and durable, or as before: temporary file, fsync, rename, fsync of the directory. */
-static int write_text(const char *directory, const char *name, const char *text)
+/* Temporary file, fsync, rename, fsync of the directory. */
+int nodestate_write(const char *directory, const char *name, const char *text)
 {
 	_cleanup_close_ int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
 	char temporary[64];
@@ -76,7 +76,7 @@ static int read_or_make_host(struct nodestate *s, char *why, size_t size)
 	if (r < 0)
 		goto failed;
 	snprintf(text, sizeof(text), "%s\n", ID128_STR(s->host));
-	r = write_text(s->directory, "host", text);
+	r = nodestate_write(s->directory, "host", text);
 	if (r == 0)
 		return 0;
 failed:
@@ -175,5 +175,5 @@ int nodestate_save(const char *directory, const struct control_mark *seen)
 
 	snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %s\n", seen->incarnation, seen->revision,
 		id128_is_nil(seen->line) ? "" : ID128_STR(seen->line));
-	return write_text(directory, "control", text);
+	return nodestate_write(directory, "control", text);
 }

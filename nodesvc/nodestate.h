@@ -4,9 +4,10 @@
  *
  *   host	the nonce that tells this machine from another with the same certificate
  *   control	the highest incarnation and revision of control's state that was seen, and its line
+ *   trims	when datasets were trimmed last, see trims.h; without it they are trimmed once too often
  *   lock	held as long as the daemon lives: one daemon a directory
  *
- * Nothing about datasets: those are discovered.
+ * Nothing else about datasets: those are discovered.
  */
 #pragma once
 
@@ -27,6 +28,9 @@ struct nodestate {
  */
 int nodestate_open(const char *directory, struct nodestate *ret, char *why, size_t size);
 void nodestate_done(struct nodestate *s);
+
+/* A file of the state directory: whole and durable, or as before. For a worker. */
+int nodestate_write(const char *directory, const char *name, const char *text);
 
 /* Makes it durable. For a worker: it waits for the disk. @directory as opened. */
 int nodestate_save(const char *directory, const struct control_mark *seen);

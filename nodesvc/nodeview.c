@@ -21,6 +21,7 @@ int64_t nodeview_realtime_ms(const struct timespec *monotonic)
 struct count {
 	const struct roster *roster;
 	struct node_view *v;
+	unsigned int *states;
 };
 
 static void count_one(struct id128 id, void *userdata)
@@ -31,6 +32,8 @@ static void count_one(struct id128 id, void *userdata)
 	if (roster_view(c->roster, id, &v) < 0 || v.gone)
 		return;
 	c->v->datasets++;
+	if (c->states)
+		c->states[v.status.state]++;
 	c->v->mounted += v.status.mounted;
 	switch (v.status.state) {
 	case DS_FAILED:
@@ -44,9 +47,9 @@ static void count_one(struct id128 id, void *userdata)
 	}
 }
 
-void nodeview_count(const struct roster *r, struct node_view *v)
+void nodeview_count(const struct roster *r, struct node_view *v, unsigned int states[DS_STATE_MAX])
 {
-	struct count c = { r, v };
+	struct count c = { r, v, states };
 
 	v->datasets = v->mounted = v->troubled = 0;
 	roster_each(r, count_one, &c);
@@ -61,7 +64,7 @@ static const char *name_of(struct json_object *metadata)
 	return json_object_get_string(name);
 }
 
-int nodeview_show(struct fstree *tree, const struct roster_view *v, uint64_t now_ms)
+int nodeview_show(struct fstree *tree, const struct roster_view *v, const struct trim *trim, uint64_t now_ms)
 {
 	const struct wire_status *s = &v->status;
 	struct timespec real;
@@ -90,6 +93,8 @@ int nodeview_show(struct fstree *tree, const struct roster_view *v, uint64_t now
 		.used_bytes = s->used_bytes,
 		.available_bytes = s->available_bytes,
 		.used_at_ms = s->used_bytes ? now - (int64_t)(now_ms - v->looked_ms) : 0,
+		.trimmed_at_ms = trim ? trim->at_s * 1000 : 0,
+		.trimmed_bytes = trim ? trim->bytes : 0,
 		.device = s->device,
 		.filesystem = ordered ? fs_kind_name(v->wish->filesystem) : NULL,
 		.fs_uuid = s->fs_uuid,

@@ -9,15 +9,16 @@
 #include "fstree.h"
 #include "proto.h"
 #include "roster.h"
+#include "trims.h"
 
 /* A moment of CLOCK_MONOTONIC as milliseconds since 1970. */
 int64_t nodeview_realtime_ms(const struct timespec *monotonic);
 
-/* Fills datasets, mounted and troubled. */
-void nodeview_count(const struct roster *r, struct node_view *v);
+/* Fills datasets, mounted and troubled. @states: how many are in each, or NULL. */
+void nodeview_count(const struct roster *r, struct node_view *v, unsigned int states[DS_STATE_MAX]);
 
-/* As fstree_set(). */
-int nodeview_show(struct fstree *tree, const struct roster_view *v, uint64_t now_ms);
+/* As fstree_set(). @trim: or NULL. */
+int nodeview_show(struct fstree *tree, const struct roster_view *v, const struct trim *trim, uint64_t now_ms);
 
 /* One line a state change, or a failure that goes on, to the log and to the dataset's events. */
 void nodeview_tell(struct fstree *tree, const struct roster_change *c, const struct roster_view *v);

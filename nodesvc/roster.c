@@ -558,6 +558,8 @@ int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_v
 		.looked_ms = e->seen.at_ms,
 		.created_at = e->created_at,
 		.lease = e->lease,
+		.running = e->running.step,
+		.leased = roster_is_leased(e),
 		.gone = is_gone(e),
 	};
 	fill_status(e, &ret->status);

@@ -70,6 +70,8 @@ struct roster_view {
 	uint64_t looked_ms;		/* when it was last looked at */
 	int64_t created_at;		/* seconds since 1970; 0: not known */
 	const char *lease;		/* what pins it, as control says, or NULL */
+	enum ds_step running;		/* STEP_NONE: nothing is being done to it */
+	bool leased;			/* what writes to it needs the fence helper's agreement */
 	bool gone;			/* nothing to show any more */
 };
 

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include "steps.h"
 #include "vformat.h"
@@ -304,6 +305,14 @@ static int step_none(struct step_job *j)
 
 /* ---- looking ---- */
 
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
 /* @ret_left: the epoch of a device that is left of a grant that is no more; 0: none. */
 static int look_at_volume(struct step_job *j, uint64_t *ret_left)
 {
@@ -357,7 +366,6 @@ static int look_at_mount(struct step_job *j, dev_t devno)
 static int look(struct step_job *j)
 {
 	struct driver_device dev = { 0 };
-	struct driver_desc backend;
 	uint64_t left = 0;
 	int r;
 
@@ -365,8 +373,8 @@ static int look(struct step_job *j)
 	r = look_at_volume(j, &left);
 	if (r < 0)
 		return r;
-	if (j->env->ops->describe(j->env->driver, &backend) == 0)
-		j->free_bytes = backend.free_bytes;
+	j->described = j->env->ops->describe(j->env->driver, &j->backend) == 0;
+	j->seen.no_room = j->described && j->backend.full;
 	if (j->seen.volume) {
 		r = j->env->ops->device(j->env->driver, j->start.wish.volume_id, &dev);
 		if (r < 0 && r != -ENODEV && r != -ENOENT)
@@ -411,6 +419,7 @@ void steps_run(struct step_job *j)
 		[STEP_CUT] = step_cut,
 	};
 	static_assert(ARRAY_SIZE(run) == DS_STEP_MAX, "a step has no function");
+	uint64_t begin_ms = now_ms();
 	int r = run[j->start.step](j), looked;
 
 	looked = look(j);
@@ -418,6 +427,7 @@ void steps_run(struct step_job *j)
 	if (r >= 0 && looked < 0 && j->start.step == STEP_OBSERVE)
 		r = looked;
 	j->error = r < 0 ? -r : 0;
+	j->ms = now_ms() - begin_ms;
 	if (j->error && !*j->why)
 		snprintf(j->why, sizeof(j->why), "%s", strerror(j->error));
 }

@@ -26,7 +26,9 @@ struct step_job {
 	struct roster_extra extra;
 	dev_t devno; /* of the device, when seen.attached */
 	uint64_t diskseq;
-	uint64_t free_bytes; /* of the backend, when looked; 0: not known */
+	bool described; /* backend is valid */
+	struct driver_desc backend;
+	uint64_t ms; /* that all this took */
 };
 
 void steps_run(struct step_job *j);

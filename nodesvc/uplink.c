@@ -23,7 +23,10 @@ struct uplink {
 	uint64_t retry_max_ms;
 	struct timespec heard;
 	struct control_mark seen;
-	uint64_t free_bytes;
+	unsigned int wire; /* version of control, as the last welcome said */
+	struct wire_backend *backends;
+	size_t n_backends;
+	bool untold; /* they changed since this session heard of them */
 };
 
 static void dial(struct uplink *u);
@@ -71,7 +74,9 @@ static void on_open(struct conn *c, void *userdata)
 	m.hello.incarnation = u->seen.incarnation;
 	m.hello.version_seen = u->seen.revision;
 	m.hello.line = u->seen.line;
-	m.hello.free_bytes = u->free_bytes;
+	m.hello.backends = wire_backends_copy(u->backends, u->n_backends);
+	m.hello.n_backends = m.hello.backends ? u->n_backends : 0;
+	u->untold = m.hello.n_backends < u->n_backends;
 	r = u->cbs->on_hello(&m.hello, u->userdata);
 	if (r == 0)
 		r = conn_send(c, &m);
@@ -93,6 +98,7 @@ static void on_welcome(struct uplink *u, const struct wire_welcome *w)
 	}
 	u->seen = (struct control_mark){ w->incarnation, w->revision, w->line };
 	u->heartbeat_ms = w->heartbeat_ms ? w->heartbeat_ms : HEARTBEAT_DEFAULT_MS;
+	u->wire = w->wire;
 	u->up = true;
 	u->failures = 0;
 	tv = in_ms(u->heartbeat_ms);
@@ -105,13 +111,15 @@ static void on_message(struct conn *c, const struct wire_msg *m, void *userdata)
 	struct uplink *u = userdata;
 
 	clock_gettime(CLOCK_MONOTONIC, &u->heard);
+	if (*m->unknown && u->up)
+		u->cbs->on_unknown(m, u->userdata);
 	switch (m->type) {
 	case WIRE_WELCOME:
 		on_welcome(u, &m->welcome);
 		break;
 	case WIRE_ASSIGN:
 		u->seen.revision = MAX(u->seen.revision, m->assign.revision);
-		if (u->up)
+		if (u->up && !*m->unknown)
 			u->cbs->on_order(&m->assign, u->userdata);
 		break;
 	case WIRE_PONG:
@@ -204,6 +212,7 @@ struct uplink *uplink_free(struct uplink *u)
 		event_free(u->retry);
 	if (u->heartbeat)
 		event_free(u->heartbeat);
+	free(u->backends);
 	free(u);
 	return NULL;
 }
@@ -246,17 +255,19 @@ void uplink_stop(struct uplink *u, const char *reason)
 
 void uplink_send(struct uplink *u, const struct wire_msg *m)
 {
-	struct wire_msg ping = { .type = WIRE_PING };
+	struct wire_msg as_sent = *m;
 	int r;
 
 	if (!u->conn)
 		return;
+	wire_lower(&as_sent, u->wire);
 	if (m->type == WIRE_PING) {
-		ping.ping = m->ping;
-		ping.ping.free_bytes = u->free_bytes;
-		m = &ping;
+		as_sent.ping.free_bytes = u->n_backends ? u->backends[0].free_bytes : 0;
+		as_sent.ping.backends = u->untold ? u->backends : NULL;
+		as_sent.ping.n_backends = u->untold ? u->n_backends : 0;
+		u->untold = false;
 	}
-	r = conn_send(u->conn, m);
+	r = conn_send(u->conn, &as_sent);
 	if (r < 0 && r != -ENOTCONN)
 		drop(u, r == -ENOBUFS ? "control does not take what is sent" :
 					"a message could not be sent");
@@ -267,9 +278,20 @@ void uplink_hurry(struct uplink *u, uint64_t retry_max_ms)
 	u->retry_max_ms = MIN(retry_max_ms, (uint64_t)RETRY_MAX_MS);
 }
 
-void uplink_tell_free(struct uplink *u, uint64_t free_bytes)
+void uplink_tell_backends(struct uplink *u, const struct wire_backend *list, size_t n)
 {
-	u->free_bytes = free_bytes;
+	struct wire_backend *copy;
+	bool same = n == u->n_backends;
+
+	for (size_t i = 0; same && i < n; i++)
+		same = wire_backend_equal(&u->backends[i], &list[i]);
+	copy = same ? NULL : wire_backends_copy(list, n);
+	if (!copy)
+		return;
+	free(u->backends);
+	u->backends = copy;
+	u->n_backends = n;
+	u->untold = true;
 }
 
 struct control_mark uplink_seen(const struct uplink *u)

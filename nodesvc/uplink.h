@@ -24,12 +24,14 @@ struct uplink_config {
 };
 
 struct uplink_callbacks {
-	/* Fills what hello says of this node and what it holds; negative errno: say nothing. */
+	/* Fills what hello says of this node, but for @backends, and what it holds; negative errno: say nothing. */
 	int (*on_hello)(struct wire_hello *hello, void *userdata);
 	/* Welcomed: what uplink_seen() tells is to be remembered. */
 	void (*on_up)(void *userdata);
 	void (*on_down)(const char *why, void *userdata); /* after on_up, or when an attempt failed */
 	void (*on_order)(const struct wire_assign *order, void *userdata);
+	/* It has a word of a later version, @m->unknown. An order with one is not handed over. */
+	void (*on_unknown)(const struct wire_msg *m, void *userdata);
 	void (*on_renewed)(uint64_t stamp_ms, void *userdata); /* a PONG with a stamp */
 };
 
@@ -56,8 +58,8 @@ void uplink_send(struct uplink *u, const struct wire_msg *m);
 /* Waits are no longer than this from the next one on; for who has terms to renew. */
 void uplink_hurry(struct uplink *u, uint64_t retry_max_ms);
 
-/* What control is told from now on of the room for volumes; 0: not known. */
-void uplink_tell_free(struct uplink *u, uint64_t free_bytes);
+/* What control is told of the backends: with each hello, and with the next ping when it is something new. Copied. */
+void uplink_tell_backends(struct uplink *u, const struct wire_backend *list, size_t n);
 
 /* The highest of control seen. */
 struct control_mark uplink_seen(const struct uplink *u);

@@ -15,7 +15,7 @@
 
 #include "macro.h"
 
-#define YAMLMAP_FIELDS_MAX 12
+#define YAMLMAP_FIELDS_MAX 16
 #define YAMLMAP_KEY_MAX 128 /* bytes */
 
 struct yamlmap {

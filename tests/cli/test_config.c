@@ -112,7 +112,7 @@ static const struct {
 	/* clang-format off */
 	{ HEAD "adress: 10.0.0.1\n", "agent.yml line 7: unknown key 'adress'; did you mean 'address'?" },
 	{ HEAD "mount_root: /x\n", "agent.yml line 7: unknown key 'mount_root'; did you mean 'mount-root'?" },
-	{ HEAD "<<: {a: b}\n", "agent.yml line 7: unknown key '<<'; the keys here are: version, control-service, dataset, address, mount-root, run-directory, state-directory, filesystem, mount-options, self-fence, watchdog, logging" },
+	{ HEAD "<<: {a: b}\n", "agent.yml line 7: unknown key '<<'; the keys here are: version, control-service, dataset, address, mount-root, run-directory, state-directory, filesystem, mount-options, self-fence, space-warning, discard, watchdog, logging" },
 	{ HEAD "address: 10.0.0.1\n\naddress: 10.0.0.2\n", "agent.yml line 9: 'address' is given twice, first on line 7" },
 	{ HEAD "  root_path: /y\n", "agent.yml line 7: 'root_path' is given twice, first on line 6" },
 	{ HEAD "address: node1\n", "agent.yml line 7: 'address' must be an IP address, not 'node1'" },

@@ -21,7 +21,7 @@ int api_call(struct api *r, const char *method, const char *path, struct json_ob
 	char *line = rest, *end = strchrnul(line, '\n'), error[JSONIN_ERROR_MAX];
 	int status = 200, n = 0;
 
-	PROMISE(strncmp(path, "/v", 2) == 0 && !strpbrk(path, " \r\n?#"));
+	PROMISE(strncmp(path, "/v", 2) == 0 && !strpbrk(path, " \r\n#"));
 	if (*end)
 		rest = end + 1;
 	if (sscanf(line, "%3d %n", &status, &n) == 1 && n > 0 && status >= 200)

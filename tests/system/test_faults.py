@@ -51,7 +51,7 @@ def test_a_full_image_directory_delays_changes_and_loses_nothing(base, small_dis
 
     cluster.move(dataset, there)
     moved = cluster.wait(dataset, "at its new owner", lambda d: d["owner"] == there.uuid
-                         and d["state"] in ("mounted", "failed", "blocked"))
+                         and d["state"] in ("mounted", "failed", "blocked", "faulty"))
     print(moved["state"], moved["why"])
     new = cluster.create(here)
     seen = cluster.wait(new, "failed", lambda d: d["state"] == "failed")

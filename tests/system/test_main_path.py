@@ -32,7 +32,8 @@ def check_tree(cluster, node, dataset, fs, epoch):
     assert {f: node.read(dataset, f).rstrip("\n") for f in expected} == expected
     files = {str(p.relative_to(node.tree(dataset))) for p in node.tree(dataset).rglob("*")
              if not p.is_dir()}
-    assert files == expected.keys() | {"since", "used", "available", "status.json", "events"}
+    assert files == expected.keys() | {"since", "used", "available", "trimmed", "trimmed_bytes",
+                                      "status.json", "events"}
     assert TIME.match(node.read(dataset, "since").rstrip("\n"))
     used, available = (int(node.read(dataset, f)) for f in ("used", "available"))
     assert 0 <= used < SIZES[fs] and 0 < available < SIZES[fs]

@@ -20,6 +20,8 @@ static void every_file_has_its_value_and_a_newline(void **state)
 	assert_content(ds_path(5, "size"), "67108864\n");
 	assert_content(ds_path(5, "used"), "2048\n");
 	assert_content(ds_path(5, "available"), "62914560\n");
+	assert_content(ds_path(5, "trimmed"), "2023-11-14T22:13:20.123Z\n");
+	assert_content(ds_path(5, "trimmed_bytes"), "0\n");
 	assert_content(ds_path(5, "device"), "/dev/loop5\n");
 	assert_content(ds_path(5, "filesystem"), "ext4\n");
 	assert_content(ds_path(5, "holders"), "pid 1 (init): cwd\npid 2 (x\xff): file\n");
@@ -97,6 +99,11 @@ static void the_node_tells_of_itself(void **state)
 	assert_content(tree_path(".node/certificate_expires"), "2023-11-14T22:13:21.000Z\n");
 	assert_content(tree_path(".node/authority_expires"), "2023-11-14T22:13:22.000Z\n");
 	assert_content(tree_path(".node/watchdog"), "armed\n");
+	assert_content(tree_path(".node/capacity"), "104857600\n");
+	assert_content(tree_path(".node/free"), "0\n"); /* known, since the capacity is */
+	assert_content(tree_path(".node/promised"), "3221225472\n");
+	assert_content(tree_path(".node/warnings"), "one\ntwo\n");
+	assert_content(tree_path(".node/metrics"), "# HELP a A.\na 1\n");
 	o = parse(tree_path(".node/status.json"));
 	assert_int_equal(json_object_get_int(json_object_object_get(o, "datasets")), 3);
 	assert_string_equal(text_of(o, "certificate_expires"), "2023-11-14T22:13:21.000Z");
@@ -160,8 +167,8 @@ static void modes_and_sizes_are_true(void **state)
 	assert_int_equal(treehost_do(*state, &c), 0);
 	assert_int_equal(each_entry(MOUNTPOINT, check_entry), 2 + 3);
 	assert_int_equal(each_entry(tree_path("by-name"), check_entry), 3);
-	assert_int_equal(each_entry(tree_path(".node"), check_entry), 9);
-	assert_int_equal(each_entry(ds_path(1, ""), NULL), 20);
+	assert_int_equal(each_entry(tree_path(".node"), check_entry), 14);
+	assert_int_equal(each_entry(ds_path(1, ""), NULL), 22);
 	assert_return_code(statvfs(MOUNTPOINT, &fs), errno);
 	assert_int_equal(fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV),
 		ST_RDONLY | ST_NOSUID | ST_NODEV);

@@ -40,6 +40,8 @@ void tree_view(unsigned int n, unsigned int seq, struct tree_text *text, struct 
 		.size_bytes = 64 * MIB,
 		.used_bytes = seq * KIB,
 		.available_bytes = 60 * MIB,
+		.trimmed_at_ms = 1700000000123,
+		.trimmed_bytes = 0,
 		.used_at_ms = INT64_C(1700000000456),
 		.device = text->device,
 		.filesystem = "ext4",
@@ -98,6 +100,10 @@ static int do_node(struct server *s, const struct tree_command *c)
 						.version = "2.0.0",
 						.backend = "loopback",
 						.watchdog = "armed",
+						.capacity_bytes = 100 * MIB,
+						.promised_bytes = 3 * GIB,
+						.warnings = "one\ntwo\n",
+						.metrics = "# HELP a A.\na 1\n",
 						.datasets = c->seq });
 }
 
