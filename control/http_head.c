@@ -105,6 +105,7 @@ static int read_target(const char *target, size_t size, struct http_head *h)
 	const char *end = target + size, *p = target, *host, *mark;
 	size_t n;
 
+	assert(target); /* with UBSan gcc believes that it may be NULL */
 	host = memmem(target, size, "://", 3);
 	if (*target != '/' && host) {
 		p = memchr(host + 3, '/', (size_t)(end - host - 3));

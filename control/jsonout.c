@@ -133,6 +133,14 @@ void jsonout_close(struct jsonout *o, char bracket)
 	o->comma = true;
 }
 
+void jsonout_reopen(struct jsonout *o)
+{
+	if (o->failed)
+		return;
+	o->size--;
+	o->comma = o->data[o->size - 1] != '{';
+}
+
 void jsonout_text(struct jsonout *o, const char *key, const char *text)
 {
 	put_key(o, key);

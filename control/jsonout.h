@@ -22,6 +22,7 @@ void jsonout_done(struct jsonout *o);
 /* @key: NULL inside an array and at the top. @bracket: '{' or '['. */
 void jsonout_open(struct jsonout *o, const char *key, char bracket);
 void jsonout_close(struct jsonout *o, char bracket); /* '}' or ']' */
+void jsonout_reopen(struct jsonout *o); /* the object that was closed last: more members follow */
 
 void jsonout_text(struct jsonout *o, const char *key, const char *text); /* NULL: null */
 void jsonout_id(struct jsonout *o, const char *key, struct id128 id);	 /* nil: null */

@@ -3,6 +3,7 @@
 
 #include "publish.h"
 #include "rest_view.h"
+#include "text.h"
 
 #define FLUSH_MAX 256 /* in one turn of the loop: others have their turn when everything changes at once */
 
@@ -13,7 +14,7 @@ struct told {
 	enum event_kind kind;
 	struct id128 id;
 	struct id128 nodes[2]; /* of a dataset: wished and owner; of a lease: its node */
-	uint64_t hash;	       /* of what was told; 0: nothing was */
+	uint64_t hash;	       /* of what was told */
 	uint64_t n;	       /* of the last event; 0: none since the start */
 	bool touched;
 	bool existed; /* clients may know it */
@@ -164,15 +165,6 @@ static void nodes_of(const struct publish *p, const struct told *t, struct id128
 	}
 }
 
-static uint64_t hash_of(const char *text, size_t size)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < size; i++)
-		h = (h ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
-	return h ?: 1;
-}
-
 /* ---- events ---- */
 
 static void say(struct publish *p, struct told *t, bool dropped, struct jsonout *o)
@@ -205,28 +197,27 @@ static void say_drop(struct publish *p, struct told *t)
 	say(p, t, true, &o);
 }
 
-/* Whether it looks different from what was told. */
-static bool is_news(struct publish *p, struct told *t)
+/* It is rendered for comparison; of a dataset only the revision is missing then. */
+static void say_news(struct publish *p, struct told *t, struct jsonout *o)
 {
-	_cleanup_free_ char *text = NULL;
-	struct jsonout o = { 0 };
-	size_t size = 0;
-	uint64_t hash;
+	char revision[EVENTLOG_REVISION_SIZE];
 
-	if (view(p, t, true, &o) < 0 || jsonout_finish(&o, &text, &size) < 0) {
-		jsonout_done(&o);
-		return false;
+	t->n = eventlog_last(p->log) + 1;
+	if (t->kind == EVENT_DATASET) {
+		jsonout_reopen(o);
+		jsonout_text(o, "revision", eventlog_revision(p->log, t->n, revision));
+		jsonout_close(o, '}');
+	} else if (t->kind == EVENT_NODE) {
+		jsonout_done(o);
+		(void)view(p, t, false, o);
 	}
-	hash = hash_of(text, size);
-	if (hash == t->hash)
-		return false;
-	t->hash = hash;
-	return true;
+	say(p, t, false, o);
 }
 
 static void look_at(struct publish *p, struct told *t)
 {
 	struct jsonout o = { 0 };
+	uint64_t hash;
 
 	if (!exists(p, t)) {
 		if (t->existed)
@@ -235,11 +226,13 @@ static void look_at(struct publish *p, struct told *t)
 		return;
 	}
 	t->existed = true;
-	if (!is_news(p, t))
-		return;
-	t->n = eventlog_last(p->log) + 1;
-	(void)view(p, t, false, &o);
-	say(p, t, false, &o);
+	(void)view(p, t, true, &o);
+	hash = text_hash(o.data ?: "", o.size);
+	if (hash != t->hash) {
+		t->hash = hash;
+		say_news(p, t, &o);
+	}
+	jsonout_done(&o);
 }
 
 static void flush(struct publish *p, size_t most)

@@ -50,12 +50,14 @@ struct touch_mark touch_begin(const struct touch *t)
 
 static void touch_by_type(const struct touch *t, const struct assign_event *ev)
 {
+	struct assign_node_view n;
 	struct touch copy = *t;
 
 	switch (ev->type) {
 	case ASSIGN_REPORT:
 		touch_dataset(t, ev->report->status.dataset_id);
-		touch_node(t, ev->node);
+		if (assign_node(t->assign, cluster_now_ms(), ev->node, &n) == 0 && n.draining_since)
+			touch_node(t, ev->node); /* which tells what is in its way */
 		break;
 	case ASSIGN_HELLO:
 		touch_around(t, ev->node);
