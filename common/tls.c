@@ -141,7 +141,7 @@ static void explain(X509_STORE_CTX *store, char *buf, size_t size)
 	}
 }
 
-static int serial_text(X509 *cert, char *buf, size_t size)
+int tls_serial_text(X509 *cert, char *buf, size_t size)
 {
 	_cleanup_(BN_freep) BIGNUM *n = ASN1_INTEGER_to_BN(X509_get0_serialNumber(cert), NULL);
 	char *text = n ? BN_bn2hex(n) : NULL;
@@ -164,7 +164,7 @@ static bool is_revoked(X509_STORE_CTX *store, X509 *cert, char *buf, size_t size
 		if (X509_CRL_get0_by_cert(sk_X509_CRL_value(lists, i), &found, cert) != 1)
 			found = NULL;
 	if (found) {
-		if (serial_text(cert, serial, sizeof(serial)) < 0)
+		if (tls_serial_text(cert, serial, sizeof(serial)) < 0)
 			strcpy(serial, "unknown");
 		time_text(X509_REVOKED_get0_revocationDate(found), when, sizeof(when));
 		snprintf(buf, size, "certificate '%s' (serial %s) was revoked on %s",
@@ -288,6 +288,11 @@ void tls_dates(SSL_CTX *ctx, struct tls_dates *ret)
 	tls_files_dates(SSL_CTX_get_ex_data(ctx, own_index), ret);
 }
 
+void tls_names(SSL_CTX *ctx, struct tls_names *ret)
+{
+	tls_files_names(SSL_CTX_get_ex_data(ctx, own_index), ret);
+}
+
 int tls_own_name(SSL_CTX *ctx, char *buf, size_t size)
 {
 	return tls_common_name(SSL_CTX_get0_certificate(SSL_CTX_get_ex_data(ctx, own_index)), buf, size);
@@ -382,7 +387,7 @@ int tls_peer_serial(SSL *ssl, char *buf, size_t size)
 {
 	X509 *cert = SSL_get0_peer_certificate(ssl);
 
-	return cert && SSL_get_verify_result(ssl) == X509_V_OK ? serial_text(cert, buf, size) : -ENOENT;
+	return cert && SSL_get_verify_result(ssl) == X509_V_OK ? tls_serial_text(cert, buf, size) : -ENOENT;
 }
 
 int tls_recheck(SSL *ssl, char *buf, size_t size)

@@ -60,6 +60,13 @@ struct tls_dates {
 };
 void tls_dates(SSL_CTX *ctx, struct tls_dates *ret);
 
+/* Common names and serial numbers of the same two, the latter in hexadecimal; "" for what cannot be read. */
+struct tls_names {
+	char cert[TLS_NAME_MAX], ca[TLS_NAME_MAX];
+	char cert_serial[TLS_SERIAL_MAX], ca_serial[TLS_SERIAL_MAX];
+};
+void tls_names(SSL_CTX *ctx, struct tls_names *ret);
+
 /* The common name of the context's own certificate. 0, -ENOENT or -ENOBUFS. */
 int tls_own_name(SSL_CTX *ctx, char *buf, size_t size);
 

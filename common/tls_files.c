@@ -197,7 +197,7 @@ int tls_files_load(const struct tls_files *f, SSL_CTX **ret, char **ret_error)
 	return 0;
 }
 
-/* ---- dates ---- */
+/* ---- what they say ---- */
 
 static int64_t seconds_of(const ASN1_TIME *t)
 {
@@ -225,4 +225,25 @@ void tls_files_dates(SSL_CTX *own, struct tls_dates *ret)
 			d.crl_s = end_s;
 	}
 	*ret = d;
+}
+
+static void take_names(X509 *cert, char name[TLS_NAME_MAX], char serial[TLS_SERIAL_MAX])
+{
+	if (tls_common_name(cert, name, TLS_NAME_MAX) < 0)
+		*name = '\0';
+	if (tls_serial_text(cert, serial, TLS_SERIAL_MAX) < 0)
+		*serial = '\0';
+}
+
+void tls_files_names(SSL_CTX *own, struct tls_names *ret)
+{
+	_cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *store = NULL;
+	STACK_OF(X509) *chain;
+
+	*ret = (struct tls_names){ 0 };
+	take_names(SSL_CTX_get0_certificate(own), ret->cert, ret->cert_serial);
+	if (build_own_chain(own, &store) == 0) {
+		chain = X509_STORE_CTX_get0_chain(store);
+		take_names(sk_X509_value(chain, sk_X509_num(chain) - 1), ret->ca, ret->ca_serial);
+	}
 }

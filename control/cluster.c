@@ -9,6 +9,7 @@
 #include "touch.h"
 
 #define KEY_MAX 64
+#define PROBE_S 5
 
 /* Somebody who waits for the outcome of a transaction. */
 struct waiter {
@@ -35,13 +36,14 @@ struct cluster {
 	const struct cluster_outlet *outlet;
 	void *outlet_userdata;
 	struct touch touch;
-	struct event *tick, *expire;
+	struct event *tick, *expire, *probe;
 	uint64_t retention_s;
 	struct flight *flights, **last_flight; /* oldest first */
 	uint64_t durable_txn, durable_changes;
 	struct id128 salt; /* tags of two runs never match */
 	uint64_t incarnation;
 	int store_error; /* of the last commit */
+	struct cluster_commits commits;
 };
 
 uint64_t cluster_now_ms(void)
@@ -84,6 +86,21 @@ void cluster_stamp(const struct cluster *c, struct wire_welcome *welcome)
 uint64_t cluster_revision_in(const struct cluster *c, struct id128 line)
 {
 	return store_line_end(c->store, line);
+}
+
+uint64_t cluster_incarnation(const struct cluster *c)
+{
+	return c->incarnation;
+}
+
+int cluster_store_error(const struct cluster *c)
+{
+	return c->store_error;
+}
+
+const struct cluster_commits *cluster_commits(const struct cluster *c)
+{
+	return &c->commits;
 }
 
 bool cluster_idle(const struct cluster *c)
@@ -247,6 +264,28 @@ static void tell_store(struct cluster *c, int r)
 	else if (r == 0 && c->store_error < 0)
 		log_notice("the store works again");
 	c->store_error = r;
+	if (r < 0)
+		(void)event_add(c->probe, &(struct timeval){ .tv_sec = PROBE_S });
+}
+
+static void on_probed(int r, void *userdata)
+{
+	tell_store(userdata, r);
+}
+
+/* Who asks whether the store can be written sends no writes before that: it is tried without any. */
+static void on_probe(evutil_socket_t fd, short what, void *userdata)
+{
+	struct cluster *c = userdata;
+	struct store_batch *b;
+
+	if (!c->store_error)
+		return;
+	b = store_batch_new();
+	if (b)
+		store_commit(c->store, b, on_probed, c);
+	else
+		(void)event_add(c->probe, &(struct timeval){ .tv_sec = PROBE_S });
 }
 
 /* ---- transactions ---- */
@@ -324,7 +363,26 @@ static void flights_failed(struct cluster *c, int err)
 struct ticket {
 	struct cluster *cluster;
 	uint64_t txn;
+	double begun_s;
 };
+
+static double clock_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void count_commit(struct cluster_commits *n, int r, double seconds)
+{
+	if (r < 0) {
+		n->failed++;
+	} else {
+		n->durable++;
+		promtext_observe(&n->durations, seconds);
+	}
+}
 
 static void on_commit(int r, void *userdata)
 {
@@ -332,6 +390,7 @@ static void on_commit(int r, void *userdata)
 	struct cluster *c = t.cluster;
 
 	free(userdata);
+	count_commit(&c->commits, r, clock_s() - t.begun_s);
 	tell_store(c, r);
 	if (!c->flights || c->flights->txn != t.txn)
 		return; /* went down with an earlier one */
@@ -390,7 +449,7 @@ static void commit(struct cluster *c, struct assign_result *result)
 	result->n_changes = 0;
 	*c->last_flight = f;
 	c->last_flight = &f->next;
-	*ticket = (struct ticket){ c, f->txn };
+	*ticket = (struct ticket){ c, f->txn, clock_s() };
 	store_commit(c->store, b, on_commit, ticket);
 }
 
@@ -568,6 +627,8 @@ struct cluster *cluster_free(struct cluster *c)
 		event_free(c->tick);
 	if (c->expire)
 		event_free(c->expire);
+	if (c->probe)
+		event_free(c->probe);
 	assign_free(c->assign);
 	history_free(c->history);
 	free(c);
@@ -590,7 +651,8 @@ int cluster_new(struct event_base *base, struct store *store, uint64_t incarnati
 	c->last_flight = &c->flights;
 	c->history = history_new();
 	c->tick = evtimer_new(base, on_tick, c);
-	if (!c->history || !c->tick)
+	c->probe = evtimer_new(base, on_probe, c);
+	if (!c->history || !c->tick || !c->probe)
 		return -ENOMEM;
 	r = id128_random(&c->salt);
 	if (r < 0)

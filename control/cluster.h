@@ -14,6 +14,7 @@
 
 #include "assign.h"
 #include "history.h"
+#include "promtext.h"
 #include "store.h"
 
 #define CLUSTER_TAG_SIZE 33
@@ -85,6 +86,18 @@ void cluster_stamp(const struct cluster *c, struct wire_welcome *welcome);
 
 /* The highest that a node can have seen in this line of the store; 0: the line is not known here. */
 uint64_t cluster_revision_in(const struct cluster *c, struct id128 line);
+
+uint64_t cluster_incarnation(const struct cluster *c);
+
+/* 0 when the last commit was done, or why not. After a failure one that changes nothing is tried every 5 s. */
+int cluster_store_error(const struct cluster *c);
+
+/* Since the start. */
+struct cluster_commits {
+	uint64_t durable, failed;
+	struct promtext_durations durations; /* of the durable ones */
+};
+const struct cluster_commits *cluster_commits(const struct cluster *c);
 
 /* No commit is under way. */
 bool cluster_idle(const struct cluster *c);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <openssl/sha.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include "rest_watch.h"
 
@@ -16,6 +17,9 @@ struct rest {
 	struct rest_settings settings;
 	struct http *http;
 	struct rest_watch *watch;
+	SSL_CTX *tls;
+	bool stopping;
+	struct metrics_requests requests;
 	struct rest_request *first; /* unanswered */
 };
 
@@ -44,6 +48,21 @@ void rest_add_revision(const struct rest_request *q, struct jsonout *o)
 	char revision[EVENTLOG_REVISION_SIZE];
 
 	jsonout_text(o, "revision", eventlog_revision(log, eventlog_last(log), revision));
+}
+
+SSL_CTX *rest_tls(const struct rest_request *q)
+{
+	return q->rest->tls;
+}
+
+const struct metrics_requests *rest_requests(const struct rest_request *q)
+{
+	return &q->rest->requests;
+}
+
+bool rest_stopping(const struct rest_request *q)
+{
+	return q->rest->stopping;
 }
 
 struct failover rest_failover(const struct rest_request *q)
@@ -87,6 +106,7 @@ struct http_request *rest_detach(struct rest_request *q)
 	struct http_request *http = q->http;
 
 	rest_add_header(q, "X-Request-Id", q->id);
+	metrics_answered(&q->rest->requests, http_request_head(http)->method, HTTP_OK, -1);
 	request_free(q);
 	return http;
 }
@@ -120,6 +140,22 @@ static void log_write(const struct rest_request *q, int status)
 	});
 }
 
+static uint64_t clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void count(const struct rest_request *q, int status)
+{
+	const struct http_head *head = http_request_head(q->http);
+
+	metrics_answered(&q->rest->requests, head ? head->method : 0, status,
+		rest_query(q, "wait") ? -1 : (double)(clock_us() - q->begun_us) / 1e6);
+}
+
 /* Weak tags count as strong ones: what is compared was made by us (RFC 9110, 13.1.2). */
 bool rest_has_etag(const struct rest_request *q, const char *etag)
 {
@@ -147,6 +183,7 @@ void rest_reply_bytes(struct rest_request *q, int status, const char *type, char
 		rest_add_header(q, "Content-Type", type);
 	rest_add_header(q, "X-Request-Id", q->id);
 	log_write(q, status);
+	count(q, status);
 	http_reply(q->http, status, data, size);
 	request_free(q);
 }
@@ -155,7 +192,7 @@ static bool is_v2(const struct rest_request *q)
 {
 	const struct http_head *head = http_request_head(q->http);
 
-	return head && strncmp(head->path, "/v2/", 4) == 0;
+	return head && strncmp(head->path + strspn(head->path, "/"), "v2/", 3) == 0;
 }
 
 /* Says the tag of what is to be answered; and whether the client has it already. */
@@ -241,7 +278,8 @@ void rest_refuse(struct rest_request *q, enum rest_code code, const char *fmt, .
 /* ---- routes ---- */
 
 static const struct rest_route *const tables[] = { rest_v1_routes, rest_lease_routes, rest_asset_routes,
-	rest_dataset_routes, rest_node_routes, rest_v2_lease_routes, rest_backend_routes, rest_event_routes };
+	rest_dataset_routes, rest_node_routes, rest_v2_lease_routes, rest_backend_routes, rest_event_routes,
+	rest_health_routes };
 
 /* The next segment of @path, doubled slashes being one; NULL at the end. A trailing slash makes an
  * empty segment, which no route has. */
@@ -465,7 +503,8 @@ static struct rest_request *request_new(struct rest *r, struct http_request *htt
 
 	if (!q)
 		return NULL;
-	*q = (struct rest_request){ .rest = r, .http = http, .peer = *http_request_peer(http) };
+	*q = (struct rest_request){ .rest = r, .http = http, .peer = *http_request_peer(http),
+		.begun_us = clock_us() };
 	if (set_id(q) < 0) {
 		free(q);
 		return NULL;
@@ -522,7 +561,7 @@ int rest_new(struct event_base *base, struct cluster *cluster, int fd, SSL_CTX *
 
 	if (!r)
 		return -ENOMEM;
-	*r = (struct rest){ .cluster = cluster, .settings = *settings };
+	*r = (struct rest){ .cluster = cluster, .settings = *settings, .tls = ctx };
 	rc = rest_watch_new(base, cluster, settings->event_bytes, &r->watch);
 	if (rc < 0)
 		return rc;
@@ -540,6 +579,7 @@ void rest_recheck(struct rest *r)
 
 void rest_stop(struct rest *r)
 {
+	r->stopping = true;
 	http_stop(r->http);
 	rest_watch_stop(r->watch);
 }

@@ -6,6 +6,7 @@
 #include "http.h"
 #include "jsonin.h"
 #include "jsonout.h"
+#include "metrics.h"
 #include "rest.h"
 #include "rest_view.h"
 #include "schema.h"
@@ -28,6 +29,7 @@ struct rest_request {
 	char id[REQUEST_ID_SIZE]; /* the client's, or one of ours */
 	const char *code;	  /* of v2's error; NULL: what goes with the status */
 	struct assign_pin_view released; /* what a lease was before it was released */
+	uint64_t begun_us;	  /* when it was here whole */
 	bool deciding;		  /* it is not known yet whether what it asks for is durable */
 	struct {		  /* for the log, of a request that may change something */
 		struct id128 dataset, node; /* or nil */
@@ -58,7 +60,8 @@ struct rest_outcome {
 
 /* Each ends with a NULL path. */
 extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_asset_routes[], rest_dataset_routes[],
-	rest_node_routes[], rest_v2_lease_routes[], rest_backend_routes[], rest_event_routes[];
+	rest_node_routes[], rest_v2_lease_routes[], rest_backend_routes[], rest_event_routes[],
+	rest_health_routes[];
 
 struct rest_watch;
 
@@ -66,6 +69,10 @@ struct cluster *rest_cluster(const struct rest_request *q);
 struct view_source rest_source(const struct rest_request *q); /* as things are now */
 struct failover rest_failover(const struct rest_request *q); /* of datasets that do not choose one */
 uint64_t rest_undelete_s(const struct rest_request *q); /* how long what is deleted is kept, if nobody says */
+
+SSL_CTX *rest_tls(const struct rest_request *q);
+const struct metrics_requests *rest_requests(const struct rest_request *q); /* answered so far */
+bool rest_stopping(const struct rest_request *q);
 
 void rest_add_header(struct rest_request *q, const char *name, const char *value); /* of the answer */
 

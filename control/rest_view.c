@@ -209,10 +209,17 @@ int view_dataset(struct jsonout *o, const char *key, const struct view_source *s
 
 /* ---- nodes ---- */
 
-static const char *node_state(const struct assign_node_view *n)
+const char *const view_node_states[] = { "live", "away", "lost", "given-up", "forgotten", "refused" };
+static_assert(ARRAY_SIZE(view_node_states) == VIEW_NODE_STATES, "a state has no word");
+
+enum view_node_state view_node_state(const struct assign_node_view *n)
 {
-	return n->forgotten ? "forgotten" : n->live ? "live" : n->refused ? "refused" : n->given_up ? "given-up" :
-	       n->lost ? "lost" : "away";
+	return n->forgotten  ? VIEW_NODE_FORGOTTEN
+	       : n->live     ? VIEW_NODE_LIVE
+	       : n->refused  ? VIEW_NODE_REFUSED
+	       : n->given_up ? VIEW_NODE_GIVEN_UP
+	       : n->lost     ? VIEW_NODE_LOST
+			     : VIEW_NODE_AWAY;
 }
 
 /* To seven binary digits, which is about one in a hundred. */
@@ -331,7 +338,7 @@ int view_node(struct jsonout *o, const char *key, const struct view_source *s, s
 	jsonout_open(o, key, '{');
 	jsonout_id(o, "uuid", n.uuid);
 	jsonout_text(o, "host", n.address);
-	jsonout_text(o, "state", node_state(&n));
+	jsonout_text(o, "state", view_node_states[view_node_state(&n)]);
 	jsonout_bool(o, "live", n.live);
 	add_drain(o, s, &n);
 	add_backends(o, s, &n);

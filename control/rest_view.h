@@ -34,5 +34,19 @@ int view_lease(struct jsonout *o, const char *key, const struct view_source *s, 
 void view_room(struct jsonout *o, const struct wire_backend *b, bool steady);
 void view_capabilities(struct jsonout *o, const char *words);
 
+/* What a node is to control; the words are in view_node_states. */
+enum view_node_state {
+	VIEW_NODE_LIVE,
+	VIEW_NODE_AWAY,
+	VIEW_NODE_LOST,
+	VIEW_NODE_GIVEN_UP,
+	VIEW_NODE_FORGOTTEN,
+	VIEW_NODE_REFUSED,
+	VIEW_NODE_STATES,
+};
+
+extern const char *const view_node_states[VIEW_NODE_STATES];
+enum view_node_state view_node_state(const struct assign_node_view *n);
+
 /* The word for the state of a dataset: what its owner said, or what control knows better. */
 const char *view_state(const struct assign_view *v);

@@ -4,6 +4,7 @@ import ctypes
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -62,3 +63,18 @@ def make_control(tmp_path):
     for server in made:
         if server.process and server.process.poll() is None:
             server.kill()
+
+
+@pytest.fixture
+def small(authority, tmp_path):
+    """A control service, not started, whose data path is a disk of half a MiB."""
+    control = rig.Control(authority, tmp_path)
+    control.data.mkdir(mode=0o700)
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700",
+                                            "tmpfs", str(control.data)]).returncode:
+        pytest.skip("needs root and mount")
+    yield control
+    try:
+        control.end()
+    finally:
+        subprocess.run(["umount", str(control.data)], check=True)

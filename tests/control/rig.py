@@ -16,6 +16,8 @@ import time
 import urllib.parse
 import uuid
 
+import openapi
+
 LIMIT_S = 20
 
 
@@ -36,6 +38,16 @@ def wait_until(what, condition, limit=LIMIT_S):
         assert time.monotonic() < end, f"waited {limit} s in vain: {what}"
         time.sleep(0.01)
     return value
+
+
+def fill(path):
+    """Until the disk has no room."""
+    with open(path, "wb", buffering=0) as f:
+        try:
+            while f.write(b"x" * 4096) == 4096:
+                pass
+        except OSError:
+            pass
 
 
 def serial_of(crt):
@@ -214,11 +226,13 @@ class Control:
         data = raw if raw is not None else json.dumps(body).encode() if body is not None else None
         try:
             connection.request(method, path, data, headers or {})
-            return Answer(connection.getresponse())
+            answer = Answer(connection.getresponse())
         except (http.client.HTTPException, OSError):
             connection.close()
             self.local.connection = None
             raise
+        openapi.check(method, path, headers, data, answer.status, answer.headers, answer.text)
+        return answer
 
     def hang_up(self):
         if getattr(self.local, "connection", None):

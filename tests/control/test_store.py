@@ -289,36 +289,12 @@ def test_what_is_no_backup_takes_no_place(control, tmp_path, make, words):
     assert dataset in configured(control)
 
 
-@pytest.fixture
-def small(authority, tmp_path):
-    """A control service, not started, whose data path is a disk of half a MiB."""
-    control = rig.Control(authority, tmp_path)
-    control.data.mkdir(mode=0o700)
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700",
-                                            "tmpfs", str(control.data)]).returncode:
-        pytest.skip("needs root and mount")
-    yield control
-    try:
-        control.end()
-    finally:
-        subprocess.run(["umount", str(control.data)], check=True)
-
-
-def fill(path):
-    with open(path, "wb", buffering=0) as f:
-        try:
-            while f.write(b"x" * 4096) == 4096:
-                pass
-        except OSError:
-            pass
-
-
 def test_a_full_disk_refuses_writes_and_recovers(small):
     small.start()
     kept = {small.create(N1)}
     node = rig.Node(small)
     node.join()
-    fill(small.data / "ballast")
+    rig.fill(small.data / "ballast")
     for _ in range(400):  # the log has some room left
         answer = small.post(DATASETS, {"primary": N1, "metadata": {"k": "v" * 256}})
         if answer.status != 201:
@@ -349,7 +325,7 @@ def test_a_full_disk_refuses_writes_and_recovers(small):
 
 
 def test_a_disk_that_is_full_at_the_start_is_said(small):
-    fill(small.data / "ballast")
+    rig.fill(small.data / "ballast")
     assert "the disk is full" in small.fails()
     (small.data / "ballast").unlink()
     small.start()
