@@ -144,15 +144,28 @@ static void note_node(struct plan *p, const struct assign_event *ev)
 	}
 }
 
+/* The wish and what follows from it at once may be two changes. */
+static bool is_last(const struct assign_result *r, size_t i)
+{
+	for (size_t j = i + 1; j < r->n_changes; j++)
+		if (r->changes[j].kind == CHANGE_DATASET &&
+			id128_equal(r->changes[j].ds.dataset_id, r->changes[i].ds.dataset_id))
+			return false;
+	return true;
+}
+
 /* What the write itself changes. Nodes come first: what becomes of datasets follows from them. */
 static void note_changes(struct plan *p, const struct assign *before, const struct assign_event *ev,
 	const struct assign_result *r)
 {
-	for (size_t i = 0; i < r->n_changes; i++)
-		if (r->changes[i].kind == CHANGE_NODE && id128_equal(r->changes[i].node.uuid, ev->node))
-			note_node(p, ev);
+	bool said = ev->type == ASSIGN_FENCE || ev->type == ASSIGN_FORGET; /* it counts whenever it is said */
+
+	for (size_t i = 0; i < r->n_changes && !said; i++)
+		said = r->changes[i].kind == CHANGE_NODE && id128_equal(r->changes[i].node.uuid, ev->node);
+	if (said)
+		note_node(p, ev);
 	for (size_t i = 0; i < r->n_changes; i++) {
-		if (r->changes[i].kind == CHANGE_DATASET && !r->changes[i].drop)
+		if (r->changes[i].kind == CHANGE_DATASET && !r->changes[i].drop && is_last(r, i))
 			note_dataset(p, before, &r->changes[i].ds);
 		else if (r->changes[i].kind == CHANGE_PIN)
 			note_pin(p, &r->changes[i]);
@@ -190,8 +203,8 @@ static struct place *place_of(struct plan *p, const struct order *o)
 	place->node = o->node;
 	place->dataset = o->assign.dataset_id;
 	if (assign_dataset(p->assign, p->now_ms, place->dataset, &v) < 0 || !v.status ||
-		!id128_equal(v.status_node, o->node))
-		return place;
+		!id128_equal(v.status_node, o->node) || v.status->epoch != o->assign.epoch)
+		return place; /* what it said of an earlier epoch is over */
 	s = v.status;
 	place->mounted = s->mounted;
 	place->attached = s->mounted || s->state == DS_ATTACHED || s->state == DS_FORMATTING ||
@@ -305,7 +318,8 @@ static bool is_settled(const struct assign_view *v)
 	if (r->deleted || id128_is_nil(r->primary))
 		return id128_is_nil(r->owner);
 	return id128_equal(r->owner, r->primary) && v->status && v->status->mounted &&
-	       id128_equal(v->status_node, r->owner) && v->status->epoch == r->epoch;
+	       id128_equal(v->status_node, r->owner) && v->status->epoch == r->epoch &&
+	       r->size_bytes >= r->want_bytes;
 }
 
 static void add_wait(struct plan *p, struct id128 dataset)
@@ -316,7 +330,8 @@ static void add_wait(struct plan *p, struct id128 dataset)
 	if (assign_dataset(p->assign, p->now_ms, dataset, &v) < 0 || is_settled(&v))
 		return;
 	(void)assign_why(p->assign, p->now_ms, dataset, why, sizeof(why));
-	add_step(p, PLAN_WAIT, dataset, id128_is_nil(v.record->owner) ? v.record->primary : v.record->owner, "%s", why);
+	add_step(p, PLAN_WAIT, dataset, id128_is_nil(v.record->owner) ? v.record->primary : v.record->owner, "%s",
+		*why ? why : "it is not yet as wished");
 }
 
 /* ---- all of it ---- */

@@ -20,7 +20,8 @@ static void add_configured(struct jsonout *o, const struct ds_record *r)
 {
 	jsonout_open(o, NULL, '{');
 	jsonout_id(o, "dataset_id", r->dataset_id);
-	jsonout_id(o, "primary", r->primary);
+	/* The original's clients take a UUID for granted: of what v2 placed nowhere it is the nil one. */
+	jsonout_text(o, "primary", ID128_STR(r->primary));
 	jsonout_bool(o, "deleted", r->deleted);
 	if (r->maximum_size)
 		jsonout_u64(o, "maximum_size", r->maximum_size);

@@ -2,6 +2,7 @@
 """Hundreds of nodes as control sees them, on one thread: each does at once what it is ordered, asks for its
 terms six times while they last, and comes back when its connection ends."""
 import asyncio
+import itertools
 import json
 import ssl
 import struct
@@ -25,12 +26,16 @@ class Member:
         self.context.check_hostname = False
         self.context.load_cert_chain(str(pair[0]), str(pair[1]))
         self.holds = {}  # dataset_id: its last order to hold
+        self.heard = 0   # orders
+        self.free = None  # bytes for volumes, as it tells
+        self.life = None
         self.mounted = set()
         self.welcomes = 0
         self.byes = []  # their reasons
         self.answered = None  # when the renewal was sent that was answered last
         self.oldest_s = 0  # that a renewal in force has been since the last look
         self.writer = None
+        self.awaited, self.stamps = {}, itertools.count(1)  # pings of tests: their stamps are small
 
     def send(self, type_, **fields):
         self.sequence += 1
@@ -44,7 +49,8 @@ class Member:
 
     def hello(self):
         self.send("hello", wire=1, version="test", host=self.host, boot=self.boot,
-                  address=self.address, backend="loopback", shared=True, holds=[
+                  address=self.address, backend="loopback", shared=True,
+                  **({"free": self.free} if self.free else {}), holds=[
                       {"dataset_id": o["dataset_id"], "volume_id": o["volume_id"], "epoch": o["epoch"],
                        "state": "mounted" if o["dataset_id"] in self.mounted else "attached",
                        "mounted": o["dataset_id"] in self.mounted, "failover_rev": o["failover_rev"]}
@@ -60,27 +66,52 @@ class Member:
         elif m["type"] == "pong" and m.get("stamp_ms"):
             self.note_age()
             self.answered = m["stamp_ms"] / 1000
+            if m["stamp_ms"] in self.awaited:
+                self.awaited.pop(m["stamp_ms"]).set()
         elif m["type"] == "assign":
+            self.heard += 1
             self.obey(m)
+
+    def do(self, dataset, *steps):
+        self.fleet.steps += [(dataset, self.id, step) for step in steps]
+
+    def hold(self, order):
+        dataset = order["dataset_id"]
+        if dataset not in self.holds:
+            self.do(dataset, *(["create"] if order["format_state"] == "never" else []), "attach")
+        self.holds[dataset] = order
+        if order["format_state"] == "never":
+            self.do(dataset, "probe")
+            self.report("ready", order, "attached")
+        elif order["format_state"] == "started":
+            self.do(dataset, "format")
+            self.report("formatted", order, "attached", fs_uuid=order["fs_uuid"])
+        else:
+            self.do(dataset, *(["mount"] if dataset not in self.mounted else []))
+            self.mounted.add(dataset)
+            self.report("status", order, "mounted", mounted=True, fs_uuid=order["fs_uuid"],
+                        mountpoint=f"/flocker/{dataset}")
 
     def obey(self, order):
         dataset = order["dataset_id"]
         if order["wish"] == "hold":
-            self.holds[dataset] = order
-            if order["format_state"] == "never":
-                self.report("ready", order, "attached")
-            elif order["format_state"] == "started":
-                self.report("formatted", order, "attached", fs_uuid=order["fs_uuid"])
-            else:
-                self.mounted.add(dataset)
-                self.report("status", order, "mounted", mounted=True, fs_uuid=order["fs_uuid"],
-                            mountpoint=f"/flocker/{dataset}")
+            self.hold(order)
         elif order["wish"] == "release":
+            self.do(dataset, *(["unmount"] if dataset in self.mounted else []),
+                    *(["detach"] if dataset in self.holds else []))
             self.holds.pop(dataset, None)
             self.mounted.discard(dataset)
             self.report("released", order, "released")
         elif order["wish"] == "destroy":
+            self.do(dataset, "destroy")
             self.report("destroyed", order, "destroyed")
+
+    def ping(self):
+        """An event that is set when control has answered what was sent before."""
+        done, stamp = threading.Event(), next(self.stamps)
+        self.awaited[stamp] = done
+        self.send("ping", stamp_ms=stamp)
+        return done
 
     def note_age(self):
         if self.answered:
@@ -119,18 +150,37 @@ class Fleet:
     def __init__(self, control, pairs, term_s):
         """@pairs: {node id: (certificate, key)}"""
         self.control, self.term_s = control, term_s
+        self.steps = []  # of all, in order: (dataset_id, node, what was done)
         self.members = [Member(self, node_id, pair) for node_id, pair in pairs.items()]
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
 
     def start(self):
         self.thread.start()
-        self.lives = [asyncio.run_coroutine_threadsafe(m.live(), self.loop) for m in self.members]
+        for member in self.members:
+            self.wake(member)
         return self
 
+    def wake(self, member):
+        member.life = asyncio.run_coroutine_threadsafe(member.live(), self.loop)
+
+    def sleep(self, member):
+        """It goes, keeps what it has, and comes back when it is woken."""
+        member.life.cancel()
+        member.life = None
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result()
+
+    def flush(self):
+        """What control had sent to those that are awake is done, and control has their reports."""
+        async def ping():
+            return [m.ping() for m in self.members if m.life]
+        for done in asyncio.run_coroutine_threadsafe(ping(), self.loop).result(rig.LIMIT_S):
+            assert done.wait(rig.LIMIT_S)
+
     def end(self):
-        for life in self.lives:
-            life.cancel()
+        for member in self.members:
+            if member.life:
+                member.life.cancel()
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0.1), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
