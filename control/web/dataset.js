@@ -21,7 +21,7 @@ function trouble(d) {
 			isNextKnown && [", the next one in ", age(d.next_retry, true)]),
 		e.holders?.length > 0 && [
 			h("p", "In the way:"),
-			h("ul.holders", e.holders.map((holder) => h("li", { key: holder }, visible(holder)))),
+			h("ul.holders", e.holders.map((holder) => h("li", visible(holder)))),
 		]);
 }
 

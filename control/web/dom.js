@@ -72,6 +72,7 @@ const keyOf = (node) => known.get(node)?.props.key;
 function findFor(v, at, keyed) {
 	if (v.props.key !== undefined) {
 		const found = keyed.get(v.props.key);
+		keyed.delete(v.props.key); /* who comes with the same key again is another one */
 		return found?.localName === v.tag ? found : undefined;
 	}
 	if (at?.nodeType === Node.ELEMENT_NODE && at.localName === v.tag && keyOf(at) === undefined)

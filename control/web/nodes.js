@@ -26,6 +26,11 @@ function fullnessOf(b) {
 	return fullness(isKnown ? b.capacity - b.free : null, b.capacity);
 }
 
+/* Thin volumes may come to need more than there is. */
+function promised(b) {
+	return b.promised != null && h("p.quiet", `${sizeText(b.promised)} promised to volumes`);
+}
+
 function spaceOf(n) {
 	const known = (n.backends ?? []).filter((b) => b.capacity != null || b.free != null);
 
@@ -75,7 +80,7 @@ function spaceRow(cluster, { b, n, n_nodes }) {
 		word(b.name),
 		n ? nodeLink(cluster, n.uuid) : `shared by ${count(n_nodes, "node")}`,
 		visible(b.driver),
-		fullnessOf(b),
+		[fullnessOf(b), promised(b)],
 		(b.capabilities ?? []).map(visible).join(", "),
 		b.warning ? [badge({ level: "warn", word: "warning" }), " ", visible(b.warning)] : "",
 	]);
@@ -124,7 +129,7 @@ function next(n) {
 
 function backend(b) {
 	return [`Backend ${visible(b.name)}`, [
-		fullnessOf(b),
+		[fullnessOf(b), promised(b)],
 		h("span.quiet", " ", visible(b.driver), b.shared && ", shared",
 			b.allocation_unit && `, in units of ${sizeText(b.allocation_unit)}`),
 		b.warning && h("p.warn", visible(b.warning)),

@@ -132,6 +132,44 @@ def test_names_and_metadata_of_strangers_are_text(cluster, make_page, shot):
     check_good(page)
 
 
+def test_what_is_in_the_way_is_named(cluster, make_page, shot):
+    here, there = cluster
+    dataset = cluster.make(here, metadata={"name": "busy"})
+    page = make_page(cluster)
+    with open(here.data(dataset, "held"), "w"):
+        cluster.move(dataset, there)
+        page.wait_text("unmounting", "section[aria-labelledby=problems]")
+        page.run(f"location.hash = '#dataset/{dataset}'")
+        page.wait_text(f"pid {os.getpid()}", ".holders")
+        page.wait_text("EBUSY", ".trouble")
+        page.wait(f"document.querySelector('.headline .warn').innerText.includes('unmounting')")
+        assert page.run("document.querySelector('.steps [aria-current]').innerText").endswith("unmount")
+        shot(page, "dataset-busy")
+    page.wait("document.querySelector('.headline .badge.ok') && !document.querySelector('.trouble')")
+    page.wait_text(there.settings["address"], ".headline")
+    check_good(page)
+
+
+def test_a_node_that_is_drained_says_what_stays(cluster, make_page, shot):
+    here, there = cluster
+    pinned, free = cluster.make(here, metadata={"name": "pinned"}), cluster.make(here, metadata={"name": "free"})
+    cluster.call("PUT", f"/v2/leases/{pinned}", {"node": here.uuid})
+    page = make_page(cluster)
+    cluster.call("POST", f"/v2/nodes/{here.uuid}/drain")
+    page.wait_text("draining", "section[aria-labelledby=problems]")
+    page.run(f"location.hash = '#node/{here.uuid}'")
+    page.wait_text("pinned", "section[aria-labelledby=stuck]")
+    page.wait_text(f"flockerctl node undrain {here.uuid}")
+    cluster.wait_mounted(free, there)
+    page.wait(f"!document.querySelector('tbody').innerText.includes('free')")
+    shot(page, "node-draining")
+    cluster.call("DELETE", f"/v2/leases/{pinned}")
+    page.wait_text("drained", ".headline")
+    cluster.call("POST", f"/v2/nodes/{here.uuid}/undrain")
+    page.wait_text("live", ".headline")
+    check_good(page)
+
+
 def test_a_server_that_was_away_is_found_again(cluster, make_page, shot):
     here, _ = cluster
     dataset = cluster.make(here, metadata={"name": "before"})
