@@ -448,6 +448,16 @@ static bool check_role(struct rest_request *q)
 	return false;
 }
 
+static bool check_origin(struct rest_request *q)
+{
+	const struct http_head *head = http_request_head(q->http);
+
+	if (head->method & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD) || !rest_is_cross_site(head))
+		return true;
+	rest_refuse(q, REST_CROSS_SITE, "This change comes from the page of another site. Nothing was changed.");
+	return false;
+}
+
 static void dispatch(struct rest_request *q)
 {
 	const struct http_head *head = http_request_head(q->http);
@@ -456,7 +466,7 @@ static void dispatch(struct rest_request *q)
 	char allow[64];
 	int r = 0;
 
-	if (!check_role(q))
+	if (!check_role(q) || !check_origin(q))
 		return;
 	if (!m.known) {
 		rest_reply_error(q, HTTP_NOTFOUND, "No such resource: %.200s", head->path);

@@ -3,6 +3,21 @@
 #include "assets.h"
 #include "rest_private.h"
 
+/*
+ * The page needs nothing but itself, and nothing may be put into it: no script or style but the files here,
+ * no text that is read as HTML, no other site around it.
+ */
+static void add_page_headers(struct rest_request *q)
+{
+	rest_add_header(q, "Content-Security-Policy",
+		"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+		"require-trusted-types-for 'script'; trusted-types 'none'");
+	rest_add_header(q, "Referrer-Policy", "no-referrer");
+	rest_add_header(q, "Cross-Origin-Opener-Policy", "same-origin");
+	rest_add_header(q, "Cross-Origin-Resource-Policy", "same-origin");
+}
+
 /* "no-cache" lets a copy be kept, and has it compared before each use: an upgrade is seen at once. */
 static void get_asset(struct rest_request *q)
 {
@@ -16,6 +31,7 @@ static void get_asset(struct rest_request *q)
 	rest_add_header(q, "ETag", a->etag);
 	rest_add_header(q, "Cache-Control", "no-cache");
 	rest_add_header(q, "X-Content-Type-Options", "nosniff");
+	add_page_headers(q);
 	if (rest_has_etag(q, a->etag)) {
 		rest_reply_bytes(q, HTTP_NOTMODIFIED, NULL, NULL, 0);
 		return;

@@ -8,6 +8,7 @@ static const struct {
 } codes[] = {
 	[REST_BAD_REQUEST] = { "bad-request", 400 },
 	[REST_BAD_BODY] = { "bad-body", 400 },
+	[REST_CROSS_SITE] = { "cross-site", 403 },
 	[REST_NOT_FOUND] = { "not-found", 404 },
 	[REST_NAME_IN_USE] = { "name-in-use", 409 },
 	[REST_EXISTS] = { "exists", 409 },

@@ -59,6 +59,9 @@ struct rest_outcome {
 };
 
 /* Each ends with a NULL path. */
+/* Sent by a browser for a page that is not ours: see rest_origin.c. */
+bool rest_is_cross_site(const struct http_head *head);
+
 extern const struct rest_route rest_v1_routes[], rest_lease_routes[], rest_asset_routes[], rest_dataset_routes[],
 	rest_node_routes[], rest_v2_lease_routes[], rest_backend_routes[], rest_event_routes[],
 	rest_health_routes[];
@@ -86,6 +89,7 @@ void rest_reply_errors(struct rest_request *q, int status, const char *descripti
 enum rest_code {
 	REST_BAD_REQUEST,
 	REST_BAD_BODY,
+	REST_CROSS_SITE,
 	REST_NOT_FOUND,
 	REST_NAME_IN_USE,
 	REST_EXISTS,

@@ -15,7 +15,7 @@ DATASETS = "/v1/configuration/datasets"
 
 
 def test_every_error_is_an_object_with_a_description(control):
-    for method, path, status in (("GET", "/", 404), ("GET", "/v1/nothere", 404),
+    for method, path, status in (("GET", "/nothing", 404), ("GET", "/v1/nothere", 404),
                                  ("PATCH", "/v1/version", 405), ("TRACE", "/v1/version", 405),
                                  ("DELETE", f"{DATASETS}/{uuid.uuid4()}", 404),
                                  ("GET", f"/v2/datasets/{uuid.uuid4()}", 404),
