@@ -74,10 +74,10 @@ def check_api(cluster, node, dataset, fs, epoch):
     seen = cluster.show(dataset)
     expected = {
         "dataset_id": dataset, "name": "data", "state": "mounted", "wanted": "mounted",
-        "why": "as wished", "owner": node.uuid, "primary": node.uuid, "epoch": epoch,
+        "why": "as wished", "owner": node.uuid, "node": node.uuid, "epoch": epoch,
         "filesystem": fs, "format_state": "done", "maximum_size": SIZES[fs], "size": SIZES[fs],
         "deleted": False, "device": loop_of(node, dataset),
-        "mountpoint": f"{node.root}/{dataset}", "holders": [], "last_error": None, "attempts": 0,
+        "mountpoint": f"{node.root}/{dataset}", "last_error": None, "attempts": 0,
         "node_live": True}
     assert {k: seen[k] for k in expected} == expected
 
