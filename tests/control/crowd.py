@@ -9,6 +9,8 @@ import socket
 import ssl
 import uuid
 
+import openapi
+
 LIMIT_S = 120
 RETRY_S = 0.1
 DATASETS = "/v1/configuration/datasets"
@@ -146,6 +148,7 @@ class Client:
             self.hang_up()
             raise Cut
         status, headers, text = await connection.answer(method == "HEAD", self.pace)
+        openapi.check(method, path, {}, raw.partition(b"\r\n\r\n")[2], status, headers, text)
         assert (headers.get("Connection") == "close") == (self.manner == "last"), headers
         if self.manner in ("last", "slow"):
             self.hang_up()

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 
+import openapi
 import rig
 
 KINDS = {"dataset": "dataset_id", "node": "uuid", "lease": "dataset_id"}
@@ -35,13 +36,17 @@ class Stream:
         raw.connect(("127.0.0.1", control.port))
         self.socket = context.wrap_socket(raw)
         header = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
-        self.socket.sendall(f"GET /v2/events{'?' if query else ''}{query} HTTP/1.1\r\n{header}\r\n".encode())
+        target = f"/v2/events{'?' if query else ''}{query}"
+        self.socket.sendall(f"GET {target} HTTP/1.1\r\n{header}\r\n".encode())
         self.response = http.client.HTTPResponse(self.socket)
         self.response.begin()
         self.status, self.headers = self.response.status, self.response.headers
         self.revision, self.comments = None, 0
+        text = None if self.status == 200 else self.response.read()
+        openapi.check("GET", target, {"Last-Event-ID": last_event_id} if last_event_id else {}, None, self.status,
+                      self.headers, text)
         if self.status != 200:
-            self.json = json.loads(self.response.read())
+            self.json = json.loads(text)
             return
         while self.revision is None:  # it comes at once
             self.block()
@@ -61,6 +66,8 @@ class Stream:
                 continue
             assert name in ("id", "event", "data") and name not in fields, line
             fields[name] = value.removeprefix(" ")
+        if "event" in fields:
+            openapi.Events.check(fields["event"], fields["data"], fields["id"])
         if "id" in fields:
             self.revision = fields["id"]
         return fields
