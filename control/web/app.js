@@ -185,7 +185,7 @@ const isProblem = (verdict) => verdict.level === "bad" || verdict.level === "war
 
 function onEvent(type, object, before) {
 	if (type === "node") {
-		const what = tellNodeChange(object, before), verdict = judgeNode(object);
+		const what = tellNodeChange(cluster, object, before), verdict = judgeNode(cluster, object);
 
 		remember("node", object, what);
 		if (what)

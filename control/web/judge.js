@@ -30,8 +30,9 @@ export function nodeName(cluster, uuid) {
 
 /* The server names nodes by their ids; people know their addresses. */
 export function withNames(cluster, text) {
-	return visible(text).replace(/\bnode ([0-9a-f]{8}-[0-9a-f-]{27})\b/g, (whole, uuid) =>
-		cluster.nodes.has(uuid) ? `node ${visible(nodeName(cluster, uuid))}` : whole);
+	return visible(text).replace(/\bnode [0-9a-f]{8} \(([^()]+)\)/g, "node $1")
+		.replace(/\bnode ([0-9a-f]{8}-[0-9a-f-]{27})\b/g, (whole, uuid) =>
+			cluster.nodes.has(uuid) ? `node ${visible(nodeName(cluster, uuid))}` : whole);
 }
 
 export const datasetName = (d) => d.name || d.dataset_id;
@@ -111,17 +112,17 @@ const NODE_LINES = {
 	refused: "it was refused",
 };
 
-function judgeDrain(n) {
+function judgeDrain(cluster, n) {
 	const stuck = n.drain?.stuck ?? [];
 
 	if (stuck.length > 0)
-		return verdict("warn", "draining", `${stuck.length} cannot move: ${visible(stuck[0].why)}`);
+		return verdict("warn", "draining", `${stuck.length} cannot move: ${withNames(cluster, stuck[0].why)}`);
 	if (n.drained)
 		return verdict("idle", "drained", "empty: it can be taken away, or undrained");
 	return verdict("busy", "draining", `${n.drain?.left ?? n.n_datasets} left to move away`);
 }
 
-export function judgeNode(n) {
+export function judgeNode(cluster, n) {
 	const warning = (n.backends ?? []).find((b) => b.warning);
 
 	if (n.refused)
@@ -137,7 +138,7 @@ export function judgeNode(n) {
 	if (warning)
 		return verdict("warn", "low space", `${warning.name}: ${visible(warning.warning)}`);
 	if (n.draining)
-		return judgeDrain(n);
+		return judgeDrain(cluster, n);
 	if ((n.unknown_datasets ?? []).length > 0)
 		return verdict("warn", "live", "it holds datasets that the server does not know");
 	return verdict("ok", "live", "");
@@ -213,11 +214,11 @@ export function tellChange(cluster, d, before) {
 	return null;
 }
 
-export function tellNodeChange(n, before) {
+export function tellNodeChange(cluster, n, before) {
 	if (!before)
 		return "seen for the first time";
 	if (n.state !== before.state)
-		return judgeNode(n).word === n.state ? n.state : `${n.state}, ${judgeNode(n).word}`;
+		return judgeNode(cluster, n).word === n.state ? n.state : `${n.state}, ${judgeNode(cluster, n).word}`;
 	if (n.draining !== before.draining)
 		return n.draining ? "to be drained" : "no longer drained";
 	if (n.drained && !before.drained)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Nodes: who is there, who is to be emptied, and the space behind them. */
 import { h, visible, word } from "./dom.js";
-import { datasetName, judgeNode, LEVELS } from "./judge.js";
+import { datasetName, judgeNode, LEVELS, withNames } from "./judge.js";
 import { badge, crumb, datasetHref, facts, item, nodeHref, nodeLink, none, row, section, table, title }
 	from "./parts.js";
 import { datasetTable, select } from "./datasets.js";
@@ -43,7 +43,7 @@ function order(a, b) {
 }
 
 function nodeTable(cluster) {
-	const list = [...cluster.nodes.values()].map((n) => ({ n, verdict: judgeNode(n) })).sort(order);
+	const list = [...cluster.nodes.values()].map((n) => ({ n, verdict: judgeNode(cluster, n) })).sort(order);
 
 	return table("nodes", "Nodes: what is wrong comes first. Arrow keys go from row to row.", COLUMNS,
 		list.map(({ n, verdict }) => row(n.uuid, verdict.level, COLUMNS, [
@@ -102,11 +102,11 @@ export function nodes(cluster) {
 
 /* ---- one ---- */
 
-function stuck(n) {
+function stuck(cluster, n) {
 	const list = n.drain?.stuck ?? [];
 
 	return list.length > 0 && section("Cannot move", "stuck", h("ul.items", list.map((s) =>
-		item(s.dataset_id, { level: "warn", word: "stays", line: visible(s.why) },
+		item(s.dataset_id, { level: "warn", word: "stays", line: withNames(cluster, s.why) },
 			h("a", { href: datasetHref(s.dataset_id) }, word(datasetName(s)))))));
 }
 
@@ -167,7 +167,7 @@ function itsDatasets(cluster, n) {
 }
 
 export function node(cluster, n) {
-	const verdict = judgeNode(n);
+	const verdict = judgeNode(cluster, n);
 
 	return [
 		h("div.headline", { class: verdict.level },
@@ -175,7 +175,7 @@ export function node(cluster, n) {
 			title(word(hostOf(n))),
 			h("p.head", badge(verdict)),
 			verdict.line && h("div.reason", h("p", verdict.line))),
-		stuck(n),
+		stuck(cluster, n),
 		section("What it is", "facts", properties(n)),
 		next(n),
 		itsDatasets(cluster, n),

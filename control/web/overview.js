@@ -28,16 +28,16 @@ export function survey(cluster) {
 		if (!isGone(d))
 			found[judgeDataset(cluster, d).level].push(d);
 	for (const n of cluster.nodes.values())
-		if (["bad", "warn"].includes(judgeNode(n).level))
+		if (["bad", "warn"].includes(judgeNode(cluster, n).level))
 			found.nodes.push(n);
 	found.server = judgeServer(cluster.health);
 	found.problems = found.bad.length + found.warn.length + found.nodes.length + found.server.length;
 	return found;
 }
 
-function worstOf(found) {
+function worstOf(cluster, found) {
 	if (found.bad.length > 0 || found.server.some((s) => s.level === "bad") ||
-		found.nodes.some((n) => judgeNode(n).level === "bad"))
+		found.nodes.some((n) => judgeNode(cluster, n).level === "bad"))
 		return "bad";
 	return found.problems > 0 ? "warn" : "ok";
 }
@@ -58,7 +58,7 @@ function headline(cluster, found) {
 	const datasets = count(cluster.datasets.size, "dataset");
 	const isOld = cluster.state === "waiting"; /* good news of old is none */
 
-	return h("div.headline", { class: isOld ? "idle" : worstOf(found) },
+	return h("div.headline", { class: isOld ? "idle" : worstOf(cluster, found) },
 		isOld ? title(`When last seen: ${lowered(summary(found))}`) : title(shape(), summary(found)),
 		h("p.quiet", `${datasets}, ${live} of ${count(nodes.length, "node")} live`));
 }
@@ -104,7 +104,7 @@ function problems(cluster, found) {
 	const others = (level) => h("ul.items",
 		found.server.filter((s) => s.level === level).map((s) =>
 			item(s.line, { level, word: "server", line: s.line }, null)),
-		found.nodes.filter((n) => judgeNode(n).level === level).map((n) =>
+		found.nodes.filter((n) => judgeNode(cluster, n).level === level).map((n) =>
 			nodeItem(cluster, n, cut.get(n.uuid))));
 
 	return section("Needs attention", "problems",
@@ -161,7 +161,7 @@ export function overview(cluster, found, { log, arrived }) {
 export function logEntry(cluster, type, object, what) {
 	if (type === "node")
 		return { at: Date.now(), what, name: object.host || object.uuid, href: nodeHref(object.uuid),
-			level: judgeNode(object).level };
+			level: judgeNode(cluster, object).level };
 	return { at: Date.now(), what, name: datasetName(object), href: datasetHref(object.dataset_id),
 		level: judgeDataset(cluster, object).level };
 }

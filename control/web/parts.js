@@ -91,7 +91,7 @@ export function datasetItem(cluster, d, withSteps) {
 
 /* @n_cut: datasets on it that cannot be reached, and are not told one by one */
 export function nodeItem(cluster, n, n_cut) {
-	return item(n.uuid, judgeNode(n),
+	return item(n.uuid, judgeNode(cluster, n),
 		["Node ", nodeLink(cluster, n.uuid), " ", h("span.quiet", count(n.n_datasets, "dataset")),
 			!n.live && h("span.age", age(n.silent_since))],
 		n_cut > 0 && h("p.line", h("a", { href: `#datasets?q=${n.uuid}&show=bad` },

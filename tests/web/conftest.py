@@ -64,7 +64,7 @@ def shot():
     """shot(page, name): the whole page as a picture, in light and dark."""
     def take(page, name, **look):
         directory = os.environ.get("FLOCKER_WEB_SHOTS")
-        pictures = [page.look(dark=dark, **look).shot(
+        pictures = [page.look(dark=dark, calm=True, **look).shot(
             directory and pathlib.Path(directory) / f"{name}-{'dark' if dark else 'light'}.png", whole=True)
             for dark in (False, True)]
         page.look()
