@@ -58,6 +58,11 @@ uint64_t fs_minimum_size(enum fs_kind kind)
 	return minimum[kind];
 }
 
+uint64_t fs_minimum_grown(enum fs_kind kind)
+{
+	return kind == FS_BTRFS ? 256 * MIB : 0;
+}
+
 bool request_id_valid(const char *text)
 {
 	static const char letters[] =

@@ -22,6 +22,9 @@ enum fs_kind {
 /* The smallest device that mkfs of this kind takes, in bytes. */
 uint64_t fs_minimum_size(enum fs_kind kind);
 
+/* The smallest size that the kernel grows a mounted one of this kind to, in bytes. */
+uint64_t fs_minimum_grown(enum fs_kind kind);
+
 /* What is known of the filesystem on a volume; each step is durable at control before the next. */
 enum format_state {
 	FORMAT_NEVER,	/* nothing was ever written */
