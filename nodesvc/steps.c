@@ -95,7 +95,7 @@ static int step_attach(struct step_job *j)
 	int r = void_claims(j);
 
 	if (r == 0)
-		r = j->env->ops->attach(j->env->driver, w->volume_id, w->epoch, w->size_bytes);
+		r = j->env->ops->attach(j->env->driver, w->volume_id, w->epoch, w->size_bytes, 0);
 
 	if (r == -EUCLEAN)
 		return fail(j, r, "the volume's size differs from the recorded %ju bytes; it is not touched",
