@@ -11,9 +11,9 @@ static const char *const ds_states[] = { "waiting", "detached", "creating", "att
 	"formatting", "mounting", "mounted", "unmounting", "detaching", "released", "destroying",
 	"destroyed", "failed", "blocked", "lost", "faulty", "fenced" };
 static const char *const ds_steps[] = { "none", "observe", "create", "attach", "probe", "format",
-	"verify", "discard", "mount", "unmount", "detach", "destroy", "cut" };
+	"verify", "discard", "mount", "unmount", "detach", "destroy", "cut", "expand", "grow" };
 static const char *const report_kinds[] = { "status", "ready", "formatted", "discarded", "released",
-	"destroyed" };
+	"destroyed", "expanded", "grown" };
 
 /* NAMES(): both directions of one table; a missing word does not compile. */
 #define NAMES(prefix, type, table, max)                                                            \
@@ -56,6 +56,11 @@ uint64_t fs_minimum_size(enum fs_kind kind)
 	static_assert(ARRAY_SIZE(minimum) == FS_KIND_MAX, "a filesystem has no minimum");
 
 	return minimum[kind];
+}
+
+uint64_t fs_minimum_grown(enum fs_kind kind)
+{
+	return kind == FS_BTRFS ? 256 * MIB : 0;
 }
 
 bool request_id_valid(const char *text)

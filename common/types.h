@@ -22,6 +22,9 @@ enum fs_kind {
 /* The smallest device that mkfs of this kind takes, in bytes. */
 uint64_t fs_minimum_size(enum fs_kind kind);
 
+/* The smallest size that the kernel grows a mounted one of this kind to, in bytes. */
+uint64_t fs_minimum_grown(enum fs_kind kind);
+
 /* What is known of the filesystem on a volume; each step is durable at control before the next. */
 enum format_state {
 	FORMAT_NEVER,	/* nothing was ever written */
@@ -136,6 +139,8 @@ enum ds_step {
 	STEP_DETACH,
 	STEP_DESTROY,
 	STEP_CUT,	/* the device takes no more writes, whatever still has it open */
+	STEP_EXPAND,	/* make volume and device larger, while mounted */
+	STEP_GROW,	/* the filesystem fills the device, while mounted */
 	DS_STEP_MAX,
 };
 
@@ -147,6 +152,8 @@ enum report_kind {
 	REPORT_DISCARDED, /* the volume of an interrupted format is gone: asks for a new volume_id */
 	REPORT_RELEASED,  /* nothing of it is left here; this epoch is given back */
 	REPORT_DESTROYED, /* the volume is gone; this epoch is given back */
+	REPORT_EXPANDED,  /* the volume was brought to a size, durably: asks for that to be recorded */
+	REPORT_GROWN,	  /* and so was its filesystem */
 	REPORT_KIND_MAX,
 };
 

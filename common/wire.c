@@ -182,6 +182,13 @@ static void put_u64(struct builder *b, const char *key, uint64_t v)
 		put(b, key, json_object_new_uint64(v));
 }
 
+/* Of neighbours who do not know it all is as large as the volume. */
+static void put_other_size(struct builder *b, const char *key, uint64_t bytes, uint64_t size_bytes)
+{
+	if (bytes != size_bytes)
+		put_u64(b, key, bytes);
+}
+
 static void put_bool(struct builder *b, const char *key, bool v)
 {
 	if (v)
@@ -200,6 +207,7 @@ static void status_to_json(struct builder *b, const struct wire_status *s)
 	put_id(b, "claimant", s->claimant);
 	put_u64(b, "claim_epoch", s->claim_epoch);
 	put_u64(b, "size", s->size_bytes);
+	put_u64(b, "grown", s->grown_bytes);
 	put_u64(b, "used", s->used_bytes);
 	put_u64(b, "available", s->available_bytes);
 	put_id(b, "fs_uuid", s->fs_uuid);
@@ -309,6 +317,9 @@ static void assign_to_json(struct builder *b, const struct wire_assign *a)
 	put_u64(b, "epoch", a->epoch);
 	put_id(b, "volume_id", a->volume_id);
 	put_u64(b, "size", a->size_bytes);
+	put_other_size(b, "growing", a->growing_bytes, a->size_bytes);
+	put_other_size(b, "fs_size", a->fs_bytes, a->size_bytes);
+	put_other_size(b, "want", a->want_bytes, a->size_bytes);
 	put_text(b, "filesystem", fs_kind_name(a->filesystem));
 	put_id(b, "fs_uuid", a->fs_uuid);
 	put_text(b, "format_state", format_state_name(a->format_state));

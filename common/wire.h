@@ -17,7 +17,7 @@
 
 /*
  * 1  up to the words and keys of this list
- * 2  backends; a word that is not known is told and not taken for a fault, see wire_decode()
+ * 2  backends; growth; a word that is not known is told and not taken for a fault, see wire_decode()
  */
 #define WIRE_VERSION 2
 #define WIRE_FRAME_MAX MIB
@@ -51,6 +51,7 @@ struct wire_status {
 	struct id128 claimant;	  /* another node that has the volume, as the backend says; nil: none */
 	uint64_t claim_epoch;	  /* the highest that the backend has seen; 0: none, or not known */
 	uint64_t size_bytes;	  /* of the device or volume; 0: not known */
+	uint64_t grown_bytes;	  /* of EXPANDED and GROWN: what it was brought to */
 	uint64_t used_bytes, available_bytes; /* of the mounted filesystem; both 0: not known */
 	struct id128 fs_uuid;	  /* seen on the device; nil: not known */
 	char why[WIRE_WHY_MAX];	  /* one line for people */
@@ -112,6 +113,9 @@ struct wire_assign {
 	uint64_t epoch;		/* 0 for WAIT, KEEP and FORGET */
 	struct id128 volume_id;
 	uint64_t size_bytes;	/* that the volume has or shall have */
+	uint64_t growing_bytes;	/* that it is to be brought to, and may have already; else @size_bytes */
+	uint64_t fs_bytes;	/* that its filesystem was made for, or grown to; else @size_bytes */
+	uint64_t want_bytes;	/* the wish, to be shown; else @size_bytes */
 	enum fs_kind filesystem;
 	struct id128 fs_uuid;
 	enum format_state format_state;

@@ -150,6 +150,7 @@ static void read_status(struct reader *r, struct wire_status *s)
 	s->releasing = read_bool(r, "releasing");
 	s->failover_rev = read_u64(r, "failover_rev");
 	s->size_bytes = read_u64(r, "size");
+	s->grown_bytes = read_u64(r, "grown");
 	s->used_bytes = read_u64(r, "used");
 	s->available_bytes = read_u64(r, "available");
 	read_id(r, "claimant", &s->claimant);
@@ -313,6 +314,9 @@ static void read_assign(struct reader *r, struct wire_assign *a)
 	a->epoch = read_u64(r, "epoch");
 	read_id(r, "volume_id", &a->volume_id);
 	a->size_bytes = read_u64(r, "size");
+	a->growing_bytes = MAX(read_u64(r, "growing"), a->size_bytes);
+	a->fs_bytes = MIN(read_u64(r, "fs_size") ?: a->size_bytes, a->size_bytes);
+	a->want_bytes = MAX(read_u64(r, "want"), a->growing_bytes);
 	a->filesystem = (enum fs_kind)read_word(r, "filesystem", fs_kind_parse, FS_EXT4);
 	read_id(r, "fs_uuid", &a->fs_uuid);
 	a->format_state = (enum format_state)read_word(r, "format_state", format_state_parse,

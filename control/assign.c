@@ -72,6 +72,9 @@ void decision_order(struct decision *d, const struct node *n, const struct ads *
 			.epoch = epoch,
 			.volume_id = volume_id,
 			.size_bytes = r->size_bytes,
+			.growing_bytes = r->growing_bytes,
+			.fs_bytes = r->fs_bytes,
+			.want_bytes = r->want_bytes,
 			.filesystem = r->filesystem,
 			.fs_uuid = r->fs_uuid,
 			.format_state = r->format_state,
@@ -176,6 +179,7 @@ static void apply_fact(struct decision *d, const struct ads *ds, struct ds_recor
 		next->fs_uuid = decision_new_id(d);
 		next->format_state = FORMAT_NEVER;
 	}
+	assign_apply_growth(f, next);
 }
 
 /* ---- grants ---- */
@@ -274,7 +278,9 @@ static void tell_owner(struct decision *d, struct ads *ds)
 		id128_equal(ds->told.volume_id, r->volume_id) &&
 		id128_equal(ds->told.primary, r->primary) && ds->told.format_state == r->format_state &&
 		ds->told.failover_rev == r->failover_rev && fenced_equal(ds->told.fenced, r->fenced) &&
-		ds->told.lease_hash == lease_hash)
+		ds->told.lease_hash == lease_hash && ds->told.size_bytes == r->size_bytes &&
+		ds->told.growing_bytes == r->growing_bytes && ds->told.fs_bytes == r->fs_bytes &&
+		ds->told.want_bytes == r->want_bytes)
 		return;
 
 	decision_order(d, n, ds, wish, r->epoch, r->volume_id, "");
@@ -288,6 +294,10 @@ static void tell_owner(struct decision *d, struct ads *ds)
 	ds->told.failover_rev = r->failover_rev;
 	ds->told.fenced = r->fenced;
 	ds->told.lease_hash = lease_hash;
+	ds->told.size_bytes = r->size_bytes;
+	ds->told.growing_bytes = r->growing_bytes;
+	ds->told.fs_bytes = r->fs_bytes;
+	ds->told.want_bytes = r->want_bytes;
 }
 
 void assign_tell_waiter(struct decision *d, struct ads *ds)
@@ -327,6 +337,7 @@ void assign_settle(struct decision *d, struct ads *ds)
 	assign_drain(d, ds, &next);
 	assign_fail_over(d, ds, &next);
 	assign_end_extension(d, ds, &next);
+	assign_start_growth(d->a, ds, &next);
 	assign_grant(d, ds, &next);
 	if (!id128_equal(next.owner, ds->now.owner) || next.epoch != ds->now.epoch) {
 		ds->releasing = false;

@@ -114,6 +114,7 @@ struct assign_result {
 	 * Of CREATE: 0, -EEXIST (id in use), -EADDRINUSE (the name), -EHOSTDOWN (the node drains),
 	 * -EHOSTUNREACH (no node to place it). Of MOVE and PATCH: 0, -ENOENT, -EOWNERDEAD
 	 * (deleted); of PATCH also -EADDRINUSE, -EHOSTDOWN, -EFBIG (smaller than it is or was wished),
+	 * -EINVAL (its filesystem cannot be grown to so little),
 	 * -E2BIG (too many metadata). Of DELETE and UNPIN: 0, -ENOENT. Of UNDELETE: 0, -ENOENT, -EALREADY (not
 	 * deleted), -EOWNERDEAD (for good), -EADDRINUSE. Of PURGE: 0, -ENOENT, -EALREADY. Of PIN: 0, -EBUSY
 	 * (held for another node). Of REPLACE, FENCE and FORGET: 0, -ENOENT (of REPLACE also when it

@@ -23,6 +23,8 @@ enum fact_kind {
 	FACT_DISCARDED,
 	FACT_RELEASED, /* also: a hello that does not name the epoch */
 	FACT_DESTROYED,
+	FACT_EXPANDED,
+	FACT_GROWN,
 	FACT_FENCED, /* decided here; only a word that frees as well comes after it */
 };
 
@@ -31,6 +33,7 @@ struct fact {
 	uint64_t epoch;
 	struct id128 volume_id, fs_uuid;
 	enum proof_kind proof; /* of FACT_FENCED */
+	uint64_t grown_bytes;  /* of FACT_EXPANDED and FACT_GROWN */
 };
 
 struct link {
@@ -77,7 +80,7 @@ struct ads {
 		struct id128 volume_id, primary;
 		enum format_state format_state;
 		struct fenced fenced;
-		uint64_t lease_hash;
+		uint64_t lease_hash, size_bytes, growing_bytes, fs_bytes, want_bytes;
 	} told; /* the owner, in its present session */
 	struct {
 		struct id128 node;
@@ -261,6 +264,23 @@ void assign_end_pin_of(struct decision *d, struct id128 dataset_id, struct id128
 void assign_end_pins_of(struct decision *d, struct id128 node);
 
 void assign_on_expire(struct decision *d, const struct assign_event *ev);
+
+/* ---- assign_grow.c ---- */
+
+/* False where the kernel would not grow the filesystem to so little. */
+bool assign_can_grow_to(const struct assign *a, const struct ds_record *r, uint64_t bytes);
+
+/* The wished size is ordered, once the owner can bring the volume to it. */
+void assign_start_growth(const struct assign *a, const struct ads *ds, struct ds_record *next);
+
+/* The owner did what was ordered. */
+void assign_apply_growth(const struct fact *f, struct ds_record *next);
+
+/* The owner's device is larger than the record knows. */
+void assign_learn_size(struct decision *d, struct ads *ds, const struct wire_status *s);
+
+/* For people, behind why it is where it is: what keeps it from growing. "" when nothing does. Returns @buf. */
+char *assign_growth_text(const struct assign *a, const struct ads *ds, char *buf, size_t size);
 
 /* ---- assign_fence.c ---- */
 

@@ -184,6 +184,7 @@ char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char 
 {
 	const struct ads *ds = assign_find(a, id);
 	const struct node *owner;
+	char growth[160];
 
 	if (!ds || !ds->durable) {
 		snprintf(buf, size, "no such dataset");
@@ -201,7 +202,8 @@ char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char 
 	if (owner && owner->session && id128_equal(ds->now.owner, ds->now.primary) && ds->has_status &&
 		!(ds->now.deleted && assign_pinned(a, ds)) &&
 		id128_equal(ds->status_node, ds->now.owner)) {
-		snprintf(buf, size, "%s", ds->status.why);
+		snprintf(buf, size, "%s%s", ds->status.why,
+			assign_growth_text(a, ds, growth, sizeof(growth)));
 		return buf;
 	}
 	return assign_explain(a, now_ms, ds, buf, size);

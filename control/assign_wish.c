@@ -86,6 +86,8 @@ static int check_change(const struct assign *a, const struct assign_event *ev)
 		return -EOWNERDEAD;
 	if (p.want_bytes && p.want_bytes < ds->now.want_bytes)
 		return -EFBIG;
+	if (p.want_bytes > ds->now.want_bytes && !assign_can_grow_to(a, &ds->now, p.want_bytes))
+		return -EINVAL;
 	if (p.metadata && merged_length(ds->now.metadata, p.metadata) > RECORD_METADATA_MAX)
 		return -E2BIG;
 	if (ev->strict && p.metadata && json_object_object_get_ex(p.metadata, RECORD_NAME_KEY, &name) &&
@@ -179,7 +181,7 @@ static void on_create(struct decision *d, const struct assign_event *ev)
 	ds_record_copy(ev->record, &r);
 	r.deleted = r.failed_over = false;
 	r.deleted_at = r.undelete_until = 0;
-	r.want_bytes = r.size_bytes;
+	r.want_bytes = r.growing_bytes = r.fs_bytes = r.size_bytes;
 	r.volume_id = decision_new_id(d);
 	r.fs_uuid = decision_new_id(d);
 	r.format_state = FORMAT_NEVER;

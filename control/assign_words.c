@@ -32,6 +32,8 @@ static enum fact_kind fact_of(enum report_kind kind)
 		[REPORT_DISCARDED] = FACT_DISCARDED,
 		[REPORT_RELEASED] = FACT_RELEASED,
 		[REPORT_DESTROYED] = FACT_DESTROYED,
+		[REPORT_EXPANDED] = FACT_EXPANDED,
+		[REPORT_GROWN] = FACT_GROWN,
 	};
 	static_assert(ARRAY_SIZE(facts) == REPORT_KIND_MAX, "a report has no fact");
 
@@ -40,7 +42,7 @@ static enum fact_kind fact_of(enum report_kind kind)
 
 static void note_fact(struct ads *ds, enum fact_kind kind, const struct wire_status *s)
 {
-	struct fact f = { kind, s->epoch, s->volume_id, s->fs_uuid };
+	struct fact f = { kind, s->epoch, s->volume_id, s->fs_uuid, .grown_bytes = s->grown_bytes };
 
 	/* What freed it stays true, whatever is said late. */
 	if (ds->fact.kind == FACT_FENCED && ds->fact.epoch == f.epoch && kind != FACT_RELEASED &&
@@ -71,6 +73,7 @@ void assign_hear_again(struct decision *d, struct ads *ds)
 	if (!ds->has_status || !id128_equal(ds->status_node, ds->now.owner) || ds->status.epoch != ds->now.epoch)
 		return;
 	learn_format(d, ds, &ds->status);
+	assign_learn_size(d, ds, &ds->status);
 	assign_acknowledge(d, ds, &ds->status);
 	assign_void_claim(d, ds, &ds->status);
 }
@@ -174,6 +177,7 @@ void assign_on_report(struct decision *d, const struct assign_event *ev)
 	if (s->retry_in_ms && ev->wall_ms)
 		ds->retry_at_ms = ev->wall_ms + (int64_t)MIN(s->retry_in_ms, RETRY_MAX_MS);
 	learn_format(d, ds, s);
+	assign_learn_size(d, ds, s);
 	assign_acknowledge(d, ds, s);
 	assign_void_claim(d, ds, s);
 	if (is_overtaken(s))

@@ -197,6 +197,10 @@ static void tell_record(struct cluster *c, const struct ds_record *old, const st
 		tell_place(c, new, old ? "" : "created, ");
 	if (old && old->want_bytes != new->want_bytes)
 		tell_control(c, new, "a size of %s wanted", TEXT_BYTES(new->want_bytes));
+	if (old && old->size_bytes != new->size_bytes)
+		tell_control(c, new, "its volume has %s", TEXT_BYTES(new->size_bytes));
+	if (old && old->fs_bytes != new->fs_bytes)
+		tell_control(c, new, "its filesystem has grown to %s", TEXT_BYTES(new->fs_bytes));
 	if (old && !failover_equal(old->failover, new->failover))
 		tell_control(c, new, "failover %s wanted", failover_kind_name(new->failover.kind));
 	tell_deletion(c, old, new);

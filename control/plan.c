@@ -225,6 +225,7 @@ static void report(struct plan *p, const struct order *o, enum report_kind kind,
 			.mounted = place->mounted,
 			.failover_rev = o->assign.failover_rev,
 			.size_bytes = place->size_bytes,
+			.grown_bytes = kind == REPORT_EXPANDED ? o->assign.growing_bytes : o->assign.size_bytes,
 			.fs_uuid = kind == REPORT_FORMATTED || place->mounted ? o->assign.fs_uuid : ID128_NIL,
 		} };
 	struct assign_event ev = { .type = ASSIGN_REPORT, .node = o->node, .session = o->session, .report = &r };
@@ -243,6 +244,23 @@ static void attach(struct plan *p, const struct order *o, struct place *place)
 	if (!place->attached)
 		step(p, o, PLAN_ATTACH, "the volume is attached");
 	place->attached = true;
+}
+
+/* What is mounted, in its two halves; each has an order of its own. */
+static void grow(struct plan *p, const struct order *o, struct place *place)
+{
+	const struct wire_assign *a = &o->assign;
+
+	if (a->fs_bytes < a->size_bytes) {
+		add_step(p, PLAN_GROW, a->dataset_id, o->node, "its filesystem grows to %s", TEXT_BYTES(a->size_bytes));
+		report(p, o, REPORT_GROWN, DS_MOUNTED, place);
+	} else if (a->growing_bytes > a->size_bytes) {
+		add_step(p, PLAN_EXPAND, a->dataset_id, o->node, "its volume grows to %s", TEXT_BYTES(a->growing_bytes));
+		place->size_bytes = a->growing_bytes;
+		report(p, o, REPORT_EXPANDED, DS_MOUNTED, place);
+	} else {
+		report(p, o, REPORT_STATUS, DS_MOUNTED, place);
+	}
 }
 
 static void hold(struct plan *p, const struct order *o)
@@ -269,7 +287,7 @@ static void hold(struct plan *p, const struct order *o)
 	if (!place->mounted)
 		step(p, o, PLAN_MOUNT, "it is mounted");
 	place->mounted = true;
-	report(p, o, REPORT_STATUS, DS_MOUNTED, place);
+	grow(p, o, place);
 }
 
 static void release(struct plan *p, const struct order *o)
@@ -318,8 +336,7 @@ static bool is_settled(const struct assign_view *v)
 	if (r->deleted || id128_is_nil(r->primary))
 		return id128_is_nil(r->owner);
 	return id128_equal(r->owner, r->primary) && v->status && v->status->mounted &&
-	       id128_equal(v->status_node, r->owner) && v->status->epoch == r->epoch &&
-	       r->size_bytes >= r->want_bytes;
+	       id128_equal(v->status_node, r->owner) && v->status->epoch == r->epoch && ds_record_is_grown(r);
 }
 
 static void add_wait(struct plan *p, struct id128 dataset)

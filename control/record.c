@@ -29,6 +29,7 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 	return id128_equal(a->dataset_id, b->dataset_id) && a->metadata == b->metadata &&
 		a->extra == b->extra && a->maximum_size == b->maximum_size &&
 		a->size_bytes == b->size_bytes && a->want_bytes == b->want_bytes &&
+		a->growing_bytes == b->growing_bytes && a->fs_bytes == b->fs_bytes &&
 		a->created_at == b->created_at && id128_equal(a->primary, b->primary) &&
 		a->chosen == b->chosen && a->failed_over == b->failed_over && a->deleted == b->deleted &&
 		a->deleted_at == b->deleted_at && a->undelete_until == b->undelete_until &&
@@ -56,6 +57,11 @@ const char *ds_record_text(const struct ds_record *r, const char *key)
 	struct json_object *v;
 
 	return r->metadata && json_object_object_get_ex(r->metadata, key, &v) ? json_object_get_string(v) : NULL;
+}
+
+bool ds_record_is_grown(const struct ds_record *r)
+{
+	return r->size_bytes >= r->want_bytes && r->fs_bytes >= r->size_bytes;
 }
 
 void node_record_done(struct node_record *r)
@@ -149,6 +155,8 @@ char *ds_record_to_json(const struct ds_record *r)
 	put_u64(&b, "maximum_size", r->maximum_size);
 	put_u64(&b, "size", r->size_bytes);
 	put_u64(&b, "want", r->want_bytes);
+	put_u64(&b, "growing", r->growing_bytes);
+	put_u64(&b, "fs_size", r->fs_bytes);
 	put(&b, "created_at", json_object_new_int64(r->created_at));
 	put_id(&b, "primary", r->primary);
 	put_counted(&b, "chosen", r->chosen);
@@ -409,7 +417,9 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	d.metadata = take_metadata(&in);
 	d.maximum_size = take_u64(&in, "maximum_size");
 	d.size_bytes = take_u64(&in, "size");
-	d.want_bytes = MAX(take_late_u64(&in, "want"), d.size_bytes);
+	d.growing_bytes = MAX(take_late_u64(&in, "growing"), d.size_bytes);
+	d.want_bytes = MAX(take_late_u64(&in, "want"), d.growing_bytes);
+	d.fs_bytes = MIN(take_late_u64(&in, "fs_size") ?: d.size_bytes, d.size_bytes);
 	d.created_at = take_time(&in, "created_at");
 	take_id(&in, "primary", &d.primary);
 	d.chosen = take(&in, "chosen", json_type_string);

@@ -27,6 +27,9 @@ struct ds_record {
 	uint64_t maximum_size;	      /* as asked for, bytes; 0: not given */
 	uint64_t size_bytes;	      /* of the volume: at first what was wished then */
 	uint64_t want_bytes;	      /* the wish: never below @size_bytes */
+	uint64_t growing_bytes;	      /* what its owner was told to bring the volume to, which may be done: from
+				       * @size_bytes, when nothing is under way, to @want_bytes */
+	uint64_t fs_bytes;	      /* the size of the volume that its filesystem was made for, or grown to */
 	int64_t created_at;	      /* seconds since the epoch */
 	struct id128 primary;	      /* the wish: where it should be; nil: nowhere, until somebody asks */
 	struct json_object *chosen;   /* why control chose @primary, a string; NULL: a client did; counted */
@@ -79,6 +82,10 @@ struct pin_record {
 void ds_record_done(struct ds_record *r);
 void ds_record_copy(const struct ds_record *r, struct ds_record *ret); /* takes references */
 bool ds_record_equal(const struct ds_record *a, const struct ds_record *b); /* texts by pointer */
+
+/* Volume and filesystem have the size that is wished. */
+bool ds_record_is_grown(const struct ds_record *r);
+
 void node_record_done(struct node_record *r);
 void pin_record_done(struct pin_record *r);
 

@@ -92,6 +92,17 @@ static void shrinks(struct rest_request *q, const struct rest_refused *w)
 		known ? (unsigned long long)v.record->want_bytes : 0ULL);
 }
 
+static void too_little(struct rest_request *q, const struct rest_refused *w)
+{
+	struct assign_view v;
+	enum fs_kind fs = FS_BTRFS;
+
+	if (assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), w->id, &v) == 0)
+		fs = v.record->filesystem;
+	rest_refuse(q, REST_BAD_BODY, "/size: must be at least %llu bytes, since %s cannot be grown to less while it is "
+		"in use.", (unsigned long long)fs_minimum_grown(fs), fs_kind_name(fs));
+}
+
 static void drains(struct rest_request *q, const struct rest_refused *w)
 {
 	rest_refuse(q, REST_NODE_DRAINING, "Node %s is draining and takes no datasets: choose another, or undrain it "
@@ -128,7 +139,7 @@ void rest_refuse_write(struct rest_request *q, const struct rest_refused *w, int
 		void (*say)(struct rest_request *q, const struct rest_refused *w);
 	} refusals[] = {
 		{ -ENOENT, no_such }, { -EADDRINUSE, name_in_use }, { -EBUSY, busy }, { -EOWNERDEAD, deleted },
-		{ -EALREADY, not_deleted }, { -EFBIG, shrinks }, { -EHOSTDOWN, drains },
+		{ -EALREADY, not_deleted }, { -EFBIG, shrinks }, { -EINVAL, too_little }, { -EHOSTDOWN, drains },
 		{ -EHOSTUNREACH, no_node }, { -EEXIST, exists }, { -E2BIG, too_many_keys }, { -ESTALE, old_store },
 	};
 

@@ -30,7 +30,7 @@ static bool is_settled(const struct assign_view *v)
 		return id128_is_nil(r->volume_id);
 	if (r->deleted || id128_is_nil(r->primary))
 		return id128_is_nil(r->owner);
-	return id128_equal(r->owner, r->primary) && r->size_bytes == r->want_bytes &&
+	return id128_equal(r->owner, r->primary) && ds_record_is_grown(r) &&
 	       STREQ(view_state(v), ds_state_name(DS_MOUNTED));
 }
 

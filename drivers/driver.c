@@ -25,6 +25,7 @@ char *driver_capabilities(const struct driver_ops *ops, const struct driver_desc
 		{ "cut", ops->cut },
 		{ "failover", ops->cut && ops->fence },
 		{ "discard", desc->discards },
+		{ "grow", ops->expand },
 	};
 	size_t used = 0;
 

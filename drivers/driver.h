@@ -80,7 +80,7 @@ enum driver_place {
 
 struct driver_volume {
 	struct id128 volume_id, dataset_id;
-	uint64_t size_bytes; /* as created, rounded up */
+	uint64_t size_bytes; /* as created or expanded, rounded up */
 	enum driver_place place;
 	struct id128 holder; /* the claim's node; nil when DRIVER_FREE */
 	uint64_t epoch;	     /* the highest ever seen, also when DRIVER_FREE */
@@ -170,11 +170,29 @@ struct driver_ops {
 	 * Claims the volume, durably, then makes its device. 0 also when it is attached here
 	 * already; a higher @epoch is then taken over into the claim. After a failure the claim
 	 * may be ours without a device: repeat, or detach.
-	 * @size_bytes: that the record says; never attaches anything else (-EUCLEAN)
+	 * @size_bytes: that the record says
+	 * @growing_bytes: that an expand() was ordered to, whose end is not recorded; else 0. A volume of
+	 *	that size is attached as well, and one that was left between the two is brought to it;
+	 *	never anything else (-EUCLEAN)
 	 * -ENOENT, -EBUSY, -ESTALE, -EUCLEAN, -ETIMEDOUT
 	 */
 	int (*attach)(struct driver *d, struct id128 volume_id, uint64_t epoch,
-		uint64_t size_bytes);
+		uint64_t size_bytes, uint64_t growing_bytes);
+
+	/*
+	 * Optional, NULL where a backend cannot. Makes a volume larger that is attached here under
+	 * @epoch, while its device is used. When this returns 0, size and room of the volume are
+	 * durable, its device has the new size, and what is new reads as zeros; a device never shows a
+	 * size that is not durable. 0 also when it has that size already. Takes nothing away: a
+	 * killed expand() is finished by another, or by an attach(), and a device that was cut
+	 * stays as it is.
+	 *
+	 * A backend that hands out room only when it is written to (thin) refuses what is more than it
+	 * has free at this moment. That promises nothing: others may take the room.
+	 * -ENOENT, -ENODEV (also: cut, or attached under another epoch), -EBUSY (elsewhere), -ESTALE,
+	 * -EUCLEAN (it is larger), -ENOSPC (nothing was changed), -ETIMEDOUT
+	 */
+	int (*expand)(struct driver *d, struct id128 volume_id, uint64_t epoch, uint64_t size_bytes);
 
 	/*
 	 * Gives the volume back. When this returns 0, nobody had the device open exclusively (no

@@ -16,11 +16,6 @@
 
 DEFINE_CLEANUP(DIR *, closedir);
 
-static struct loopback *loopback(struct driver *d)
-{
-	return (struct loopback *)d;
-}
-
 /* ---- where a volume's device was last seen: a hint that spares a scan, checked at each use ---- */
 
 static _Atomic uint32_t *hint_of(struct loopback *lo, struct id128 volume_id)
@@ -28,7 +23,7 @@ static _Atomic uint32_t *hint_of(struct loopback *lo, struct id128 volume_id)
 	return &lo->hints[id128_hash(volume_id) % LOOPBACK_HINTS];
 }
 
-static int device_find_quickly(struct loopback *lo, const struct loopback_image *image,
+int loopback_find_quickly(struct loopback *lo, const struct loopback_image *image,
 	struct loopback_device *ret)
 {
 	_Atomic uint32_t *hint = hint_of(lo, image->volume_id);
@@ -45,7 +40,7 @@ static int device_find_quickly(struct loopback *lo, const struct loopback_image 
 
 /* ---- reading ---- */
 
-static int image_stat(const struct loopback_volume *v, struct loopback_image *ret, uint64_t *ret_size)
+int loopback_image_stat(const struct loopback_volume *v, struct loopback_image *ret, uint64_t *ret_size)
 {
 	struct loopback_image image = {
 		.volume_id = v->volume_id,
@@ -92,7 +87,7 @@ static int left_here(struct loopback *lo, const struct loopback_volume *v, struc
 
 	if (*hint_of(lo, v->volume_id) == 0)
 		return -ENODEV; /* list() saw none, and we made none */
-	r = image_stat(v, &image, &size);
+	r = loopback_image_stat(v, &image, &size);
 	if (r < 0)
 		return r;
 	image.left_below = v->claim.epoch + (v->claim.state == LOOPBACK_CLAIM_FREE);
@@ -115,11 +110,11 @@ static int loopback_lookup(struct driver *d, struct id128 volume_id, struct driv
 		return r;
 	out = volume_describe(lo, &v);
 	if (out.place == DRIVER_HERE) {
-		r = image_stat(&v, &image, &size);
+		r = loopback_image_stat(&v, &image, &size);
 		if (r < 0)
 			return r;
 		image.left_below = out.epoch;
-		r = device_find_quickly(lo, &image, &device);
+		r = loopback_find_quickly(lo, &image, &device);
 		if (r < 0 && r != -ENODEV && r != -EBUSY)
 			return r;
 		out.attached = r == 0;
@@ -207,13 +202,13 @@ static int device_here(struct loopback *lo, struct id128 volume_id, struct loopb
 	r = loopback_volume_open(lo->volumes, volume_id, false, &v);
 	if (r < 0)
 		return r;
-	r = image_stat(&v, ret_image, &size);
+	r = loopback_image_stat(&v, ret_image, &size);
 	if (r < 0)
 		return r;
 	if (loopback_claim_place(&v.claim, &lo->self) != DRIVER_HERE)
 		return left_here(lo, &v, ret);
 	ret_image->left_below = v.claim.epoch;
-	return device_find_quickly(lo, ret_image, ret);
+	return loopback_find_quickly(lo, ret_image, ret);
 }
 
 static int loopback_device(struct driver *d, struct id128 volume_id, struct driver_device *ret)
@@ -236,11 +231,6 @@ static int loopback_cut_volume(struct driver *d, struct id128 volume_id)
 	return r < 0 ? r : loopback_device_cut(&image, device.number);
 }
 
-static bool epoch_is_valid(uint64_t epoch)
-{
-	return epoch > 0 && epoch <= DRIVER_EPOCH_MAX;
-}
-
 static uint64_t round_up(uint64_t size, uint64_t unit)
 {
 	return (size + unit - 1) / unit * unit;
@@ -259,7 +249,7 @@ static int create_compare(struct loopback *lo, struct id128 volume_id, struct id
 	if (epoch < v.claim.epoch)
 		return -ESTALE;
 	if (!id128_equal(v.meta.dataset_id, dataset_id) ||
-		v.meta.size_bytes != round_up(size_bytes, v.meta.allocation_unit))
+		v.meta.size_bytes != loopback_volume_round(&v.meta, size_bytes))
 		return -EEXIST;
 	return loopback_volumes_sync(lo->volumes); /* its maker may have died just before that */
 }
@@ -279,7 +269,7 @@ static int loopback_create(struct driver *d, struct id128 volume_id, struct id12
 	};
 	int r;
 
-	if (!epoch_is_valid(epoch) || size_bytes == 0 || size_bytes > INT64_MAX - GIB)
+	if (!loopback_epoch_is_valid(epoch) || !loopback_size_is_valid(size_bytes))
 		return -EINVAL;
 	meta.size_bytes = round_up(size_bytes, lo->allocation_unit);
 	r = create_compare(lo, volume_id, dataset_id, size_bytes, epoch);
@@ -302,7 +292,7 @@ static int loopback_take(struct driver *d, struct id128 volume_id, struct id128 
 
 	if (fstat(image_fd, &st) < 0)
 		return loopback_errno();
-	if (!S_ISREG(st.st_mode) || st.st_size == 0 || !epoch_is_valid(epoch))
+	if (!S_ISREG(st.st_mode) || st.st_size == 0 || !loopback_epoch_is_valid(epoch))
 		return -EINVAL;
 	meta.size_bytes = round_up((uint64_t)st.st_size, lo->allocation_unit);
 	r = loopback_volume_create(lo->volumes, volume_id, &meta, image_fd, &claim);
@@ -366,7 +356,7 @@ static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t e
 	bool left;
 	int r;
 
-	if (!epoch_is_valid(epoch))
+	if (!loopback_epoch_is_valid(epoch))
 		return -EINVAL;
 	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
 	if (r == -ENOENT)
@@ -380,7 +370,7 @@ static int loopback_destroy(struct driver *d, struct id128 volume_id, uint64_t e
 		return -ESTALE;
 	if (loopback_claim_place(&v.claim, &lo->self) == DRIVER_ELSEWHERE)
 		return -EBUSY;
-	r = image_stat(&v, &image, &size);
+	r = loopback_image_stat(&v, &image, &size);
 	if (r < 0)
 		return r;
 	image.left_below = epoch;
@@ -441,7 +431,7 @@ static int attach_new(struct loopback *lo, struct loopback_volume *v,
 }
 
 static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t epoch,
-	uint64_t size_bytes)
+	uint64_t size_bytes, uint64_t growing_bytes)
 {
 	_cleanup_(loopback_volume_done) struct loopback_volume v = LOOPBACK_VOLUME_INIT;
 	struct loopback *lo = loopback(d);
@@ -451,7 +441,7 @@ static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t ep
 	bool left;
 	int r;
 
-	if (!epoch_is_valid(epoch) || size_bytes == 0 || size_bytes > INT64_MAX - GIB)
+	if (!loopback_epoch_is_valid(epoch) || !loopback_size_is_valid(size_bytes) || growing_bytes > INT64_MAX - GIB)
 		return -EINVAL;
 	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
 	if (r < 0)
@@ -461,12 +451,12 @@ static int loopback_attach(struct driver *d, struct id128 volume_id, uint64_t ep
 		return -ESTALE;
 	if (loopback_claim_place(&v.claim, &lo->self) == DRIVER_ELSEWHERE)
 		return -EBUSY;
-	r = image_stat(&v, &image, &size);
+	r = loopback_image_stat(&v, &image, &size);
 	if (r < 0)
 		return r;
-	if (image.missing || size != v.meta.size_bytes ||
-		size != round_up(size_bytes, v.meta.allocation_unit))
-		return -EUCLEAN;
+	r = loopback_size_settle(&v, &image, size, size_bytes, growing_bytes);
+	if (r < 0)
+		return r;
 	/* What was cut under the claim that we still have is ours to unmount first. */
 	image.left_below = loopback_claim_place(&v.claim, &lo->self) == DRIVER_HERE ? v.claim.epoch : epoch;
 	r = image_find(&v, &image, &device, &left);
@@ -513,7 +503,7 @@ static int loopback_detach(struct driver *d, struct id128 volume_id, uint64_t ep
 	uint64_t size;
 	int r;
 
-	if (!epoch_is_valid(epoch))
+	if (!loopback_epoch_is_valid(epoch))
 		return -EINVAL;
 	r = loopback_volume_open(lo->volumes, volume_id, true, &v);
 	if (r == -ENOENT)
@@ -525,11 +515,11 @@ static int loopback_detach(struct driver *d, struct id128 volume_id, uint64_t ep
 	place = loopback_claim_place(&v.claim, &lo->self);
 	if (place == DRIVER_ELSEWHERE)
 		return -EBUSY;
-	r = image_stat(&v, &image, &size);
+	r = loopback_image_stat(&v, &image, &size);
 	if (r < 0)
 		return r;
 	image.left_below = epoch;
-	r = device_find_quickly(lo, &image, &device);
+	r = loopback_find_quickly(lo, &image, &device);
 	if (r == 0)
 		r = place == DRIVER_HERE || device.cut ? loopback_device_release(&image, device.number) : -EBUSY;
 	if (r < 0 && r != -ENODEV)
@@ -576,6 +566,7 @@ const struct driver_ops loopback_ops = {
 	.take = loopback_take,
 	.destroy = loopback_destroy,
 	.attach = loopback_attach,
+	.expand = loopback_expand,
 	.detach = loopback_detach,
 	.fence = loopback_fence,
 	.cut = loopback_cut_volume,

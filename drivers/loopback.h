@@ -10,7 +10,8 @@
  *	allocation_unit	in bytes, a multiple of 512; sizes are rounded up to it. 1024 by default, the
  *			unit of REST v1, so that nothing is rounded.
  *
- * Images are sparse: what is promised may be more than there is room for. A loop device uses direct
+ * Images are sparse: what is promised may be more than there is room for. To grow one by more than the
+ * directory has free is refused all the same. A loop device uses direct
  * I/O where the filesystem takes it, else the page cache; both keep what fsync() promised.
  */
 #pragma once

@@ -451,6 +451,29 @@ int loopback_device_release(const struct loopback_image *image, unsigned number)
 	return 0;
 }
 
+int loopback_device_expand(const struct loopback_image *image, unsigned number, uint64_t size_bytes)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct loopback_device device;
+	struct loop_info64 info;
+	uint64_t size = 0;
+	int r;
+
+	fd = open_checked(image, number, O_RDONLY, &info, &device);
+	if (fd < 0)
+		return fd;
+	if (!device.ours || device.cut)
+		return -ENODEV;
+	if (ioctl(fd, BLKGETSIZE64, &size) == 0 && size == size_bytes)
+		return 0;
+	if (ioctl(fd, LOOP_SET_CAPACITY) < 0)
+		return errno == ENXIO ? -ENODEV : loopback_errno();
+	r = status_check(image, number, fd, &info, &device);
+	if (r < 0 || device.cut)
+		return r < 0 ? r : -ENODEV;
+	return ioctl(fd, BLKGETSIZE64, &size) == 0 && size == size_bytes ? 0 : -EIO;
+}
+
 int loopback_device_cut(const struct loopback_image *image, unsigned number)
 {
 	_cleanup_close_ int fd = -EBADF;

@@ -98,6 +98,15 @@ int loopback_device_adopt(const struct loopback_image *image, unsigned number, u
  */
 int loopback_device_release(const struct loopback_image *image, unsigned number);
 
+/*
+ * The device gets the size of its image. The kernel applies the limit of a cut here as well, so that what
+ * was cut, or is being cut, stays so, whichever of the two it does first.
+ *
+ * Returns: 0 when it has @size_bytes; -ENODEV when it was cut, or is not ours on this image; -EIO when it
+ * has another size.
+ */
+int loopback_device_expand(const struct loopback_image *image, unsigned number, uint64_t size_bytes);
+
 /* See loopback_cut(). -ENODEV when device @number is not ours on this image. */
 int loopback_device_cut(const struct loopback_image *image, unsigned number);
 

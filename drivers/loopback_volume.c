@@ -13,6 +13,8 @@
 
 #define META_VERSION 1
 #define META_MAX 65536
+#define BLOCK_SIZE_MAX (64 * KIB) /* that the kernel makes devices of */
+#define META_NEW "meta.new"
 #define LOCK_LIMIT_NS UINT64_C(10000000000)
 #define NEW_PREFIX ".new-"
 #define GONE_PREFIX ".gone-"
@@ -79,7 +81,8 @@ static int meta_parse(const char *text, size_t size, struct loopback_meta *ret)
 		return -ENOTSUP;
 	if (get_size(o, "size_bytes", &m.size_bytes) < 0 ||
 		get_size(o, "allocation_unit", &m.allocation_unit) < 0 ||
-		get_size(o, "block_size", &block_size) < 0 || block_size > UINT32_MAX ||
+		get_size(o, "block_size", &block_size) < 0 || m.allocation_unit > GIB ||
+		block_size > BLOCK_SIZE_MAX ||
 		!json_object_object_get_ex(o, "dataset_id", &id) ||
 		id128_parse(json_object_get_string(id) ?: "", &m.dataset_id) < 0)
 		return -EIO;
@@ -106,7 +109,8 @@ static int meta_read(int dir_fd, struct loopback_meta *ret)
 	return meta_parse(text, (size_t)n, ret);
 }
 
-static int meta_write(int dir_fd, struct id128 volume_id, const struct loopback_meta *m)
+/* @name: of a file that is made, or emptied when a killed expand left it. */
+static int meta_write(int dir_fd, const char *name, struct id128 volume_id, const struct loopback_meta *m)
 {
 	_cleanup_close_ int fd = -EBADF;
 	char text[512];
@@ -118,13 +122,25 @@ static int meta_write(int dir_fd, struct id128 volume_id, const struct loopback_
 		",\n  \"block_size\": %" PRIu32 "\n}\n",
 		META_VERSION, ID128_STR(volume_id), ID128_STR(m->dataset_id), m->size_bytes,
 		m->allocation_unit, m->block_size);
-	fd = openat(dir_fd, "meta", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return loopback_errno();
 	r = loopback_pwrite(fd, text, (size_t)n, 0);
 	if (r < 0)
 		return r;
 	return fsync(fd) < 0 ? loopback_errno() : 0;
+}
+
+/* Whoever reads sees the old one or the new one. */
+static int meta_replace(int dir_fd, struct id128 volume_id, const struct loopback_meta *m)
+{
+	int r = meta_write(dir_fd, META_NEW, volume_id, m);
+
+	if (r < 0)
+		return r;
+	if (renameat(dir_fd, META_NEW, dir_fd, "meta") < 0 || fsync(dir_fd) < 0)
+		return loopback_errno();
+	return 0;
 }
 
 /* ---- opening ---- */
@@ -445,7 +461,7 @@ static int volume_fill(int dir_fd, struct id128 volume_id, struct loopback_meta 
 	r = claim_make(dir_fd, claim);
 	if (r < 0)
 		return r;
-	r = meta_write(dir_fd, volume_id, &m);
+	r = meta_write(dir_fd, "meta", volume_id, &m);
 	if (r < 0)
 		return r;
 	return fsync(dir_fd) < 0 ? loopback_errno() : 0;
@@ -476,5 +492,55 @@ int loopback_volume_create(const char *volumes, struct id128 volume_id,
 		return fsync(volumes_fd) < 0 ? loopback_errno() : 0;
 	dir_fd = close_keep_errno(dir_fd); /* unlocked, so that it can be removed */
 	litter_remove(volumes_fd, name);   /* best effort: tidy() does the rest */
+	return r;
+}
+
+/* ---- growing ---- */
+
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+	while (b) {
+		uint64_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+uint64_t loopback_volume_round(const struct loopback_meta *m, uint64_t size_bytes)
+{
+	/* A device of larger sectors has no use for a part of one. What was created fits both. */
+	uint64_t unit = m->allocation_unit / common_divisor(m->allocation_unit, m->block_size) * m->block_size;
+
+	return (size_bytes + unit - 1) / unit * unit;
+}
+
+static int image_extend(const struct loopback_volume *v, uint64_t size_bytes)
+{
+	_cleanup_close_ int fd = loopback_image_open(v, O_RDWR);
+	struct stat st;
+
+	if (fd < 0)
+		return fd == -ENODATA ? -EIO : fd;
+	if (fstat(fd, &st) < 0)
+		return loopback_errno();
+	if ((uint64_t)st.st_size < size_bytes && ftruncate(fd, (off_t)size_bytes) < 0)
+		return loopback_errno();
+	return fsync(fd) < 0 ? loopback_errno() : 0; /* its maker may have died just before that */
+}
+
+int loopback_volume_expand(struct loopback_volume *v, uint64_t size_bytes)
+{
+	struct loopback_meta m = v->meta;
+	int r;
+
+	r = image_extend(v, size_bytes);
+	if (r < 0)
+		return r;
+	m.size_bytes = size_bytes;
+	r = meta_replace(v->dir_fd, v->volume_id, &m);
+	if (r == 0)
+		v->meta = m;
 	return r;
 }

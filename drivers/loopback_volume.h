@@ -3,7 +3,7 @@
  * loopback_volume.h - the loopback driver's volumes on disk.
  *
  *	<root>/volumes/<volume_id>/image	the data, a sparse file
- *	<root>/volumes/<volume_id>/meta		JSON: dataset_id, size_bytes, ...; never changed
+ *	<root>/volumes/<volume_id>/meta		JSON: dataset_id, size_bytes, ...; replaced when it grows
  *	<root>/volumes/<volume_id>/claim	who may attach; carries the volume's lock
  *	<root>/volumes/.new-<volume_id>.<hex>	being created; its builder holds a lock on it
  *	<root>/volumes/.gone-<volume_id>.<hex>	being destroyed
@@ -59,6 +59,18 @@ int loopback_volume_open(const char *volumes, struct id128 volume_id, bool lock,
  */
 int loopback_volume_create(const char *volumes, struct id128 volume_id,
 	const struct loopback_meta *meta, int content_fd, struct loopback_claim *claim);
+
+/* What a volume of @m measures when it is asked to have @size_bytes: rounded up to its units. */
+uint64_t loopback_volume_round(const struct loopback_meta *m, uint64_t size_bytes);
+
+/**
+ * loopback_volume_expand() - image and meta of a locked volume have the new size, durably
+ * @size_bytes: rounded, and not below that of the meta; the image may have it already, or even the
+ *	meta, which then may not be durable
+ *
+ * The image comes first, so that it is never shorter than the meta says. Returns: 0, -ENOSPC, -EIO.
+ */
+int loopback_volume_expand(struct loopback_volume *v, uint64_t size_bytes);
 
 /* Makes everything in it durable that was renamed before. */
 int loopback_volumes_sync(const char *volumes);

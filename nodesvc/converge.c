@@ -3,12 +3,14 @@
 #include <stdarg.h>
 
 #include "converge.h"
+#include "text.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 10000
 #define BUSY_MAX_MS 500	      /* a holder's end is no event, and a busy umount(2) costs microseconds */
 #define BLOCKED_MS 60000      /* what needs a person is looked at again at this pace */
 #define RECHECK_MS 60000      /* the net below the events */
+#define DOING_SIZE 96
 #define SLOW_MS UINT64_C(10000) /* a step that runs longer than this is told with its age */
 
 /* What a step is while it runs, and how long it may: one beyond it is reported as hung. */
@@ -31,6 +33,8 @@ static const struct {
 	[STEP_DETACH]	= { DS_DETACHING,  120,	"detaching the device" },
 	[STEP_DESTROY]	= { DS_DESTROYING, 120,	"destroying the volume" },
 	[STEP_CUT]	= { DS_FENCED,	   60,	"taking writing away from the device" },
+	[STEP_EXPAND]	= { DS_MOUNTED,	   60,	"growing the volume" },
+	[STEP_GROW]	= { DS_MOUNTED,	   600,	"growing the filesystem" },
 	/* clang-format on */
 };
 static_assert(ARRAY_SIZE(steps) == DS_STEP_MAX, "the last step has no row");
@@ -73,6 +77,15 @@ static int check_same_epoch(const struct converge_wish *w, const struct wire_ass
 		o->format_state < w->format_state)
 		return -EPROTO;
 	return 0;
+}
+
+/* Control of an earlier version knows the one size alone. */
+static void take_sizes(struct converge_wish *w, const struct wire_assign *o)
+{
+	w->size_bytes = o->size_bytes;
+	w->growing_bytes = MAX(o->growing_bytes, o->size_bytes);
+	w->fs_bytes = o->fs_bytes ?: o->size_bytes;
+	w->want_bytes = MAX(o->want_bytes, w->growing_bytes);
 }
 
 int converge_accept(struct converge_wish *w, struct converge_seen *seen, const struct wire_assign *o)
@@ -119,7 +132,7 @@ int converge_accept(struct converge_wish *w, struct converge_seen *seen, const s
 	w->confirmed = true;
 	w->epoch = w->highest = o->epoch;
 	w->volume_id = o->volume_id;
-	w->size_bytes = o->size_bytes;
+	take_sizes(w, o);
 	w->filesystem = o->filesystem;
 	w->fs_uuid = o->fs_uuid;
 	w->format_state = o->format_state;
@@ -168,6 +181,8 @@ static void keep_knowledge(struct converge_seen *seen, const struct converge_see
 {
 	/* A listing may lag; a device that is here proves its volume. */
 	seen->volume |= seen->attached;
+	seen->expanded_bytes = old->expanded_bytes;
+	seen->grown_bytes = old->grown_bytes;
 	seen->destroyed = old->destroyed;
 	seen->discarded = old->discarded;
 	seen->detached = old->detached && !seen->attached;
@@ -199,6 +214,15 @@ static void book_success(struct converge_seen *seen, struct converge_last *last,
 		break;
 	case STEP_DESTROY:
 		seen->destroyed = true;
+		break;
+	case STEP_EXPAND:
+		/* Where looking failed it may have been another size: once more. */
+		if (seen->known)
+			seen->expanded_bytes = seen->size_bytes;
+		break;
+	case STEP_GROW:
+		if (seen->known)
+			seen->grown_bytes = seen->size_bytes;
 		break;
 	default:
 		break;
@@ -309,6 +333,12 @@ static bool failed_before(const struct converge_in *in, enum ds_step step)
 	return in->last->error && in->last->step == step;
 }
 
+/* What is mounted is of use at its old size, whatever becomes of these. */
+bool converge_is_growth(enum ds_step step)
+{
+	return step == STEP_EXPAND || step == STEP_GROW;
+}
+
 /* The reason of the last failure; it stays in sight while the step is tried again. */
 static void say_failure(const struct converge_in *in, struct converge_out *out)
 {
@@ -317,9 +347,21 @@ static void say_failure(const struct converge_in *in, struct converge_out *out)
 	if (l->error == EBUSY && (l->step == STEP_UNMOUNT || l->step == STEP_DETACH))
 		say(out, steps[l->step].state, "%s", l->why);
 	else
-		say(out, is_blocked(l) ? DS_BLOCKED : DS_FAILED, "%s failed %u time%s: %s",
+		say(out, converge_is_growth(l->step) ? DS_MOUNTED : is_blocked(l) ? DS_BLOCKED : DS_FAILED, "%s failed %u time%s: %s",
 			ds_step_name(l->step), l->attempts, l->attempts == 1 ? "" : "s",
 			*l->why ? l->why : strerror(l->error));
+}
+
+/* For people. Returns @buf. */
+static char *doing(const struct converge_in *in, enum ds_step step, char buf[DOING_SIZE])
+{
+	const struct converge_wish *w = in->wish;
+
+	snprintf(buf, DOING_SIZE, "%s", steps[step].doing);
+	if (converge_is_growth(step))
+		snprintf(buf, DOING_SIZE, "%s to %s", steps[step].doing,
+			TEXT_BYTES(step == STEP_EXPAND ? w->growing_bytes : w->size_bytes));
+	return buf;
 }
 
 static void try_again(struct converge_out *out, uint64_t due_ms)
@@ -331,11 +373,12 @@ static void try_again(struct converge_out *out, uint64_t due_ms)
 /* Take @step now, or when its back-off has passed. */
 static void take(const struct converge_in *in, struct converge_out *out, enum ds_step step)
 {
+	char buf[DOING_SIZE];
 	uint64_t due;
 
 	if (!failed_before(in, step)) {
 		out->step = step;
-		say(out, steps[step].state, "%s", steps[step].doing);
+		say(out, steps[step].state, "%s", doing(in, step, buf));
 		return;
 	}
 	due = in->last->ended_ms + retry_after(in, step);
@@ -492,6 +535,36 @@ static void plan_fenced(const struct converge_in *in, struct converge_out *out)
 		plan_release(in, out);
 }
 
+static void ask_to_record(const struct converge_in *in, struct converge_out *out, enum report_kind kind,
+	uint64_t bytes)
+{
+	say(out, DS_MOUNTED, "the %s has %s; control is asked to make that durable",
+		kind == REPORT_EXPANDED ? "volume" : "filesystem", TEXT_BYTES(bytes));
+	out->report = kind;
+	out->grown_bytes = bytes;
+}
+
+/* One half after the other: what the volume has is recorded before its filesystem is told of it, and
+ * that the filesystem fills it is before the volume grows again. */
+static void plan_growth(const struct converge_in *in, struct converge_out *out)
+{
+	const struct converge_wish *w = in->wish;
+	const struct converge_seen *s = in->seen;
+	bool half = w->fs_bytes < w->size_bytes;
+	uint64_t to = half ? w->size_bytes : w->growing_bytes;
+
+	if (!half && w->growing_bytes <= w->size_bytes)
+		say(out, DS_MOUNTED, "as wished");
+	else if (half && s->grown_bytes >= to)
+		ask_to_record(in, out, REPORT_GROWN, to);
+	else if (!half && s->expanded_bytes >= to)
+		ask_to_record(in, out, REPORT_EXPANDED, to);
+	else if (!in->connected || !in->may_write)
+		say(out, DS_MOUNTED, "waits for control to go on growing to %s", TEXT_BYTES(to));
+	else
+		take(in, out, half ? STEP_GROW : STEP_EXPAND);
+}
+
 static void plan_hold(const struct converge_in *in, struct converge_out *out)
 {
 	const struct converge_wish *w = in->wish;
@@ -510,7 +583,7 @@ static void plan_hold(const struct converge_in *in, struct converge_out *out)
 			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error: end who uses the "
 				"dataset and unmount it; the node checks it and mounts it again");
 		else
-			say(out, DS_MOUNTED, "as wished");
+			plan_growth(in, out);
 	} else if (s->volume && (grant_used_up(in) || s->detached)) {
 		plan_release(in, out);
 	} else if (!in->may_write) {
@@ -555,6 +628,7 @@ static void plan_running(const struct converge_in *in, struct converge_out *out)
 {
 	enum ds_step step = in->running.step;
 	uint64_t age = in->now_ms - in->running.since_ms;
+	char buf[DOING_SIZE];
 	uint64_t limit = MIN(converge_limit_ms(step), in->limit_max_ms ? in->limit_max_ms : UINT64_MAX);
 
 	/* Looking is no state of its own. */
@@ -564,16 +638,16 @@ static void plan_running(const struct converge_in *in, struct converge_out *out)
 		if (failed_before(in, step))
 			say_failure(in, out);
 		else
-			say(out, state, "%s", steps[step].doing);
+			say(out, state, "%s", doing(in, step, buf));
 		out->again_ms = in->running.since_ms + MIN(SLOW_MS, limit);
 		return;
 	}
 	if (age < limit) {
-		say(out, state, "%s, since %" PRIu64 " s", steps[step].doing, age / 1000);
+		say(out, state, "%s, since %" PRIu64 " s", doing(in, step, buf), age / 1000);
 		out->again_ms = MIN(in->now_ms + SLOW_MS, in->running.since_ms + limit);
 		return;
 	}
-	say(out, DS_FAILED, "%s has not returned for %" PRIu64 " s: the storage hangs", ds_step_name(step),
+	say(out, converge_is_growth(step) ? DS_MOUNTED : DS_FAILED, "%s has not returned for %" PRIu64 " s: the storage hangs", ds_step_name(step),
 		age / 1000);
 	out->stuck = true;
 	out->again_ms = in->now_ms + RECHECK_MS;

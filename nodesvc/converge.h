@@ -31,7 +31,10 @@ struct converge_wish {
 	uint64_t highest;	    /* highest epoch ever seen; older orders are refused */
 	uint64_t given_back;	    /* the epoch last given back: it is used up */
 	struct id128 volume_id;
-	uint64_t size_bytes;
+	uint64_t size_bytes;	    /* recorded */
+	uint64_t growing_bytes;	    /* that the volume is to be brought to; else @size_bytes */
+	uint64_t fs_bytes;	    /* that the filesystem was grown to, as recorded; else @size_bytes */
+	uint64_t want_bytes;	    /* to be shown */
 	enum fs_kind filesystem;
 	struct id128 fs_uuid;
 	enum format_state format_state;
@@ -56,7 +59,9 @@ struct converge_seen {
 	bool mounted;		    /* the right device at the right place */
 	bool read_only;		    /* mounted, and the kernel turned it read-only */
 	bool no_room;		    /* the backend is full: what is written to it may be lost */
-	uint64_t size_bytes;
+	uint64_t size_bytes;	    /* of the device, or of the volume */
+	uint64_t expanded_bytes;    /* of the device after the last STEP_EXPAND that succeeded; it is durable */
+	uint64_t grown_bytes;	    /* and after the last STEP_GROW: the filesystem fills it */
 	bool proven_empty;	    /* STEP_PROBE succeeded since the device came */
 	bool whole;		    /* STEP_FORMAT or STEP_VERIFY succeeded on this volume */
 	bool spoiled;		    /* STEP_VERIFY found no whole filesystem */
@@ -100,6 +105,7 @@ struct converge_out {
 	uint64_t retry_ms;	    /* when what failed is tried again; 0: it is not, or now */
 	enum ds_state state;
 	enum report_kind report;    /* to be said once a session, besides the status */
+	uint64_t grown_bytes;	    /* of EXPANDED and GROWN */
 	bool stuck;		    /* the running step is beyond its limit: to be told */
 	char why[WIRE_WHY_MAX];
 };
@@ -137,6 +143,9 @@ void converge_plan(const struct converge_in *in, struct converge_out *ret);
 
 /* How long a step may run before it is reported as stuck, in ms. */
 uint64_t converge_limit_ms(enum ds_step step);
+
+/* A step that makes what is mounted larger. */
+bool converge_is_growth(enum ds_step step);
 
 /* The grant is being given back, and an order to hold it comes too late. */
 bool converge_is_fenced(const struct converge_wish *wish, const struct converge_seen *seen);

@@ -21,7 +21,7 @@ struct ds_view {
 	int64_t since_ms;	     /* of the state */
 	struct id128 owner, primary; /* nil: nobody */
 	uint64_t epoch;		     /* 0: none */
-	uint64_t size_bytes;
+	uint64_t size_bytes, want_bytes; /* that it has, and is to have */
 	uint64_t used_bytes, available_bytes; /* known as of used_at_ms */
 	int64_t used_at_ms;		      /* 0: both not known */
 	int64_t trimmed_at_ms;	/* 0: never here */

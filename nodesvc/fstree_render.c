@@ -17,6 +17,7 @@ const char *const fs_ds_files[FILE_MAX] = {
 	[FILE_WHY] = "why",		    [FILE_SINCE] = "since",
 	[FILE_OWNER] = "owner",		    [FILE_EPOCH] = "epoch",
 	[FILE_PRIMARY] = "primary",	    [FILE_SIZE] = "size",
+	[FILE_WANTED_SIZE] = "wanted_size",
 	[FILE_USED] = "used",		    [FILE_AVAILABLE] = "available",
 	[FILE_TRIMMED] = "trimmed",	    [FILE_TRIMMED_BYTES] = "trimmed_bytes",
 	[FILE_DEVICE] = "device",	    [FILE_FILESYSTEM] = "filesystem",
@@ -252,6 +253,7 @@ static void ds_json(const struct ds_view *v, struct fs_text *b)
 	add_number(b, "epoch", v->epoch != 0, v->epoch);
 	add_id(b, "primary", v->primary);
 	add_number(b, "size", v->size_bytes != 0, v->size_bytes);
+	add_number(b, "wanted_size", v->want_bytes != 0, v->want_bytes);
 	add_number(b, "used", v->used_at_ms != 0, v->used_bytes);
 	add_number(b, "available", v->used_at_ms != 0, v->available_bytes);
 	add_time(b, "used_at", v->used_at_ms);
@@ -314,6 +316,8 @@ void fs_render_ds(const struct ds_view *v, enum ds_file file, struct fs_text *b)
 		return id_line(b, v->primary);
 	case FILE_SIZE:
 		return v->size_bytes != 0 ? number_line(b, v->size_bytes) : (void)0;
+	case FILE_WANTED_SIZE:
+		return v->want_bytes != 0 ? number_line(b, v->want_bytes) : (void)0;
 	case FILE_USED:
 		return v->used_at_ms != 0 ? number_line(b, v->used_bytes) : (void)0;
 	case FILE_AVAILABLE:

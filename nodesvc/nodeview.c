@@ -90,6 +90,7 @@ int nodeview_show(struct fstree *tree, const struct roster_view *v, const struct
 		.primary = v->primary,
 		.epoch = s->epoch,
 		.size_bytes = s->size_bytes,
+		.want_bytes = ordered ? v->wish->want_bytes : 0,
 		.used_bytes = s->used_bytes,
 		.available_bytes = s->available_bytes,
 		.used_at_ms = s->used_bytes ? now - (int64_t)(now_ms - v->looked_ms) : 0,
@@ -143,6 +144,8 @@ void nodeview_tell(struct fstree *tree, const struct roster_change *c, const str
 		snprintf(line, sizeof(line), "%s -> %s: %s", ds_state_name(c->from),
 			ds_state_name(c->to), v->status.why);
 	level = level_of(c->to, &message);
+	if (c->to == DS_MOUNTED && failures) /* of use, and does not grow */
+		level = LOG_WARNING;
 	log_dataset_request(c->dataset_id, message, v->request, level, 0, "%s", line);
 	(void)fstree_event(tree, c->dataset_id, line);
 }

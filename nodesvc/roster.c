@@ -127,8 +127,16 @@ static uint64_t hold_epoch(const struct entry *e)
 	return e->wish.epoch ? e->wish.epoch : e->seen.claim_epoch;
 }
 
+/* Control of an earlier version, which does not order to grow, would not understand that this failed. */
+static bool knows_of_failure(const struct entry *e)
+{
+	return e->ordered || !converge_is_growth(e->last.step);
+}
+
 static void fill_status(const struct entry *e, struct wire_status *s)
 {
+	bool failure = knows_of_failure(e);
+
 	*s = (struct wire_status){
 		.dataset_id = e->id,
 		.volume_id = e->wish.volume_id,
@@ -144,9 +152,9 @@ static void fill_status(const struct entry *e, struct wire_status *s)
 		.used_bytes = e->extra.used_bytes,
 		.available_bytes = e->extra.available_bytes,
 		.fs_uuid = e->extra.fs_uuid,
-		.step = e->last.step,
-		.error = e->last.error,
-		.attempts = e->last.attempts,
+		.step = failure ? e->last.step : STEP_NONE,
+		.error = failure ? e->last.error : 0,
+		.attempts = failure ? e->last.attempts : 0,
 		.retry_in_ms = e->retry_in_ms,
 		.mountpoint = e->extra.mountpoint,
 		.device = e->extra.device,
@@ -223,6 +231,16 @@ static bool is_at_work_on_another(const struct entry *e, const struct wire_assig
 	       !id128_equal(order->volume_id, e->wish.volume_id);
 }
 
+/* It is not wished any more, by control of an earlier version: nobody waits for what failed. */
+static void forget_growth(struct entry *e)
+{
+	const struct converge_wish *w = &e->wish;
+
+	if (e->last.error && converge_is_growth(e->last.step) && w->growing_bytes <= w->size_bytes &&
+		w->fs_bytes >= w->size_bytes)
+		e->last = (struct converge_last){ .format_failures = e->last.format_failures };
+}
+
 int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *order)
 {
 	struct entry *e = roster_find(r, order->dataset_id);
@@ -243,6 +261,7 @@ int roster_order(struct roster *r, uint64_t now_ms, const struct wire_assign *or
 	if (res < 0)
 		return res;
 	roster_take_terms(r, e, now_ms, before.epoch);
+	forget_growth(e);
 	e->look_later |= e->wish.kind == WISH_FORGET;
 	e->fresh = true;
 	e->owner = order->owner;
@@ -353,7 +372,7 @@ static bool is_gone(const struct entry *e)
 }
 
 /* What others wait for goes before what is only to be known. */
-static void send_report(struct entry *e, enum report_kind kind, struct roster_out *out)
+static void send_report(struct entry *e, enum report_kind kind, uint64_t grown_bytes, struct roster_out *out)
 {
 	struct wire_msg m = { .type = WIRE_REPORT, .report = { .kind = kind } };
 	struct wire_status s;
@@ -361,6 +380,7 @@ static void send_report(struct entry *e, enum report_kind kind, struct roster_ou
 	fill_status(e, &s);
 	if (kind == REPORT_FORMATTED)
 		s.fs_uuid = e->wish.fs_uuid; /* just made or compared */
+	s.grown_bytes = grown_bytes;
 	if (wire_status_copy(&s, &m.report.status) < 0)
 		abort();
 	out->sends = roster_grow(out->sends, out->n_sends, sizeof(*out->sends));
@@ -388,10 +408,11 @@ static uint64_t status_hash(const struct entry *e)
 	return h;
 }
 
-static void report(struct roster *r, struct entry *e, enum report_kind kind, struct roster_out *out)
+static void report(struct roster *r, struct entry *e, const struct converge_out *plan, struct roster_out *out)
 {
+	enum report_kind kind = plan->report;
 	uint64_t hash = status_hash(e);
-	bool asked = e->said_kind == kind && e->said_epoch == e->wish.epoch &&
+	bool asked = e->said_kind == kind && e->said_epoch == e->wish.epoch && e->said_grown == plan->grown_bytes &&
 		     id128_equal(e->said_volume, e->wish.volume_id);
 
 	if (!r->connected || !hold_epoch(e) || is_gone(e))
@@ -410,12 +431,13 @@ static void report(struct roster *r, struct entry *e, enum report_kind kind, str
 		return;
 	}
 	r->n_told += kind == REPORT_STATUS;
-	send_report(e, kind, out);
+	send_report(e, kind, plan->grown_bytes, out);
 	e->said = true;
 	e->said_hash = hash;
 	if (kind != REPORT_STATUS) {
 		e->said_kind = kind;
 		e->said_epoch = e->wish.epoch;
+		e->said_grown = plan->grown_bytes;
 		e->said_volume = e->wish.volume_id;
 	}
 	converge_reported(&e->wish, kind);
@@ -497,7 +519,7 @@ static void plan_entry(struct roster *r, struct entry *e, uint64_t now_ms, struc
 		out->stuck[out->n_stuck++] = e->id;
 		e->stuck_said = true;
 	}
-	report(r, e, plan.report, out);
+	report(r, e, &plan, out);
 	roster_arm(e, out);
 }
 

@@ -44,7 +44,7 @@ struct entry {
 	uint64_t said_hash;
 	uint64_t retry_in_ms; /* as last planned; 0: nothing is to be tried again */
 	enum report_kind said_kind;
-	uint64_t said_epoch;
+	uint64_t said_epoch, said_grown;
 	struct id128 said_volume;
 };
 

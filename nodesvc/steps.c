@@ -5,7 +5,9 @@
 #include <time.h>
 
 #include "steps.h"
+#include "text.h"
 #include "vformat.h"
+#include "vgrow.h"
 #include "vholders.h"
 #include "vmount.h"
 #include "vprobe.h"
@@ -95,11 +97,13 @@ static int step_attach(struct step_job *j)
 	int r = void_claims(j);
 
 	if (r == 0)
-		r = j->env->ops->attach(j->env->driver, w->volume_id, w->epoch, w->size_bytes);
+		r = j->env->ops->attach(j->env->driver, w->volume_id, w->epoch, w->size_bytes,
+			w->growing_bytes);
 
 	if (r == -EUCLEAN)
-		return fail(j, r, "the volume's size differs from the recorded %ju bytes; it is not touched",
-			(uintmax_t)w->size_bytes);
+		return fail(j, r, "the volume's size differs from the recorded %ju bytes%s; it is not touched",
+			(uintmax_t)w->size_bytes,
+			w->growing_bytes > w->size_bytes ? ", and from what it grows to" : "");
 	if (r == -EBUSY)
 		return fail(j, r, "the volume is claimed or used by somebody else");
 	return r;
@@ -289,6 +293,63 @@ static int step_cut(struct step_job *j)
 	return j->env->ops->cut(j->env->driver, j->start.wish.volume_id);
 }
 
+/* Of a thin backend that has less free than the volume is to get. */
+static int tell_missing_room(struct step_job *j, int r)
+{
+	const struct converge_wish *w = &j->start.wish;
+	struct driver_volume v;
+	struct driver_desc backend;
+	uint64_t more;
+
+	if (j->env->ops->lookup(j->env->driver, w->volume_id, &v) < 0 ||
+		j->env->ops->describe(j->env->driver, &backend) < 0)
+		return r;
+	more = w->growing_bytes - MIN(v.size_bytes, w->growing_bytes);
+	return fail(j, r, "the backend has %s free, and to grow the volume from %s to %s takes %s more: "
+			  "%ju bytes are missing",
+		TEXT_BYTES(backend.free_bytes), TEXT_BYTES(v.size_bytes), TEXT_BYTES(w->growing_bytes),
+		TEXT_BYTES(more), (uintmax_t)(more - MIN(backend.free_bytes, more)));
+}
+
+static int step_expand(struct step_job *j)
+{
+	const struct converge_wish *w = &j->start.wish;
+	int r;
+
+	if (!j->env->ops->expand)
+		return fail(j, -ENOTSUP, "the backend cannot make volumes larger");
+	r = j->env->ops->expand(j->env->driver, w->volume_id, w->epoch, w->growing_bytes);
+	if (r == -ENOSPC)
+		return tell_missing_room(j, r);
+	if (r == -EUCLEAN)
+		return fail(j, r, "the volume is larger than %s already, and is never made smaller",
+			TEXT_BYTES(w->growing_bytes));
+	return r;
+}
+
+static int step_grow(struct step_job *j)
+{
+	const struct converge_wish *w = &j->start.wish;
+	struct driver_device dev;
+	struct vgrow_request rq;
+	char name[ID128_TEXT];
+	int r;
+
+	r = j->env->ops->device(j->env->driver, w->volume_id, &dev);
+	if (r < 0)
+		return r;
+	rq = (struct vgrow_request){
+		.device = dev.path,
+		.devno = dev.devno,
+		.diskseq = dev.diskseq,
+		.size_bytes = w->size_bytes,
+		.mount_root = j->env->mount_root,
+		.name = dataset_name(j, name),
+		.fs = w->filesystem,
+	};
+	return vgrow(&rq, j->why, sizeof(j->why));
+}
+
 /* A fence helper that was killed may have left it frozen, and whoever writes to it hangs. */
 static void thaw_adopted(const struct step_job *j)
 {
@@ -417,6 +478,8 @@ void steps_run(struct step_job *j)
 		[STEP_DETACH] = step_detach,
 		[STEP_DESTROY] = step_destroy,
 		[STEP_CUT] = step_cut,
+		[STEP_EXPAND] = step_expand,
+		[STEP_GROW] = step_grow,
 	};
 	static_assert(ARRAY_SIZE(run) == DS_STEP_MAX, "a step has no function");
 	uint64_t begin_ms = now_ms();

@@ -6,7 +6,8 @@
 static struct ds_record sample(void)
 {
 	struct ds_record r = { .maximum_size = UINT64_C(1) << 40, .size_bytes = UINT64_C(1) << 40,
-		.want_bytes = UINT64_C(1) << 41, .created_at = 1700000000, .deleted = true,
+		.growing_bytes = UINT64_C(3) << 39, .want_bytes = UINT64_C(1) << 41,
+		.fs_bytes = UINT64_C(1) << 39, .created_at = 1700000000, .deleted = true,
 		.undelete_until = 1700000100, .backend = "loopback",
 		.filesystem = FS_BTRFS, .format_state = FORMAT_STARTED, .epoch = UINT64_MAX,
 		.grant = GRANT_DESTROY, .incarnation = 3,
@@ -50,6 +51,26 @@ static void a_dataset_survives_its_stored_form(void **state)
 	take_texts(&back, &r);
 	assert_true(ds_record_equal(&r, &back));
 	assert_null(back.extra);
+	ds_record_done(&back);
+	ds_record_done(&r);
+}
+
+/* There was one size, and it had it. */
+static void a_record_from_before_growth_is_grown(void **state)
+{
+	struct ds_record r = sample(), back;
+	_cleanup_free_ char *text = ds_record_to_json(&r);
+	_cleanup_json_ struct json_object *o = json_tokener_parse(text);
+
+	json_object_object_del(o, "want");
+	json_object_object_del(o, "growing");
+	json_object_object_del(o, "fs_size");
+	assert_int_equal(ds_record_from_json(json_object_to_json_string(o), &back), 0);
+	assert_int_equal(back.want_bytes, r.size_bytes);
+	assert_int_equal(back.growing_bytes, r.size_bytes);
+	assert_int_equal(back.fs_bytes, r.size_bytes);
+	assert_true(ds_record_is_grown(&back));
+	assert_false(ds_record_is_grown(&r));
 	ds_record_done(&back);
 	ds_record_done(&r);
 }
@@ -162,6 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_dataset_survives_its_stored_form),
+		cmocka_unit_test(a_record_from_before_growth_is_grown),
 		cmocka_unit_test(nobody_and_nothing_stay_so),
 		cmocka_unit_test(unknown_keys_are_kept),
 		cmocka_unit_test(a_damaged_dataset_is_refused),

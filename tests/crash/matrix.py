@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Create, move and delete a dataset, start a daemon, boot a node: with a daemon that dies, or a call
+"""Create, move, grow and delete a dataset, start a daemon, boot a node: with a daemon that dies, or a call
 that fails, at a point. What a point is says points.h.
 """
 import collections
@@ -14,6 +14,7 @@ import uuid
 
 from cluster import LIMIT_S, SIZES, Payload, build, executable, full, wait_until
 
+GROWTH = 64 << 20
 SAMPLE = 8  # of what is not a kill, in each test
 KILL, TORN, SHORT, ERROR = range(4)
 HEADER, NAME, MAX = struct.Struct("=5Q"), 16, 4096
@@ -29,7 +30,8 @@ ERRORS = {
     "LOOP_CONFIGURE": ("EIO", "ENOMEM", "EBUSY"), "LOOP_CTL_FREE": ("ENOMEM",),
     "LOOP_SET_STATUS": ("EIO", "ENOMEM"), "LOOP_CLR_FD": ("EIO",), "mount": ("EIO", "ENOMEM"),
     "umount": ("EBUSY", "ENOMEM"), "fsmount": ("ENOMEM",), "spawn": ("ENOMEM", "EAGAIN"),
-    "bind": ("ENOSPC", "EIO"), "FIFREEZE": ("EBUSY", "EIO"),
+    "bind": ("ENOSPC", "EIO"), "FIFREEZE": ("EBUSY", "EIO"), "LOOP_SET_CAP": ("EIO", "ENOMEM"),
+    "XFS_GROW": ("ENOSPC", "EIO"),
 }
 
 Case = collections.namedtuple("Case", "number name mode error")
@@ -89,6 +91,7 @@ class Matrix:
         self.lost = None  # a node that is meant to be dead
         self.armed = None  # the points of who is disturbed
         self.metadata = {}
+        self.fs = "ext4"
         self.control, (self.a, self.b) = cluster.control, cluster
         self.random = random.Random(seed)
         self.payload = self.dataset = self.victim = None
@@ -132,8 +135,8 @@ class Matrix:
     def create(self):
         self.dataset = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
         self.insist("POST", "/v1/configuration/datasets", {
-            "dataset_id": self.dataset, "primary": self.here.uuid, "maximum_size": SIZES["ext4"],
-            "metadata": {"flocker:filesystem": "ext4", **self.metadata}}, done=(409,))
+            "dataset_id": self.dataset, "primary": self.here.uuid, "maximum_size": SIZES[self.fs],
+            "metadata": {"flocker:filesystem": self.fs, **self.metadata}}, done=(409,))
         self.until("it is mounted", lambda: self.is_mounted(self.here))
 
     def move(self):
@@ -141,6 +144,17 @@ class Matrix:
                     {"primary": self.there.uuid})
         self.here, self.there = self.there, self.here
         self.until("it is mounted there", lambda: self.is_mounted(self.here))
+
+    def grow(self):
+        size = self.cluster.show(self.dataset)["size"] + GROWTH
+        self.insist("PATCH", f"/v2/datasets/{self.dataset}", {"size": size}, done=(409,))
+        self.until("it has grown", lambda: self.is_mounted(self.here) and self.is_grown(size))
+
+    def is_grown(self, size):
+        seen = self.cluster.show(self.dataset)
+        room = os.statvfs(self.here.data(self.dataset))
+        return (seen["volume_size"] == seen["size"] == size and seen["why"] == "as wished"
+                and room.f_blocks * room.f_frsize > size * 0.8)
 
     def delete(self):
         self.insist("DELETE", f"/v1/configuration/datasets/{self.dataset}")

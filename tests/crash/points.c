@@ -28,6 +28,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#define XFS_GROW 0x4010586eUL /* XFS_IOC_FSGROWFSDATA; in no header of the kernel's */
+
 static struct points *points;
 static pid_t owner; /* who counts: not what it spawns, but what it goes on as after fork() */
 
@@ -330,6 +332,8 @@ static const char *ioctl_name(unsigned long request)
 		return "FIFREEZE";
 	case FITHAW:
 		return "FITHAW";
+	case XFS_GROW:
+		return "XFS_GROW";
 	default:
 		return NULL;
 	}

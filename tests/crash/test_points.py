@@ -16,3 +16,11 @@ from matrix import Matrix
     ("start", "here"), ("boot", "here")])
 def test_each_point_can_be_the_last_or_fail(disturbed, what, victim):
     Matrix(*disturbed).take_all(what, victim)
+
+
+@pytest.mark.parametrize("victim", ["control", "here"])
+def test_a_growth_comes_to_its_end_whatever_dies_or_fails(disturbed, victim):
+    """Both halves. xfs, since to resize an ext4 needs a capability that is not there on every machine."""
+    matrix = Matrix(*disturbed)
+    matrix.fs = "xfs"
+    matrix.take_all("grow", victim)

@@ -82,7 +82,7 @@ static void attach_of_an_unknown_volume_is_enoent(void **state)
 	struct world *w = *state;
 	struct driver_volume v;
 
-	assert_int_equal(OPS(w)->attach(w->a, new_id(), 1, SIZE), -ENOENT);
+	assert_int_equal(OPS(w)->attach(w->a, new_id(), 1, SIZE, 0), -ENOENT);
 	assert_int_equal(OPS(w)->lookup(w->a, new_id(), &v), -ENOENT);
 }
 
@@ -100,7 +100,7 @@ static void sizes_are_rounded_up_and_the_device_has_them(void **state)
 	size = (SIZE + 1 + desc.allocation_unit - 1) / desc.allocation_unit * desc.allocation_unit;
 	assert_ok(OPS(w)->create(w->a, id, new_id(), SIZE + 1, 1));
 	assert_ok(OPS(w)->create(w->a, id, look(w, w->a, id).dataset_id, SIZE + 1, 1));
-	assert_ok(OPS(w)->attach(w->a, id, 1, SIZE + 1));
+	assert_ok(OPS(w)->attach(w->a, id, 1, SIZE + 1, 0));
 	assert_int_equal(seen(w, w->a, id).size_bytes, size);
 	assert_ok(OPS(w)->device(w->a, id, &dev));
 	assert_int_equal(dev.size_bytes, size);
@@ -138,8 +138,8 @@ static void attach_elsewhere_is_refused_and_steals_nothing(void **state)
 	struct driver_volume v;
 
 	attach(w, w->a, id, 1);
-	assert_int_equal(OPS(w)->attach(w->b, id, 1, SIZE), -EBUSY);
-	assert_int_equal(OPS(w)->attach(w->b, id, 2, SIZE), -EBUSY);
+	assert_int_equal(OPS(w)->attach(w->b, id, 1, SIZE, 0), -EBUSY);
+	assert_int_equal(OPS(w)->attach(w->b, id, 2, SIZE, 0), -EBUSY);
 	assert_int_equal(OPS(w)->detach(w->b, id, 2), -EBUSY);
 	assert_int_equal(OPS(w)->destroy(w->b, id, 2), -EBUSY);
 	v = seen(w, w->b, id);
@@ -258,7 +258,7 @@ static void detach_of_a_free_volume_ends_the_epoch(void **state)
 	assert_ok(OPS(w)->detach(w->a, id, 3));
 	assert_ok(OPS(w)->detach(w->a, id, 3));
 	assert_int_equal(seen(w, w->a, id).epoch, 3);
-	assert_int_equal(OPS(w)->attach(w->a, id, 3, SIZE), -ESTALE);
+	assert_int_equal(OPS(w)->attach(w->a, id, 3, SIZE, 0), -ESTALE);
 	attach(w, w->a, id, 4);
 }
 
@@ -309,7 +309,7 @@ static void attach_of_a_destroyed_volume_is_enoent(void **state)
 	struct id128 id = make_volume(w);
 
 	assert_ok(OPS(w)->destroy(w->a, id, 1));
-	assert_int_equal(OPS(w)->attach(w->a, id, 2, SIZE), -ENOENT);
+	assert_int_equal(OPS(w)->attach(w->a, id, 2, SIZE, 0), -ENOENT);
 	assert_int_equal(OPS(w)->detach(w->a, id, 2), -ENOENT);
 }
 
@@ -340,8 +340,8 @@ static void nonsense_is_einval(void **state)
 	assert_int_equal(OPS(w)->create(w->a, new_id(), new_id(), 0, 1), -EINVAL);
 	assert_int_equal(OPS(w)->create(w->a, new_id(), new_id(), UINT64_MAX, 1), -EINVAL);
 	assert_int_equal(OPS(w)->create(w->a, new_id(), new_id(), SIZE, 0), -EINVAL);
-	assert_int_equal(OPS(w)->attach(w->a, id, 0, SIZE), -EINVAL);
-	assert_int_equal(OPS(w)->attach(w->a, id, DRIVER_EPOCH_MAX + 1, SIZE), -EINVAL);
+	assert_int_equal(OPS(w)->attach(w->a, id, 0, SIZE, 0), -EINVAL);
+	assert_int_equal(OPS(w)->attach(w->a, id, DRIVER_EPOCH_MAX + 1, SIZE, 0), -EINVAL);
 	assert_int_equal(OPS(w)->detach(w->a, id, 0), -EINVAL);
 	assert_int_equal(OPS(w)->destroy(w->a, id, 0), -EINVAL);
 	attach(w, w->a, id, DRIVER_EPOCH_MAX);
@@ -355,8 +355,8 @@ static void orders_of_an_old_epoch_are_refused(void **state)
 	struct id128 id = make_volume(w);
 
 	attach(w, w->a, id, 5);
-	assert_int_equal(OPS(w)->attach(w->a, id, 4, SIZE), -ESTALE);
-	assert_int_equal(OPS(w)->attach(w->b, id, 4, SIZE), -ESTALE);
+	assert_int_equal(OPS(w)->attach(w->a, id, 4, SIZE, 0), -ESTALE);
+	assert_int_equal(OPS(w)->attach(w->b, id, 4, SIZE, 0), -ESTALE);
 	assert_int_equal(OPS(w)->detach(w->a, id, 4), -ESTALE);
 	assert_int_equal(OPS(w)->destroy(w->a, id, 4), -ESTALE);
 	assert_true(seen(w, w->a, id).attached);
@@ -373,8 +373,8 @@ static void a_grant_is_used_once(void **state)
 	attach(w, w->a, id, 1);
 	assert_ok(OPS(w)->detach(w->a, id, 1));
 	assert_ok(OPS(w)->detach(w->a, id, 1));
-	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE), -ESTALE);
-	assert_int_equal(OPS(w)->attach(w->b, id, 1, SIZE), -ESTALE);
+	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE, 0), -ESTALE);
+	assert_int_equal(OPS(w)->attach(w->b, id, 1, SIZE, 0), -ESTALE);
 	assert_int_equal(OPS(w)->destroy(w->b, id, 1), -ESTALE);
 	attach(w, w->b, id, 2);
 	assert_int_equal(OPS(w)->detach(w->a, id, 1), -ESTALE);
@@ -408,7 +408,7 @@ static void a_higher_epoch_goes_over_to_what_is_attached(void **state)
 	assert_int_equal(one.diskseq, two.diskseq);
 	assert_int_equal(OPS(w)->detach(w->a, id, 6), -ESTALE);
 	assert_ok(OPS(w)->detach(w->a, id, 8));
-	assert_int_equal(OPS(w)->attach(w->a, id, 8, SIZE), -ESTALE);
+	assert_int_equal(OPS(w)->attach(w->a, id, 8, SIZE, 0), -ESTALE);
 }
 
 static void our_name_on_another_machine_is_somebody_else(void **state)
@@ -420,8 +420,8 @@ static void our_name_on_another_machine_is_somebody_else(void **state)
 
 	attach(w, w->a, id, 1);
 	assert_int_equal(seen(w, d, id).place, DRIVER_ELSEWHERE);
-	assert_int_equal(OPS(w)->attach(d, id, 1, SIZE), -EBUSY);
-	assert_int_equal(OPS(w)->attach(d, id, 2, SIZE), -EBUSY);
+	assert_int_equal(OPS(w)->attach(d, id, 1, SIZE, 0), -EBUSY);
+	assert_int_equal(OPS(w)->attach(d, id, 2, SIZE, 0), -EBUSY);
 	assert_int_equal(OPS(w)->detach(d, id, 1), -EBUSY);
 	assert_int_equal(OPS(w)->destroy(d, id, 2), -EBUSY);
 	assert_true(seen(w, w->a, id).attached);
@@ -449,8 +449,8 @@ static void another_size_than_recorded_is_euclean(void **state)
 	struct world *w = *state;
 	struct id128 id = make_volume(w);
 
-	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE + MIB), -EUCLEAN);
-	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE - MIB), -EUCLEAN);
+	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE + MIB, 0), -EUCLEAN);
+	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE - MIB, 0), -EUCLEAN);
 	assert_int_equal(seen(w, w->a, id).place, DRIVER_FREE);
 	attach(w, w->a, id, 1);
 }
@@ -498,7 +498,7 @@ static void *on_worker(void *userdata)
 	if (close_range(3, ~0U, CLOSE_RANGE_UNSHARE) < 0)
 		me->r = -errno;
 	for (uint64_t epoch = 1; epoch <= ROUNDS && me->r == 0; epoch++) {
-		me->r = OPS(me->w)->attach(me->d, me->id, epoch, SIZE);
+		me->r = OPS(me->w)->attach(me->d, me->id, epoch, SIZE, 0);
 		me->r = me->r ?: OPS(me->w)->device(me->d, me->id, &dev);
 		me->r = me->r ?: OPS(me->w)->list(me->d, &all, &n);
 		if (me->r == 0)

@@ -47,7 +47,7 @@ static void a_cut_leaves_claim_and_device_and_can_be_repeated(void **state)
 	assert_int_equal(one.diskseq, two.diskseq);
 	assert_ok(OPS(w)->detach(w->a, id, 1));
 	assert_int_equal(seen(w, w->a, id).place, DRIVER_FREE);
-	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE), -ESTALE);
+	assert_int_equal(OPS(w)->attach(w->a, id, 1, SIZE, 0), -ESTALE);
 }
 
 static void an_attach_after_a_cut_makes_a_new_device(void **state)
@@ -102,15 +102,15 @@ static void the_claim_of_a_fenced_node_is_void(void **state)
 	device_write(w, w->a, id, 4096, "in time");
 	assert_ok(OPS(w)->fence(w->b, id, 0, 2)); /* others than this one */
 	assert_ok(OPS(w)->fence(w->b, id, 4, 9));
-	assert_int_equal(OPS(w)->attach(w->b, id, 10, SIZE), -EBUSY);
+	assert_int_equal(OPS(w)->attach(w->b, id, 10, SIZE, 0), -EBUSY);
 	assert_ok(OPS(w)->cut(w->a, id));
 	assert_ok(OPS(w)->fence(w->b, id, 0, 3));
 	v = seen(w, w->b, id);
 	assert_int_equal(v.place, DRIVER_FREE);
 	assert_int_equal(v.epoch, 3);
-	assert_ok(OPS(w)->attach(w->b, id, 4, SIZE));
+	assert_ok(OPS(w)->attach(w->b, id, 4, SIZE, 0));
 	device_expect(w, w->b, id, 4096, "in time");
-	assert_int_equal(OPS(w)->attach(w->a, id, 3, SIZE), -ESTALE);
+	assert_int_equal(OPS(w)->attach(w->a, id, 3, SIZE, 0), -ESTALE);
 	assert_int_equal(OPS(w)->detach(w->a, id, 3), -ESTALE);
 	device_write(w, w->b, id, 8192, "taken over");
 	assert_ok(OPS(w)->detach(w->b, id, 4));

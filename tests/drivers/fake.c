@@ -317,7 +317,8 @@ static int do_destroy(struct fake *f, struct id128 volume_id, uint64_t epoch)
 	return 0;
 }
 
-static int do_attach(struct fake *f, struct id128 volume_id, uint64_t epoch, uint64_t size_bytes)
+static int do_attach(struct fake *f, struct id128 volume_id, uint64_t epoch, uint64_t size_bytes,
+	uint64_t growing_bytes)
 {
 	struct fake_volume *v = find(f->store, volume_id);
 
@@ -329,7 +330,7 @@ static int do_attach(struct fake *f, struct id128 volume_id, uint64_t epoch, uin
 		return -ESTALE;
 	if (place(f, v) == DRIVER_ELSEWHERE)
 		return -EBUSY;
-	if (v->size_bytes != round_up(size_bytes))
+	if (v->size_bytes != round_up(size_bytes) && v->size_bytes != round_up(growing_bytes))
 		return -EUCLEAN;
 	remember(f->store);
 	v->state = CLAIM_HELD;
@@ -338,6 +339,27 @@ static int do_attach(struct fake *f, struct id128 volume_id, uint64_t epoch, uin
 	if (v->diskseq == 0 || v->cut)
 		v->diskseq = ++f->store->diskseq;
 	v->cut = false;
+	return 0;
+}
+
+static int do_expand(struct fake *f, struct id128 volume_id, uint64_t epoch, uint64_t size_bytes)
+{
+	struct fake_volume *v = find(f->store, volume_id);
+
+	if (!epoch_is_valid(epoch) || size_bytes == 0 || size_bytes > INT64_MAX - GIB)
+		return -EINVAL;
+	if (!v)
+		return -ENOENT;
+	if (epoch < v->epoch)
+		return -ESTALE;
+	if (place(f, v) == DRIVER_ELSEWHERE)
+		return -EBUSY;
+	if (place(f, v) != DRIVER_HERE || v->diskseq == 0 || v->cut || v->epoch != epoch)
+		return -ENODEV;
+	if (v->size_bytes > round_up(size_bytes))
+		return -EUCLEAN;
+	remember(f->store);
+	v->size_bytes = round_up(size_bytes);
 	return 0;
 }
 
@@ -448,12 +470,19 @@ static int fake_destroy(struct driver *d, struct id128 volume_id, uint64_t epoch
 }
 
 static int fake_attach(struct driver *d, struct id128 volume_id, uint64_t epoch,
-	uint64_t size_bytes)
+	uint64_t size_bytes, uint64_t growing_bytes)
 {
 	int r = begin(fake(d), FAKE_ATTACH);
 
-	r = r ?: do_attach(fake(d), volume_id, epoch, size_bytes);
+	r = r ?: do_attach(fake(d), volume_id, epoch, size_bytes, growing_bytes);
 	return end(fake(d), FAKE_ATTACH, r);
+}
+
+static int fake_expand(struct driver *d, struct id128 volume_id, uint64_t epoch, uint64_t size_bytes)
+{
+	int r = begin(fake(d), FAKE_EXPAND) ?: do_expand(fake(d), volume_id, epoch, size_bytes);
+
+	return end(fake(d), FAKE_EXPAND, r);
 }
 
 static int fake_detach(struct driver *d, struct id128 volume_id, uint64_t epoch)
@@ -493,6 +522,7 @@ const struct driver_ops fake_ops = {
 	.create = fake_create,
 	.destroy = fake_destroy,
 	.attach = fake_attach,
+	.expand = fake_expand,
 	.detach = fake_detach,
 	.cut = fake_cut,
 	.device = fake_device,

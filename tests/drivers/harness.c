@@ -202,7 +202,7 @@ struct driver_volume seen(struct world *w, struct driver *d, struct id128 id)
 
 void attach(struct world *w, struct driver *d, struct id128 id, uint64_t epoch)
 {
-	assert_ok(w->ops->attach(d, id, epoch, SIZE));
+	assert_ok(w->ops->attach(d, id, epoch, SIZE, 0));
 }
 
 struct id128 make_volume(struct world *w)

@@ -20,6 +20,7 @@
 
 #define TEXT "survives"
 #define STEPS_MAX 2000
+#define LARGER (3 * SIZE)
 #define SYSCALL_STOP (SIGTRAP | 0x80)
 
 struct crash {
@@ -45,12 +46,17 @@ static int do_create(struct crash *c)
 
 static int do_attach(struct crash *c)
 {
-	return ops->attach(c->w->a, c->id, 1, SIZE);
+	return ops->attach(c->w->a, c->id, 1, SIZE, 0);
 }
 
 static int do_adopt(struct crash *c)
 {
-	return ops->attach(c->w->a, c->id, 2, SIZE);
+	return ops->attach(c->w->a, c->id, 2, SIZE, 0);
+}
+
+static int do_expand(struct crash *c)
+{
+	return ops->expand(c->w->a, c->id, 1, LARGER);
 }
 
 static int do_detach(struct crash *c)
@@ -134,11 +140,22 @@ static struct crash fresh(struct world *w, int (*call)(struct crash *c))
 	if (call == do_create)
 		return c;
 	assert_ok(ops->create(w->a, c.id, c.dataset, SIZE, 1));
-	if (call == do_detach || call == do_adopt) {
-		assert_ok(ops->attach(w->a, c.id, 1, SIZE));
+	if (call == do_detach || call == do_adopt || call == do_expand) {
+		assert_ok(ops->attach(w->a, c.id, 1, SIZE, 0));
 		device_write(w, w->a, c.id, 8192, TEXT);
 	}
 	return c;
+}
+
+/* A device never shows more than the volume has. */
+static void check_device(struct crash *c, struct driver *d)
+{
+	struct driver_volume v = look(c->w, d, c->id);
+	struct driver_device dev;
+
+	assert_ok(ops->device(d, c->id, &dev));
+	assert_true(dev.size_bytes == SIZE || dev.size_bytes == LARGER);
+	assert_true(dev.size_bytes <= v.size_bytes);
 }
 
 /* At every moment: one device at most, and none without a claim. */
@@ -155,9 +172,27 @@ static void check_always(struct crash *c)
 		assert_int_equal(v.place, DRIVER_ELSEWHERE);
 		assert_true(id128_equal(v.holder, c->w->node_a.node));
 	}
+	if (c->call == do_expand)
+		check_device(c, c->w->a);
 	if (r == 0)
-		assert_int_equal(ops->attach(c->w->b, c->id, 9, SIZE + 1),
+		assert_int_equal(ops->attach(c->w->b, c->id, 9, SIZE + 1, 0),
 			v.place == DRIVER_ELSEWHERE ? -EBUSY : -EUCLEAN);
+}
+
+/* The machine went down as well: whoever has the volume next finishes what was begun. */
+static void check_taken_over(struct crash *c)
+{
+	struct driver_device dev;
+
+	assert_ok(ops->detach(c->w->a, c->id, 1));
+	assert_ok(ops->attach(c->w->b, c->id, 2, SIZE, LARGER));
+	device_expect(c->w, c->w->b, c->id, 8192, TEXT);
+	check_device(c, c->w->b);
+	assert_ok(ops->expand(c->w->b, c->id, 2, LARGER));
+	assert_ok(ops->device(c->w->b, c->id, &dev));
+	assert_int_equal(dev.size_bytes, LARGER);
+	assert_ok(ops->detach(c->w->b, c->id, 2));
+	assert_ok(ops->destroy(c->w->b, c->id, 2));
 }
 
 /* The call again, and what it promises. */
@@ -170,10 +205,15 @@ static void check_repeated(struct crash *c)
 		assert_int_equal(ops->lookup(c->w->a, c->id, &v), -ENOENT);
 		return;
 	}
+	if (c->call == do_expand) {
+		assert_int_equal(look(c->w, c->w->a, c->id).size_bytes, LARGER);
+		check_taken_over(c);
+		return;
+	}
 	if (c->call == do_create || c->call == do_detach) {
 		assert_int_equal(look(c->w, c->w->a, c->id).place, DRIVER_FREE);
 		assert_int_equal(loops_on(c->w->where), 0);
-		assert_ok(ops->attach(c->w->b, c->id, 2, SIZE));
+		assert_ok(ops->attach(c->w->b, c->id, 2, SIZE, 0));
 		if (c->call == do_detach)
 			device_expect(c->w, c->w->b, c->id, 8192, TEXT);
 		assert_ok(ops->detach(c->w->b, c->id, 2));
@@ -229,6 +269,27 @@ static void attach_can_be_killed_anywhere(void **state)
 static void adopting_can_be_killed_anywhere(void **state)
 {
 	kill_everywhere(*state, do_adopt);
+}
+
+static void expand_can_be_killed_anywhere(void **state)
+{
+	kill_everywhere(*state, do_expand);
+}
+
+static void a_killed_expand_is_finished_by_the_next_owner(void **state)
+{
+	for (unsigned n = 0; n < STEPS_MAX; n++) {
+		struct crash c = fresh(*state, do_expand);
+		bool killed;
+		int r = 0;
+
+		killed = killed_after(&c, n, &r);
+		check_always(&c);
+		check_taken_over(&c);
+		if (!killed)
+			return;
+	}
+	fail_msg("the call never ends");
 }
 
 static void detach_can_be_killed_anywhere(void **state)
@@ -335,6 +396,7 @@ static void any_step_may_fail(void **state)
 		do_create,
 		do_attach,
 		do_adopt,
+		do_expand,
 		do_detach,
 		do_destroy,
 	};
@@ -355,6 +417,8 @@ int main(void)
 		T(create_can_be_killed_anywhere),
 		T(attach_can_be_killed_anywhere),
 		T(adopting_can_be_killed_anywhere),
+		T(expand_can_be_killed_anywhere),
+		T(a_killed_expand_is_finished_by_the_next_owner),
 		T(detach_can_be_killed_anywhere),
 		T(destroy_can_be_killed_anywhere),
 #if defined(__x86_64__)

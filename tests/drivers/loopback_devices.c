@@ -4,6 +4,7 @@
  * left when a volume was given back.
  */
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <poll.h>
 #include <pthread.h>
@@ -40,7 +41,7 @@ static struct id128 attached_volume(struct world *w)
 {
 	struct id128 id = make_volume(w);
 
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	return id;
 }
 
@@ -110,7 +111,7 @@ static void the_device_says_whose_it_is(void **state)
 	assert_string_equal((char *)info.lo_file_name, want);
 	assert_int_equal(info.lo_flags & (uint32_t)~LO_FLAGS_DIRECT_IO, 0);
 
-	assert_ok(ops->attach(w->a, id, DRIVER_EPOCH_MAX, SIZE));
+	assert_ok(ops->attach(w->a, id, DRIVER_EPOCH_MAX, SIZE, 0));
 	info = loop_info(w, id);
 	snprintf(want, sizeof(want), "flocker:%s:999999999999999999",
 		ID128_STR(look(w, w->a, id).dataset_id));
@@ -139,7 +140,7 @@ static void an_exclusively_opened_device_is_busy(void **state)
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
 	assert_true(look(w, w->a, id).attached);
 	assert_false(loop_info(w, id).lo_flags & LO_FLAGS_AUTOCLEAR);
-	assert_int_equal(ops->attach(w->b, id, 2, SIZE), -EBUSY);
+	assert_int_equal(ops->attach(w->b, id, 2, SIZE, 0), -EBUSY);
 	close(fd);
 	assert_ok(ops->detach(w->a, id, 1));
 }
@@ -155,10 +156,10 @@ static void a_device_is_not_given_back_while_somebody_has_it_open(void **state)
 	assert_true(now_s() - start < 10);
 	assert_int_equal(pwrite(fd, "late", 4, 0), 4);
 	assert_int_equal(look(w, w->b, id).place, DRIVER_ELSEWHERE);
-	assert_int_equal(ops->attach(w->b, id, 2, SIZE), -EBUSY);
+	assert_int_equal(ops->attach(w->b, id, 2, SIZE, 0), -EBUSY);
 	close(fd);
 	assert_ok(ops->detach(w->a, id, 1));
-	assert_ok(ops->attach(w->b, id, 2, SIZE));
+	assert_ok(ops->attach(w->b, id, 2, SIZE, 0));
 	device_expect(w, w->b, id, 0, "late");
 }
 
@@ -201,7 +202,7 @@ static void an_attach_keeps_a_device_that_was_about_to_go(void **state)
 
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
 	assert_true(loop_info(w, id).lo_flags & LO_FLAGS_AUTOCLEAR);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	assert_false(loop_info(w, id).lo_flags & LO_FLAGS_AUTOCLEAR);
 	close(fd);
 	assert_true(look(w, w->a, id).attached);
@@ -295,11 +296,11 @@ static void a_cut_device_is_given_back_once_it_is_unmounted(void **state)
 	assert_true(write(fd, "late", 4) < 0 || fsync(fd) < 0);
 	close(fd);
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
-	assert_int_equal(ops->attach(w->a, id, 2, SIZE), -EBUSY);
+	assert_int_equal(ops->attach(w->a, id, 2, SIZE, 0), -EBUSY);
 	assert_ok(umount(target));
 	assert_ok(ops->detach(w->a, id, 1));
 
-	assert_ok(ops->attach(w->a, id, 2, SIZE));
+	assert_ok(ops->attach(w->a, id, 2, SIZE, 0));
 	assert_ok(mount(device_of(w, w->a, id).path, target, "ext4", 0, NULL));
 	run("test \"$(cat %s)\" = 'in time'", path);
 	assert_ok(umount(target));
@@ -328,8 +329,8 @@ static void after_a_reboot_the_same_epoch_attaches_again(void **state)
 	assert_int_equal(look(w, d, id).place, DRIVER_HERE);
 	assert_false(look(w, d, id).attached);
 	assert_int_equal(ops->device(d, id, &dev), -ENODEV);
-	assert_int_equal(ops->attach(w->b, id, 2, SIZE), -EBUSY);
-	assert_ok(ops->attach(d, id, 1, SIZE));
+	assert_int_equal(ops->attach(w->b, id, 2, SIZE, 0), -EBUSY);
+	assert_ok(ops->attach(d, id, 1, SIZE, 0));
 	assert_true(look(w, d, id).attached);
 	device_expect(w, d, id, 4096, "before");
 	ops->close(d);
@@ -345,7 +346,7 @@ static void after_a_reboot_the_claim_can_be_given_back(void **state)
 	pull_device(w, two);
 	d = after_reboot(w);
 	assert_ok(ops->detach(d, one, 1));
-	assert_ok(ops->attach(w->b, one, 2, SIZE));
+	assert_ok(ops->attach(w->b, one, 2, SIZE, 0));
 	assert_ok(ops->destroy(d, two, 1)); /* ours, and attached nowhere */
 	ops->close(d);
 }
@@ -360,7 +361,7 @@ static void a_device_that_somebody_took_down_is_made_again(void **state)
 	assert_int_equal(look(w, w->a, id).place, DRIVER_HERE);
 	assert_false(look(w, w->a, id).attached);
 	assert_int_equal(ops->device(w->a, id, &dev), -ENODEV);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	assert_int_equal(loops_on(w->where), 1);
 }
 
@@ -371,7 +372,7 @@ static void another_volume_on_the_same_loop_device_is_not_ours(void **state)
 	struct driver_device dev = device_of(w, w->a, one), again;
 
 	pull_device(w, one);
-	assert_ok(ops->attach(w->a, two, 1, SIZE)); /* takes the first free device: that one */
+	assert_ok(ops->attach(w->a, two, 1, SIZE, 0)); /* takes the first free device: that one */
 	assert_int_equal(ops->device(w->a, one, &again), -ENODEV);
 	assert_int_not_equal(device_of(w, w->a, two).diskseq, dev.diskseq);
 }
@@ -385,7 +386,7 @@ static void a_removed_image_can_still_be_let_go(void **state)
 	assert_true(look(w, w->a, id).attached);
 	assert_ok(ops->detach(w->a, id, 1));
 	assert_int_equal(loops_on(w->where), 0);
-	assert_int_equal(ops->attach(w->a, id, 2, SIZE), -EUCLEAN);
+	assert_int_equal(ops->attach(w->a, id, 2, SIZE, 0), -EUCLEAN);
 }
 
 static void an_image_of_another_size_is_euclean(void **state)
@@ -394,12 +395,12 @@ static void an_image_of_another_size_is_euclean(void **state)
 	struct id128 id = make_volume(w);
 
 	assert_ok(truncate(volume_file(w, id, "image"), SIZE - 512));
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EUCLEAN);
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE, 0), -EUCLEAN);
 	assert_ok(truncate(volume_file(w, id, "image"), SIZE + 512));
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EUCLEAN);
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE, 0), -EUCLEAN);
 	assert_int_equal(look(w, w->a, id).place, DRIVER_FREE);
 	assert_ok(truncate(volume_file(w, id, "image"), SIZE));
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 }
 
 /* ---- what is left ---- */
@@ -448,6 +449,27 @@ static void no_dirty_page_is_left_of_a_volume_given_back(void **state)
 	assert_int_equal(unwritten_pages(volume_file(w, id, "image")), 0);
 }
 
+/* Of a cut and an expand at the same time either may come last: the kernel applies the limit in both. */
+static void a_cut_outlives_an_expand_that_was_under_way(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = attached_volume(w);
+	char block[4096] = "late";
+	uint64_t size = SIZE;
+	int fd;
+
+	fd = open_device(w, id, O_RDWR);
+	assert_ok(truncate(volume_file(w, id, "image"), 2 * SIZE));
+	assert_ok(ops->cut(w->a, id));
+	assert_ok(ioctl(fd, LOOP_SET_CAPACITY));
+	assert_ok(ioctl(fd, BLKGETSIZE64, &size));
+	assert_in_range(size, 0, 512);
+	assert_true(pwrite(fd, block, sizeof(block), 8192) < 0);
+	assert_true(device_of(w, w->a, id).cut);
+	close(fd);
+	assert_ok(truncate(volume_file(w, id, "image"), SIZE));
+}
+
 static void small_blocks_of_a_large_block_disk(void **state)
 {
 	struct world *w = *state;
@@ -467,7 +489,7 @@ static void small_blocks_of_a_large_block_disk(void **state)
 
 	assert_ok(ops->open(&w->node_a, &opt, 1, &d, &error));
 	assert_ok(ops->create(d, id, new_id(), SIZE, 1));
-	assert_ok(ops->attach(d, id, 1, SIZE));
+	assert_ok(ops->attach(d, id, 1, SIZE, 0));
 	assert_ok(ops->device(d, id, &dev));
 	if (sysfs_number(dev.path, "loop/dio") == 1)
 		assert_int_equal(sysfs_number(dev.path, "queue/logical_block_size"), 4096);
@@ -475,7 +497,7 @@ static void small_blocks_of_a_large_block_disk(void **state)
 
 	id = new_id(); /* a size that is no multiple of these blocks: smaller ones, page cache */
 	assert_ok(ops->create(d, id, new_id(), SIZE + 1024, 1));
-	assert_ok(ops->attach(d, id, 1, SIZE + 1024));
+	assert_ok(ops->attach(d, id, 1, SIZE + 1024, 0));
 	assert_ok(ops->device(d, id, &dev));
 	assert_int_equal(dev.size_bytes, SIZE + 1024);
 	assert_int_equal(sysfs_number(dev.path, "queue/logical_block_size"), 512);
@@ -500,10 +522,10 @@ static void a_backend_in_memory_works(void **state)
 	assert_ok(mount("tmpfs", mnt, "tmpfs", 0, "size=32m,mode=700"));
 	assert_ok(ops->open(&w->node_a, &opt, 1, &d, &error));
 	assert_ok(ops->create(d, id, new_id(), SIZE, 1));
-	assert_ok(ops->attach(d, id, 1, SIZE));
+	assert_ok(ops->attach(d, id, 1, SIZE, 0));
 	device_write(w, d, id, 0, "memory");
 	assert_ok(ops->detach(d, id, 1));
-	assert_ok(ops->attach(d, id, 2, SIZE));
+	assert_ok(ops->attach(d, id, 2, SIZE, 0));
 	device_expect(w, d, id, 0, "memory");
 	assert_ok(ops->detach(d, id, 2));
 	ops->close(d);
@@ -531,6 +553,7 @@ int main(void)
 		T(a_removed_image_can_still_be_let_go),
 		T(an_image_of_another_size_is_euclean),
 		T(no_dirty_page_is_left_of_a_volume_given_back),
+		T(a_cut_outlives_an_expand_that_was_under_way),
 		T(small_blocks_of_a_large_block_disk),
 		T(a_backend_in_memory_works),
 	};

@@ -31,12 +31,12 @@ static void an_image_with_a_foreign_device_is_busy(void **state)
 	char device[64];
 
 	foreign_device(volume_file(w, id, "image"), "", device);
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EBUSY);
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE, 0), -EBUSY);
 	assert_int_equal(ops->destroy(w->a, id, 1), -EBUSY);
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
 	assert_int_equal(look(w, w->a, id).place, DRIVER_FREE);
 	foreign_device_end(device);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	foreign_device(volume_file(w, id, "image"), "", device);
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
 	foreign_device_end(device);
@@ -52,12 +52,12 @@ static void a_foreign_device_under_another_name_is_found(void **state)
 	snprintf(alias, sizeof(alias), "%s/alias", w->where);
 	run("touch %s && mount --bind %s %s", alias, volume_file(w, id, "image"), alias);
 	foreign_device(alias, "", device);
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EBUSY);
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE, 0), -EBUSY);
 	assert_int_equal(ops->detach(w->a, id, 1), -EBUSY);
 	assert_int_equal(ops->destroy(w->a, id, 1), -EBUSY);
 	foreign_device_end(device);
 	run("umount %s", alias);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 }
 
 /* Its kernel status cannot be had any more; that is nobody else's trouble. */
@@ -84,7 +84,7 @@ static void a_device_on_dead_storage_is_in_nobodys_way(void **state)
 	/* With somebody writing to the image every device has to be asked. */
 	writer = open(volume_file(w, id, "image"), O_RDWR | O_CLOEXEC);
 	assert_true(writer >= 0);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	assert_ok(ops->detach(w->a, id, 1));
 	assert_ok(ops->destroy(w->a, id, 2));
 	close(writer);
@@ -110,7 +110,7 @@ static void a_device_whose_path_cannot_be_told_is_in_nobodys_way(void **state)
 		device = open(path, O_RDWR | O_CLOEXEC);
 		assert_true(device >= 0);
 	} while (ioctl(device, LOOP_CONFIGURE, &config) < 0 && errno == EBUSY);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	again = world_open(w, &w->node_a); /* knows no device yet, so it looks at all */
 	assert_true(look(w, again, id).attached);
 	assert_ok(ops->device(again, id, &dev));
@@ -131,10 +131,10 @@ static void an_image_that_is_locked_gets_no_device(void **state)
 	int fd = open(volume_file(w, id, "image"), O_RDONLY | O_CLOEXEC);
 
 	assert_ok(flock(fd, LOCK_EX | LOCK_NB));
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EBUSY);
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE, 0), -EBUSY);
 	assert_int_equal(loops_on(w->where), 0);
 	close(fd);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	fd = open(volume_file(w, id, "image"), O_RDONLY | O_CLOEXEC);
 	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), -1); /* the device has it */
 	close(fd);
@@ -151,7 +151,7 @@ static void a_copy_of_the_backend_is_not_taken_for_it(void **state)
 	run("mkdir -p %s && cp --sparse=always %s %s/", copy, volume_file(w, id, "image"), copy);
 	strcat(copy, "/image");
 	foreign_device(copy, "", device);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	assert_ok(ops->device(w->a, id, &dev));
 	assert_string_not_equal(dev.path, device);
 	assert_ok(ops->detach(w->a, id, 1));

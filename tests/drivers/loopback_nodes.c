@@ -78,7 +78,7 @@ static void race_for_one_volume(struct world *w, unsigned me)
 
 	for (uint64_t epoch = 1; epoch <= ROUNDS; epoch++) {
 		meet();
-		arena->result[me] = ops->attach(d, arena->id, epoch, SIZE);
+		arena->result[me] = ops->attach(d, arena->id, epoch, SIZE, 0);
 		meet();
 		if (me == 0) {
 			arena->devices = loops_on(ID128_STR(arena->id));
@@ -112,7 +112,7 @@ static void attach_as_the_same_node(struct world *w, unsigned me)
 {
 	for (uint64_t epoch = 1; epoch <= ROUNDS; epoch++) {
 		meet();
-		arena->result[me] = ops->attach(w->a, arena->id, epoch, SIZE);
+		arena->result[me] = ops->attach(w->a, arena->id, epoch, SIZE, 0);
 		meet();
 		if (me == 0 && (loops_on(ID128_STR(arena->id)) != 1 || arena->result[0] != 0 ||
 				       arena->result[1] != 0))
@@ -146,7 +146,7 @@ static void destroy_against_attach(struct world *w, unsigned me)
 				arena->bad++;
 		}
 		meet();
-		arena->result[me] = me == 0 ? ops->attach(w->a, arena->id, 2, SIZE) :
+		arena->result[me] = me == 0 ? ops->attach(w->a, arena->id, 2, SIZE, 0) :
 					      ops->destroy(w->b, arena->id, 3);
 		meet();
 		if (me == 1)
@@ -188,7 +188,7 @@ static void create_against_create(struct world *w, unsigned me)
 		arena->result[me] = ops->create(d, id, id, SIZE, 1);
 		meet();
 		if (me == 0 && (arena->result[0] != 0 || arena->result[1] != 0 ||
-				       ops->attach(d, id, 2, SIZE) != 0 ||
+				       ops->attach(d, id, 2, SIZE, 0) != 0 ||
 				       ops->detach(d, id, 2) != 0 ||
 				       ops->destroy(d, id, 3) != 0))
 			arena->bad++;

@@ -98,8 +98,8 @@ static void an_image_is_taken_whole_and_as_given_back(void **state)
 	v = look(w, w->a, id);
 	assert_true(v.place == DRIVER_FREE && v.epoch == 1 && id128_equal(v.dataset_id, dataset));
 
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -ESTALE);
-	assert_ok(ops->attach(w->a, id, 2, SIZE));
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE, 0), -ESTALE);
+	assert_ok(ops->attach(w->a, id, 2, SIZE, 0));
 	device_expect(w, w->a, id, 4096, "first");
 	device_expect(w, w->a, id, SIZE - 100, "last");
 	assert_ok(ops->detach(w->a, id, 2));
@@ -143,9 +143,9 @@ static void a_damaged_volume_hides_no_other(void **state)
 	assert_ok(truncate(volume_file(w, bad, "meta"), 10));
 	assert_int_equal(count(w->a), 2);
 	assert_int_equal(ops->lookup(w->a, bad, &v), -EIO);
-	assert_int_equal(ops->attach(w->a, bad, 1, SIZE), -EIO);
+	assert_int_equal(ops->attach(w->a, bad, 1, SIZE, 0), -EIO);
 	assert_int_equal(ops->destroy(w->a, bad, 1), -EIO);
-	assert_ok(ops->attach(w->a, good, 1, SIZE));
+	assert_ok(ops->attach(w->a, good, 1, SIZE, 0));
 }
 
 static void what_a_newer_version_wrote_is_not_touched(void **state)
@@ -156,7 +156,7 @@ static void what_a_newer_version_wrote_is_not_touched(void **state)
 
 	edit_file(volume_file(w, id, "meta"), "\"version\": 1", "\"version\": 2");
 	assert_int_equal(ops->lookup(w->a, id, &v), -ENOTSUP);
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -ENOTSUP);
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE, 0), -ENOTSUP);
 	assert_int_equal(ops->destroy(w->a, id, 1), -ENOTSUP);
 	edit_file(volume_file(w, id, "meta"), "\"version\": 2", "\"version\": 1");
 	assert_int_equal(count(w->a), 1);
@@ -173,7 +173,7 @@ static void unknown_keys_of_meta_do_not_disturb(void **state)
 	fclose(f);
 	snprintf(more, sizeof(more), "{\"from_the_future\":[1,{}],%s", strchr(text, '{') + 1);
 	write_file(volume_file(w, id, "meta"), 0, more);
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	assert_ok(ops->detach(w->a, id, 1));
 }
 
@@ -200,7 +200,7 @@ static void a_torn_change_of_the_claim_did_not_happen(void **state)
 	write_file(volume_file(w, id, "claim"), 20, "rotten");
 	write_file(volume_file(w, id, "claim"), 4096 + 20, "rotten");
 	assert_int_equal(ops->lookup(w->a, id, &after), -EIO);
-	assert_int_equal(ops->attach(w->a, id, 9, SIZE), -EIO);
+	assert_int_equal(ops->attach(w->a, id, 9, SIZE, 0), -EIO);
 	assert_int_equal(count(w->a), 1);
 }
 
@@ -210,11 +210,11 @@ static void half_a_claim_is_none(void **state)
 	struct id128 id = make_volume(w);
 	struct driver_volume v;
 
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	assert_ok(ops->detach(w->a, id, 1));
 	assert_ok(truncate(volume_file(w, id, "claim"), 4096));
 	assert_int_equal(ops->lookup(w->a, id, &v), -EIO);
-	assert_int_equal(ops->attach(w->b, id, 2, SIZE), -EIO);
+	assert_int_equal(ops->attach(w->b, id, 2, SIZE, 0), -EIO);
 }
 
 static bool exists(struct world *w, const char *name)
@@ -281,7 +281,7 @@ static void a_full_disk_is_enospc_and_leaves_nothing(void **state)
 	run("rm %s/fill", mnt);
 	assert_ok(ops->create(d, id, dataset, SIZE, 1));
 	run("dd if=/dev/zero of=%s/fill bs=4k 2>/dev/null; test -s %s/fill", mnt, mnt);
-	assert_ok(ops->attach(d, id, 1, SIZE)); /* a claim needs no new room */
+	assert_ok(ops->attach(d, id, 1, SIZE, 0)); /* a claim needs no new room */
 	assert_ok(ops->detach(d, id, 1));
 	assert_ok(ops->destroy(d, id, 1));
 	ops->close(d);
@@ -310,13 +310,13 @@ static void a_backend_that_is_gone_is_not_an_empty_one(void **state)
 	assert_ok(rename(w->where, away));
 	assert_int_equal(ops->lookup(w->a, id, &v), -EIO);
 	assert_int_equal(ops->list(w->a, &all, &n), -EIO);
-	assert_int_equal(ops->attach(w->a, id, 1, SIZE), -EIO);
+	assert_int_equal(ops->attach(w->a, id, 1, SIZE, 0), -EIO);
 	assert_int_equal(ops->detach(w->a, id, 1), -EIO);
 	assert_int_equal(ops->destroy(w->a, id, 1), -EIO);
 	assert_int_equal(ops->create(w->a, id, new_id(), SIZE, 1), -EIO);
 	assert_int_equal(ops->device(w->a, id, &dev), -EIO);
 	assert_ok(rename(away, w->where));
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 }
 
 /* As with a filesystem that was mounted over the directory, or taken from under it. */
@@ -326,7 +326,7 @@ static void a_device_outlives_no_volume_unnoticed(void **state)
 	struct id128 id = make_volume(w);
 	char volumes[100], away[110];
 
-	assert_ok(ops->attach(w->a, id, 1, SIZE));
+	assert_ok(ops->attach(w->a, id, 1, SIZE, 0));
 	snprintf(volumes, sizeof(volumes), "%s/volumes", w->where);
 	snprintf(away, sizeof(away), "%s.away", volumes);
 	assert_ok(rename(volumes, away));
@@ -438,7 +438,7 @@ static void a_changed_allocation_unit_does_not_disown_volumes(void **state)
 	assert_ok(ops->create(w->a, id, dataset, SIZE + 1024, 1));
 	assert_ok(ops->open(&w->node_a, opts, 2, &d, &error));
 	assert_ok(ops->create(d, id, dataset, SIZE + 1024, 1));
-	assert_ok(ops->attach(d, id, 1, SIZE + 1024));
+	assert_ok(ops->attach(d, id, 1, SIZE + 1024, 0));
 	ops->close(d);
 }
 

@@ -111,6 +111,13 @@ void disk_end(struct disk *d)
 	close(d->image);
 }
 
+void disk_grow(struct disk *d, uint64_t size)
+{
+	assert_int_equal(ftruncate(d->image, (off_t)size), 0);
+	assert_int_equal(ioctl(d->fd, LOOP_SET_CAPACITY), 0);
+	d->size = size;
+}
+
 void disk_write(struct disk *d, uint64_t at, const void *data, size_t n)
 {
 	assert_int_equal(pwrite(d->fd, data, n, (off_t)at), n);

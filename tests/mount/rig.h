@@ -45,6 +45,7 @@ int rig_run(int (*tests)(void));
 
 void disk_new(struct disk *d, uint64_t size);
 void disk_end(struct disk *d);
+void disk_grow(struct disk *d, uint64_t size);
 /* Flushes the device, then sums up every byte of the image and its place. */
 uint64_t disk_checksum(struct disk *d);
 void disk_write(struct disk *d, uint64_t at, const void *data, size_t n);

@@ -92,18 +92,21 @@ void client_wish(struct sim *s)
 	struct assign_event ev = { .now_s = (int64_t)s->now / 1000, .dataset_id = r.dataset_id, .primary = r.primary, .record = &r };
 	struct op op = { .dataset = dataset, .primary = node };
 	static const enum assign_event_type types[] = { ASSIGN_CREATE, ASSIGN_MOVE, ASSIGN_DELETE,
-		ASSIGN_PATCH };
-	static const char *const words[] = { "create", "move", "delete", "change" };
-	struct assign_patch patch = { .has_failover = true };
+		ASSIGN_PATCH, ASSIGN_PATCH };
+	static const char *const words[] = { "create", "move", "delete", "change", "grow" };
+	struct assign_patch patch = { 0 };
 	bool taken;
 
 	if (!c->up)
 		return;
-	op.kind = dice < 35 ? OP_CREATE : dice < 72 ? OP_MOVE : dice < 92 && s->leases ? OP_FAILOVER :
+	op.kind = dice < 30 ? OP_CREATE : dice < 60 ? OP_MOVE : dice < 72 ? OP_GROW : dice < 92 && s->leases ? OP_FAILOVER :
 		dice < 92 ? OP_MOVE : OP_DELETE;
 	ev.type = types[op.kind];
+	patch.has_failover = op.kind == OP_FAILOVER;
 	patch.failover = r.failover;
 	ev.patch = &patch;
+	if (op.kind == OP_GROW)
+		patch.want_bytes = op.want_bytes = DATASET_MINIMUM_SIZE + sim_below(s, 1000) * MIB;
 	if (op.kind == OP_FAILOVER && sim_chance(s, 500))
 		lease_at_work(s, &ev, &patch);
 	if (s->wide)
@@ -239,6 +242,11 @@ void client_check_acked(struct sim *s)
 			}
 			if (op->kind == OP_UNDELETE || op->kind == OP_PURGE)
 				continue;
+			if (op->kind == OP_GROW) {
+				if (op->acked && s->control.disk.have[d] && r->want_bytes < op->want_bytes)
+					sim_fail(s, "an acknowledged growth of dataset %d is forgotten", d);
+				continue;
+			}
 			if (op->acked) {
 				created = true;
 				fits = false;

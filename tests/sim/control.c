@@ -135,6 +135,9 @@ static void check_record(struct sim *s, const struct ds_record *old, const struc
 			id128_equal(old->volume_id, new->volume_id)))
 		sim_fail(s, "format_state went back from %s to %s", format_state_name(old->format_state),
 			format_state_name(new->format_state));
+	if (new->size_bytes < old->size_bytes || new->want_bytes < old->want_bytes ||
+		new->growing_bytes < old->growing_bytes || new->fs_bytes < old->fs_bytes)
+		sim_fail(s, "a recorded size went back");
 	if (!id128_is_nil(old->owner) && !id128_is_nil(new->owner) &&
 		!id128_equal(old->owner, new->owner) && new->epoch == old->epoch)
 		sim_fail(s, "the owner changed without a new epoch");
@@ -145,6 +148,21 @@ static bool is_given_up(const struct sim *s, int node)
 	const struct node_record *r = &s->control.disk.nodes[node];
 
 	return r->forgotten || r->given_up == s->control.incarnation;
+}
+
+/* What is recorded is there. */
+static void check_sizes(struct sim *s, const struct ds_record *new)
+{
+	const struct volume *v = world_find(s, new->volume_id);
+
+	if (new->size_bytes > new->growing_bytes || new->growing_bytes > new->want_bytes ||
+		new->fs_bytes > new->size_bytes)
+		sim_fail(s, "recorded sizes contradict each other");
+	if (v && new->size_bytes > v->size_bytes)
+		sim_fail(s, "%" PRIu64 " bytes are recorded of volume %s, and it has %" PRIu64, new->size_bytes,
+			ID128_STR(v->id), v->size_bytes);
+	if (v && v->content == WHOLE && new->format_state == FORMAT_DONE && new->fs_bytes > v->fs_bytes)
+		sim_fail(s, "the filesystem of volume %s is recorded as larger than it is", ID128_STR(v->id));
 }
 
 /* Nothing is granted to who was forgotten. */
@@ -233,6 +251,7 @@ static void make_durable(struct sim *s, const struct queued_commit *q)
 		}
 		note_window(s, i, &ch->ds);
 		check_granted(s, i, &ch->ds);
+		check_sizes(s, &ch->ds);
 		check_used_once(s, i, &ch->ds);
 		if (c->disk.have[i]) {
 			check_record(s, &c->disk.records[i], &ch->ds);
@@ -457,7 +476,7 @@ bool control_ask(struct sim *s, struct assign_event *ev, struct op op)
 		return false;
 	op.generation = s->control.generation;
 	s->ops[s->n_ops++] = op;
-	s->control.asked = true;
+	s->control.asked = op.kind != OP_GROW; /* of where it is to be */
 	status = control_decide(s, ev, &s->ops[i].txn);
 	s->control.asked = false;
 	if (status != 0) {

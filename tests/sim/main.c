@@ -228,6 +228,7 @@ static void begin(struct sim *s)
 		s->nodes[i].host = id128_make_v4(sim_random(s), sim_random(s));
 		s->nodes[i].boot = id128_make_v4(sim_random(s), sim_random(s));
 		s->nodes[i].clock_rate = 960 + (unsigned int)sim_below(s, 80);
+		s->nodes[i].old = i > 0 && sim_chance(s, 100);
 	}
 	/* Each history has its own temper, from quiet to wild. */
 	s->faults = (struct faults){

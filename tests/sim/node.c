@@ -311,6 +311,11 @@ static void dial(struct sim *s, int node)
 	m.hello.host = n->host;
 	m.hello.boot = n->boot;
 	m.hello.shared = true;
+	if (!n->old) {
+		m.hello.backends = calloc(1, sizeof(*m.hello.backends));
+		m.hello.n_backends = 1;
+		strcpy(m.hello.backends->capabilities, "cut grow");
+	}
 	m.hello.partial = n->partial;
 	m.hello.incarnation = n->incarnation;
 	m.hello.backend = strdup("loopback");
@@ -354,6 +359,8 @@ static void got_message(struct sim *s, struct event *ev)
 	case WIRE_ASSIGN:
 		if (!n->welcomed)
 			break;
+		if (n->old)
+			m->assign.growing_bytes = m->assign.fs_bytes = m->assign.want_bytes = m->assign.size_bytes;
 		r = roster_order(n->roster, node_now(s, ev->node), &m->assign);
 		sim_log(s, "node %d: dataset %d: order %s epoch %" PRIu64 " format %s: %s", ev->node,
 			sim_dataset_index(s, m->assign.dataset_id), wish_kind_name(m->assign.wish),

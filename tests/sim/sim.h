@@ -69,15 +69,19 @@ struct volume {
 	enum { BLANK, HALF, WHOLE } content;
 	unsigned int attached, mounted, cut; /* a bit for each node */
 	uint64_t attached_epoch[SIM_NODES];  /* as the device itself says */
+	uint64_t size_bytes, fs_bytes;	     /* of the storage, and of the filesystem on it */
+	uint64_t device_bytes[SIM_NODES];
+	uint64_t half_bytes;		     /* that its image has already; 0: none */
 };
 
-enum op_kind { OP_CREATE, OP_MOVE, OP_DELETE, OP_FAILOVER, OP_UNDELETE, OP_PURGE };
+enum op_kind { OP_CREATE, OP_MOVE, OP_DELETE, OP_FAILOVER, OP_GROW, OP_UNDELETE, OP_PURGE };
 
 /* What was asked of one dataset, in the order in which control decided. */
 struct op {
 	int dataset;
 	enum op_kind kind;
 	int primary; /* -1: nowhere */
+	uint64_t want_bytes; /* of OP_GROW */
 	bool acked;
 	uint64_t txn, generation;
 };
@@ -110,6 +114,7 @@ struct sim_node {
 	uint64_t sent_seq, got_seq, heard_at;
 	bool cut_in, cut_out;	 /* the link to this node, from this node */
 	bool partial;		 /* not all that is claimed here is known */
+	bool old;		 /* of an earlier version, which knows nothing of growing */
 	uint64_t incarnation, wake_at, wakes; /* only the last EV_NODE_WAKE asked for counts */
 	uint64_t in_at, out_at;	 /* when the last message of each direction arrives */
 	unsigned int clock_rate; /* its seconds in 1000 of ours */

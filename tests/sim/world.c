@@ -51,13 +51,14 @@ void world_observe(struct sim *s, int node, const struct converge_wish *w, bool 
 	if (!v)
 		return;
 	ret->attached = v->attached & bit;
+	ret->size_bytes = ret->attached ? v->device_bytes[node] : 0;
 	ret->cut = v->cut & bit;
 	ret->mounted = v->mounted & bit;
 	if (may_lag && world_lags(s, v))
 		return;
 	ret->volume = true;
 	ret->claim_epoch = v->claim_epoch;
-	ret->size_bytes = DATASET_MINIMUM_SIZE;
+	ret->size_bytes = ret->attached ? v->device_bytes[node] : v->size_bytes;
 	if (v->claimed)
 		ret->place = v->claim_node == node ? PLACE_HERE : PLACE_ELSEWHERE;
 	if (ret->place == PLACE_ELSEWHERE)
@@ -86,7 +87,7 @@ static int do_create(struct sim *s, struct job *j)
 	check_right(s, j, "create");
 	v = &s->volumes[s->n_volumes++];
 	*v = (struct volume){ .exists = true, .id = j->start.wish.volume_id,
-		.dataset_id = j->start.dataset_id, .created_at = s->now };
+		.dataset_id = j->start.dataset_id, .created_at = s->now, .size_bytes = j->start.wish.size_bytes };
 	return 0;
 }
 
@@ -102,6 +103,14 @@ static bool is_writable(const struct volume *v, int node)
 	return v && v->attached & ~v->cut & 1u << node;
 }
 
+/* The recorded one, or that which it grows to; then an interrupted expand is finished. */
+static bool has_known_size(const struct volume *v, const struct converge_wish *w)
+{
+	if (v->half_bytes)
+		return v->size_bytes == w->size_bytes && v->half_bytes == w->growing_bytes;
+	return v->size_bytes == w->size_bytes || v->size_bytes == w->growing_bytes;
+}
+
 static int do_attach(struct sim *s, struct job *j)
 {
 	struct volume *v = world_find(s, j->start.wish.volume_id);
@@ -111,6 +120,8 @@ static int do_attach(struct sim *s, struct job *j)
 		return -ENOENT;
 	if (claimed_elsewhere(v, j) || v->cut & 1u << j->node)
 		return -EBUSY;
+	if (!has_known_size(v, &j->start.wish))
+		return -EUCLEAN;
 	if (j->phase == 0) {
 		if (v->claim_epoch > epoch || (!v->claimed && v->claim_epoch == epoch))
 			return -ESTALE;
@@ -123,8 +134,13 @@ static int do_attach(struct sim *s, struct job *j)
 	if (!v->claimed || v->claim_epoch != epoch || v->claim_node != j->node)
 		return -ESTALE;
 	check_right(s, j, "attach");
+	if (v->half_bytes) {
+		v->size_bytes = v->half_bytes;
+		v->half_bytes = 0;
+	}
 	v->attached |= 1u << j->node;
 	v->attached_epoch[j->node] = epoch;
+	v->device_bytes[j->node] = v->size_bytes;
 	return 0;
 }
 
@@ -155,6 +171,7 @@ static int do_format(struct sim *s, struct job *j)
 	v->mkfs_runs_now = false;
 	v->content = WHOLE;
 	v->ever_whole = true;
+	v->fs_bytes = v->size_bytes;
 	return 0;
 }
 
@@ -168,6 +185,7 @@ void world_mkfs_orphan(struct sim *s, int volume)
 	if (sim_chance(s, 500)) {
 		v->content = WHOLE;
 		v->ever_whole = true;
+		v->fs_bytes = v->size_bytes;
 	}
 }
 
@@ -282,6 +300,63 @@ static int do_unmount(struct sim *s, struct job *j)
 	return 0;
 }
 
+/* Whoever ordered that, it is durable. A restored record may not know of it. */
+static void check_wished(struct sim *s, const struct job *j, uint64_t bytes)
+{
+	const struct ds_record *r = record_of(s, j->start.dataset_id);
+
+	if (!s->restored && (!r || bytes > r->growing_bytes))
+		sim_fail(s, "a volume grows to %" PRIu64 ", and that is not durably wished", bytes);
+}
+
+/* The image, then the size that others see, then the device. */
+static int do_expand(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+	uint64_t to = j->start.wish.growing_bytes;
+
+	if (!v || !(v->attached & 1u << j->node))
+		return -ENODEV;
+	if (v->cut & 1u << j->node && j->phase == 0)
+		sim_fail(s, "an expand begins after the cut");
+	if (j->start.wish.epoch < v->claim_epoch)
+		return -ESTALE;
+	if (claimed_elsewhere(v, j) || v->claim_epoch != j->start.wish.epoch)
+		return -ENODEV;
+	if (v->size_bytes > to)
+		return -EUCLEAN;
+	check_right(s, j, "expand");
+	check_wished(s, j, to);
+	if (v->half_bytes && v->half_bytes != to)
+		sim_fail(s, "two sizes are under way at once");
+	if (v->size_bytes < to && !v->half_bytes) {
+		v->half_bytes = to;
+		return 1;
+	}
+	if (v->half_bytes) {
+		v->half_bytes = 0;
+		v->size_bytes = to;
+		return 1;
+	}
+	if (v->cut & 1u << j->node) /* it was, meanwhile: and so it stays */
+		return -ENODEV;
+	v->device_bytes[j->node] = v->size_bytes;
+	return 0;
+}
+
+static int do_grow(struct sim *s, struct job *j)
+{
+	struct volume *v = world_find(s, j->start.wish.volume_id);
+
+	if (!is_writable(v, j->node) || !(v->mounted & 1u << j->node))
+		return -ENODEV;
+	check_right(s, j, "grow");
+	if (v->device_bytes[j->node] < j->start.wish.size_bytes)
+		return -ESTALE;
+	v->fs_bytes = MAX(v->fs_bytes, v->device_bytes[j->node]);
+	return 0;
+}
+
 static int do_cut(struct sim *s, struct job *j)
 {
 	world_cut(s, j->node, sim_dataset_index(s, j->start.dataset_id));
@@ -323,6 +398,8 @@ int world_step(struct sim *s, struct job *j)
 		[STEP_DETACH] = do_detach,
 		[STEP_DESTROY] = do_destroy,
 		[STEP_CUT] = do_cut,
+		[STEP_EXPAND] = do_expand,
+		[STEP_GROW] = do_grow,
 	};
 	static_assert(ARRAY_SIZE(effects) == DS_STEP_MAX, "a step has no effect");
 	int r;
@@ -417,6 +494,8 @@ void world_check(struct sim *s)
 		check_writers(s, v, live);
 		if (v->mounted & ~v->attached)
 			sim_fail(s, "volume %s is mounted where it is not attached", ID128_STR(v->id));
+		if (v->content == WHOLE && v->fs_bytes > v->size_bytes)
+			sim_fail(s, "the filesystem is larger than volume %s", ID128_STR(v->id));
 		if (v->exists && v->mkfs_runs > 1)
 			sim_fail(s, "volume %s saw mkfs %u times", ID128_STR(v->id), v->mkfs_runs);
 	}
@@ -434,6 +513,9 @@ static bool waits_for_a_person(struct sim *s, const struct ds_record *r)
 		if (s->volumes[i].exists && s->volumes[i].claimed &&
 			id128_equal(s->volumes[i].dataset_id, r->dataset_id) && v != &s->volumes[i])
 			return true;
+	/* It grew when nobody knew of it, and by half. */
+	if (!r->deleted && v && v->half_bytes && r->growing_bytes == r->size_bytes)
+		return true;
 	if (r->format_state == FORMAT_DONE)
 		return !r->deleted && (!v || v->content != WHOLE);
 	return !r->deleted && r->format_state == FORMAT_NEVER && v && v->content != BLANK;
@@ -480,8 +562,14 @@ bool world_converged(struct sim *s, char *why, size_t size)
 			snprintf(why, size, "dataset %d does not leave node %d, which drains", i, primary);
 			return false;
 		}
+		if (primary >= 0 && s->nodes[primary].old && v && (v->half_bytes || v->size_bytes != r->size_bytes))
+			continue; /* it cannot attach that, and says so */
 		if (primary >= 0 && (!v || v->mounted != 1u << primary)) {
 			snprintf(why, size, "dataset %d is not mounted at its primary %d", i, primary);
+			return false;
+		}
+		if (primary >= 0 && !s->nodes[primary].old && (!ds_record_is_grown(r) || v->fs_bytes < r->want_bytes)) {
+			snprintf(why, size, "dataset %d is not grown as wished", i);
 			return false;
 		}
 	}

@@ -26,7 +26,7 @@ def check_tree(cluster, node, dataset, fs, epoch):
     expected = {
         "state": "mounted", "wanted": "hold", "why": "as wished", "owner": node.uuid,
         "epoch": str(epoch), "primary": node.uuid, "size": str(SIZES[fs]),
-        "device": loop_of(node, dataset), "filesystem": fs, "fs_uuid": seen["fs_uuid"],
+        "wanted_size": str(SIZES[fs]), "device": loop_of(node, dataset), "filesystem": fs, "fs_uuid": seen["fs_uuid"],
         "mountpoint": f"{node.root}/{dataset}", "lease": "", "holders": "", "last_error": "",
         "metadata/name": "data", "metadata/flocker:filesystem": fs}
     assert {f: node.read(dataset, f).rstrip("\n") for f in expected} == expected
@@ -75,7 +75,7 @@ def check_api(cluster, node, dataset, fs, epoch):
     expected = {
         "dataset_id": dataset, "name": "data", "state": "mounted", "wanted": "mounted",
         "why": "as wished", "owner": node.uuid, "node": node.uuid, "epoch": epoch,
-        "filesystem": fs, "format_state": "done", "maximum_size": SIZES[fs], "size": SIZES[fs],
+        "filesystem": fs, "format_state": "done", "maximum_size": SIZES[fs], "size": SIZES[fs], "volume_size": SIZES[fs],
         "deleted": False, "device": loop_of(node, dataset),
         "mountpoint": f"{node.root}/{dataset}", "last_error": None, "attempts": 0,
         "node_live": True}

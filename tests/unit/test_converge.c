@@ -326,6 +326,143 @@ static void a_vanished_device_and_a_read_only_turn_are_states_of_their_own(void 
 	assert_non_null(strstr(f.out.why, "vanished"));
 }
 
+/* ---- growth ---- */
+
+#define SIZE (64 * MIB)
+
+static void order_sizes(struct fixture *f, uint64_t size, uint64_t growing, uint64_t fs)
+{
+	struct wire_assign o = order(WISH_HOLD, 5, FORMAT_DONE);
+
+	o.size_bytes = size;
+	o.growing_bytes = growing;
+	o.fs_bytes = fs;
+	assert_int_equal(converge_accept(&f->wish, &f->seen, &o), 0);
+}
+
+static struct fixture mounted(void)
+{
+	struct fixture f = attached(FORMAT_DONE);
+
+	f.seen.mounted = true;
+	f.seen.size_bytes = SIZE;
+	return f;
+}
+
+static void what_is_mounted_grows_in_two_halves_and_stays_mounted(void **state)
+{
+	struct fixture f = mounted();
+
+	order_sizes(&f, SIZE, 2 * SIZE, SIZE);
+	assert_step(&f, STEP_EXPAND);
+	assert_state(&f, DS_MOUNTED);
+	assert_string_equal(f.out.why, "growing the volume to 128.00 MiB");
+	f.seen.size_bytes = 2 * SIZE + 4096; /* the backend rounds up */
+	book(&f, STEP_EXPAND, 0);
+	assert_step(&f, STEP_NONE); /* the filesystem waits for the record */
+	assert_int_equal(f.out.report, REPORT_EXPANDED);
+	assert_int_equal(f.out.grown_bytes, 2 * SIZE);
+	order_sizes(&f, 2 * SIZE, 2 * SIZE, SIZE);
+	assert_step(&f, STEP_GROW);
+	assert_state(&f, DS_MOUNTED);
+	assert_string_equal(f.out.why, "growing the filesystem to 128.00 MiB");
+	book(&f, STEP_GROW, 0);
+	assert_step(&f, STEP_NONE);
+	assert_int_equal(f.out.report, REPORT_GROWN);
+	assert_int_equal(f.out.grown_bytes, 2 * SIZE);
+	order_sizes(&f, 2 * SIZE, 2 * SIZE, 2 * SIZE);
+	assert_step(&f, STEP_NONE);
+	assert_int_equal(f.out.report, REPORT_STATUS);
+	assert_string_equal(f.out.why, "as wished");
+}
+
+static void an_expand_is_proven_by_the_step_not_by_a_look(void **state)
+{
+	struct fixture f = mounted();
+
+	order_sizes(&f, SIZE, 2 * SIZE, SIZE);
+	f.seen.size_bytes = 2 * SIZE; /* by a daemon that died: is it durable? */
+	assert_step(&f, STEP_EXPAND);
+	converge_book(&f.wish, &f.seen, &f.last, STEP_EXPAND, 0, NULL, NULL, f.now); /* and nobody looked */
+	f.seen.known = true;
+	assert_step(&f, STEP_EXPAND);
+	book(&f, STEP_EXPAND, EIO);
+	f.now += 20000;
+	assert_step(&f, STEP_EXPAND);
+	assert_int_equal(f.out.report, REPORT_STATUS);
+}
+
+static void a_growth_that_fails_is_told_and_the_dataset_stays_of_use(void **state)
+{
+	struct fixture f = mounted();
+
+	order_sizes(&f, SIZE, 2 * SIZE, SIZE);
+	book(&f, STEP_EXPAND, ENOSPC);
+	assert_step(&f, STEP_NONE);
+	assert_state(&f, DS_MOUNTED);
+	assert_string_equal(f.out.why, "expand failed 1 time: No space left on device");
+	assert_in_range(f.out.again_ms, f.now + 1, f.now + 1000);
+	f.now = f.out.again_ms;
+	assert_step(&f, STEP_EXPAND);
+	f.running = (struct converge_running){ STEP_EXPAND, f.now };
+	f.now += converge_limit_ms(STEP_EXPAND) + 1;
+	plan(&f);
+	assert_state(&f, DS_MOUNTED);
+	assert_true(f.out.stuck);
+}
+
+static void the_filesystem_fills_the_volume_before_it_grows_again(void **state)
+{
+	struct fixture f = mounted();
+
+	f.seen.size_bytes = 2 * SIZE;
+	order_sizes(&f, 2 * SIZE, 3 * SIZE, SIZE);
+	assert_step(&f, STEP_GROW);
+	book(&f, STEP_GROW, 0);
+	order_sizes(&f, 2 * SIZE, 3 * SIZE, 2 * SIZE);
+	assert_step(&f, STEP_EXPAND);
+}
+
+static void nothing_grows_that_may_not_be_written_to(void **state)
+{
+	struct fixture f = mounted();
+
+	order_sizes(&f, SIZE, 2 * SIZE, SIZE);
+	f.no_term = true;
+	assert_step(&f, STEP_NONE);
+	f.no_term = false;
+	f.connected = false;
+	assert_step(&f, STEP_NONE);
+	f.connected = true;
+	f.seen.read_only = true;
+	assert_step(&f, STEP_NONE);
+	f.seen.read_only = false;
+	f.seen.cut = true;
+	assert_step(&f, STEP_UNMOUNT);
+	f.seen.cut = false;
+	f.wish.term_over = true;
+	assert_step(&f, STEP_CUT);
+	f.wish.term_over = false;
+	f.wish.fenced = (struct fenced){ 5, 5 };
+	assert_step(&f, STEP_CUT);
+	f.wish.fenced = (struct fenced){ 0 };
+	f.seen.mounted = false;
+	assert_step(&f, STEP_MOUNT); /* first, at its old size */
+	f.seen.mounted = true;
+	take_order(&f, WISH_RELEASE, 5, FORMAT_DONE);
+	assert_step(&f, STEP_UNMOUNT);
+}
+
+static void control_of_an_earlier_version_wishes_no_growth(void **state)
+{
+	struct fixture f = mounted();
+
+	order_sizes(&f, SIZE, 2 * SIZE, SIZE);
+	order_sizes(&f, SIZE, 0, 0);
+	assert_step(&f, STEP_NONE);
+	assert_string_equal(f.out.why, "as wished");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +483,12 @@ int main(void)
 		cmocka_unit_test(a_volume_that_another_node_claims_is_left_alone),
 		cmocka_unit_test(a_destroyed_volume_is_reported_after_the_step_not_after_a_look),
 		cmocka_unit_test(a_vanished_device_and_a_read_only_turn_are_states_of_their_own),
+		cmocka_unit_test(what_is_mounted_grows_in_two_halves_and_stays_mounted),
+		cmocka_unit_test(an_expand_is_proven_by_the_step_not_by_a_look),
+		cmocka_unit_test(a_growth_that_fails_is_told_and_the_dataset_stays_of_use),
+		cmocka_unit_test(the_filesystem_fills_the_volume_before_it_grows_again),
+		cmocka_unit_test(nothing_grows_that_may_not_be_written_to),
+		cmocka_unit_test(control_of_an_earlier_version_wishes_no_growth),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -377,6 +377,40 @@ static void renewals_go_first_and_what_others_wait_for_comes_next(void **state)
 	roster_free(r);
 }
 
+/* Of two neighbouring versions: control that orders no growth does not know the word for its failure. */
+static void control_that_orders_no_growth_does_not_hear_that_it_failed(void **state)
+{
+	struct converge_seen here = { .known = true, .volume = true, .attached = true, .mounted = true,
+		.place = PLACE_HERE, .claim_epoch = 1, .size_bytes = 64 * MIB };
+	struct wire_assign o = order(WISH_HOLD, 1);
+	struct roster_view v;
+	struct roster *r;
+	uint64_t ticket;
+
+	assert_int_equal(roster_new(&r), 0);
+	roster_connected(r, 1000);
+	o.growing_bytes = 128 * MIB;
+	assert_int_equal(roster_order(r, 1000, &o), 0);
+	assert_int_equal(plan(r, &ticket), STEP_OBSERVE);
+	saw(r, ticket, 0, here);
+	assert_int_equal(plan(r, &ticket), STEP_EXPAND);
+	saw(r, ticket, ENOSPC, here);
+	(void)plan(r, &ticket);
+	assert_int_equal(roster_view(r, dataset, &v), 0);
+	assert_int_equal(v.status.step, STEP_EXPAND);
+	assert_int_equal(v.status.error, ENOSPC);
+
+	roster_disconnected(r, 1000);
+	roster_connected(r, 1000); /* who that is nobody knows yet */
+	assert_int_equal(roster_view(r, dataset, &v), 0);
+	assert_int_equal(v.status.step, STEP_NONE);
+	assert_int_equal(v.status.error, 0);
+	take_order(r, WISH_HOLD, 1);
+	assert_int_equal(roster_view(r, dataset, &v), 0);
+	assert_int_equal(v.status.step, STEP_NONE);
+	roster_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -393,6 +427,7 @@ int main(void)
 		cmocka_unit_test(a_term_that_is_over_is_given_back),
 		cmocka_unit_test(reports_wait_for_control_to_have_answered_those_before),
 		cmocka_unit_test(renewals_go_first_and_what_others_wait_for_comes_next),
+		cmocka_unit_test(control_that_orders_no_growth_does_not_hear_that_it_failed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

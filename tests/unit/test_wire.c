@@ -89,6 +89,33 @@ static void a_hello_names_what_is_held(void **state)
 	wire_msg_done(&back);
 }
 
+/* Sizes that neighbours of an earlier version do not know are told only where there is something to tell. */
+static void an_order_tells_what_is_to_grow(void **state)
+{
+	struct wire_msg m = { .type = WIRE_ASSIGN, .seq = 1,
+		.assign = { .dataset_id = dataset, .wish = WISH_HOLD, .epoch = 5, .volume_id = volume,
+			.size_bytes = 64, .growing_bytes = 128, .fs_bytes = 32, .want_bytes = 256 } };
+	struct wire_msg back = round_trip(&m);
+	uint8_t *frame;
+	size_t size;
+
+	assert_int_equal(back.assign.growing_bytes, 128);
+	assert_int_equal(back.assign.fs_bytes, 32);
+	assert_int_equal(back.assign.want_bytes, 256);
+	wire_msg_done(&back);
+	m.assign.growing_bytes = m.assign.fs_bytes = m.assign.want_bytes = 64;
+	assert_int_equal(wire_encode(&m, &frame, &size), 0);
+	assert_null(memmem(frame, size, "grow", 4));
+	assert_null(memmem(frame, size, "want", 4));
+	assert_null(memmem(frame, size, "fs_size", 7));
+	free(frame);
+	back = round_trip(&m);
+	assert_int_equal(back.assign.growing_bytes, 64);
+	assert_int_equal(back.assign.fs_bytes, 64);
+	assert_int_equal(back.assign.want_bytes, 64);
+	wire_msg_done(&back);
+}
+
 static void a_report_carries_its_failure(void **state)
 {
 	struct wire_msg m = { .type = WIRE_REPORT, .seq = 2,
@@ -192,6 +219,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_order_survives_the_wire),
 		cmocka_unit_test(a_hello_names_what_is_held),
+		cmocka_unit_test(an_order_tells_what_is_to_grow),
 		cmocka_unit_test(a_report_carries_its_failure),
 		cmocka_unit_test(names_of_files_may_hold_any_bytes),
 		cmocka_unit_test(bad_messages_are_refused_with_a_reason),
