@@ -187,7 +187,7 @@ static void null_takes_a_key_away_and_others_stay(void **state)
 static void metadata_have_a_limit_also_when_they_are_merged(void **state)
 {
 	struct json_object *many = named(NULL), *renamed;
-	char key[8];
+	char key[16];
 
 	for (int i = 0; i < RECORD_METADATA_MAX - 1; i++) {
 		snprintf(key, sizeof(key), "k%d", i);
