@@ -12,7 +12,7 @@ static void copy_node(struct assign *b, const struct node *from)
 	link_init(&n->owned);
 	link_init(&n->wished);
 	n->durable = true;
-	n->txn = 0;
+	n->txn = n->welcome_txn = 0;
 	json_object_get(n->now.extra);
 	n->kept = n->now;
 	n->kept.extra = NULL;

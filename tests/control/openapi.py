@@ -103,7 +103,13 @@ def typed(schema, text):
 
 def faults_of_query(known, query):
     found, seen = [], set()
-    for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True):
+    try:
+        pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        return ["the query is not UTF-8"]
+    if "%00" in query:
+        return ["the query holds a NUL"]
+    for name, value in pairs:
         parameter = known.get(("query", name))
         if not parameter or name in seen:
             found.append(f"?{name}: {'twice' if parameter else 'unknown'}")

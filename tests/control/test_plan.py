@@ -153,7 +153,7 @@ class World:
         rng, risk = self.rng, {"accept_risk": True}
         asleep = [m.id for m in self.nodes.members if not m.life]
         node = rng.choice([self.node(), self.node(), rng.choice(asleep or [self.node()]), self.uuid()])
-        verb = rng.choice(["drain", "drain", "undrain", "undrain", "undrain", "replace", "fence", "fence", "forget"])
+        verb = rng.choice(["drain", "drain", "undrain", "undrain", "undrain", "replace", "replace", "fence", "fence", "forget"])
         if verb == "forget" and len(self.forgotten) >= N_FORGOTTEN and node in asleep:
             verb = "fence"
         body = rng.choice([risk] * 9 + [{}]) if verb in ("fence", "forget") else None

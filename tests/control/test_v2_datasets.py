@@ -209,6 +209,7 @@ def test_the_same_key_and_body_make_one_dataset(control):
     assert (first.status, again.status) == (201, 201)
     assert first.headers["Idempotency-Replayed"] is None and again.headers["Idempotency-Replayed"] == "true"
     assert first.json["dataset_id"] == again.json["dataset_id"]
+    assert again.headers["Location"] == first.headers["Location"]
     assert len(control.every()) == 1
 
 
