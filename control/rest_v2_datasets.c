@@ -38,10 +38,19 @@ static struct json_object *idempotency_of(const char *key, struct json_object *b
 	return json_object_new_string(value);
 }
 
+static void answer_created(struct rest_request *q, struct id128 id, struct jsonout *o)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(id));
+	rest_add_header(q, "Location", path);
+	rest_answer_dataset(q, id, o);
+}
+
 static void answer_again(struct rest_request *q, struct id128 id, struct jsonout *o)
 {
 	rest_add_header(q, "Idempotency-Replayed", "true");
-	rest_answer_dataset(q, id, o);
+	answer_created(q, id, o);
 }
 
 /* The key was used before: the same dataset, as it is now, once that is durable; or a slip. */
@@ -63,15 +72,6 @@ static void create_again(struct rest_request *q, struct id128 id, struct json_ob
 	} else {
 		rest_write_v2(q, &ev, id, 201, answer_again);
 	}
-}
-
-static void answer_created(struct rest_request *q, struct id128 id, struct jsonout *o)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(id));
-	rest_add_header(q, "Location", path);
-	rest_answer_dataset(q, id, o);
 }
 
 static void create(struct rest_request *q, struct create_v2 *c, struct json_object *idempotency)
