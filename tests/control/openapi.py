@@ -104,12 +104,11 @@ def typed(schema, text):
 def faults_of_query(known, query):
     found, seen = [], set()
     try:
-        pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, errors="strict")
-    except UnicodeDecodeError:
-        return ["the query is not UTF-8"]
-    if "%00" in query:
-        return ["the query holds a NUL"]
-    for name, value in pairs:
+        given = urllib.parse.parse_qsl(query, keep_blank_values=True, errors="strict")
+        check_texts([text for pair in given for text in pair])
+    except (ValueError, Deviation):
+        return ["? is no text"]
+    for name, value in given:
         parameter = known.get(("query", name))
         if not parameter or name in seen:
             found.append(f"?{name}: {'twice' if parameter else 'unknown'}")
