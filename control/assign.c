@@ -374,6 +374,12 @@ static void on_tick(struct decision *d)
 	}
 }
 
+/* Nobody may wait for an older one: nothing of it is durable before. */
+static void check_txn(const struct assign *a, const struct assign_result *r)
+{
+	assert(!r->n_changes || r->txn == a->last_txn);
+}
+
 void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event *ev,
 	struct assign_result *ret)
 {
@@ -385,6 +391,7 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 		ret->status = assign_check(a, ev);
 		if (ret->status == 0)
 			assign_on_wish(&d, ev);
+		check_txn(a, ret);
 		return;
 	}
 	switch (ev->type) {
@@ -419,4 +426,5 @@ void assign_decide(struct assign *a, uint64_t now_ms, const struct assign_event 
 	default:
 		break;
 	}
+	check_txn(a, ret);
 }

@@ -333,7 +333,8 @@ static void on_node(struct decision *d, const struct assign_event *ev)
 	if (ev->type == ASSIGN_DRAIN)
 		list_for_each(l, &n->wished)
 			assign_settle(d, LINK_ITEM(l, struct ads, wished));
-	d->result->txn = n->txn;
+	if (!d->result->n_changes)
+		d->result->txn = n->txn;
 }
 
 void assign_on_wish(struct decision *d, const struct assign_event *ev)

@@ -3,6 +3,7 @@
 cluster that is made of them."""
 import http.client
 import json
+import re
 import socket
 import threading
 
@@ -170,6 +171,7 @@ class Picture:
 
     def __init__(self, control):
         self.objects, self.revision = listed(control)
+        self.applied = 0
 
     def apply(self, events):
         for e in events:
@@ -197,4 +199,7 @@ def listed(control):
 
 def steady(thing):
     """Without what changes while nothing happens."""
-    return {k: v for k, v in thing.items() if k != "silent_s"}
+    thing = {k: v for k, v in thing.items() if k != "silent_s"}
+    if "why" in thing:
+        thing["why"] = re.sub(r"within \d+ s", "within N s", thing["why"])
+    return thing
