@@ -28,6 +28,7 @@ class Member:
         self.holds = {}  # dataset_id: its last order to hold
         self.heard = 0   # orders
         self.free = None  # bytes for volumes, as it tells
+        self.grows = False
         self.life = None
         self.mounted = set()
         self.welcomes = 0
@@ -50,11 +51,16 @@ class Member:
     def hello(self):
         self.send("hello", wire=1, version="test", host=self.host, boot=self.boot,
                   address=self.address, backend="loopback", shared=True,
-                  **({"free": self.free} if self.free else {}), holds=[
+                  **({"free": self.free} if self.free else {}),
+                  **({"backends": [self.backend()]} if self.grows else {}), holds=[
                       {"dataset_id": o["dataset_id"], "volume_id": o["volume_id"], "epoch": o["epoch"],
                        "state": "mounted" if o["dataset_id"] in self.mounted else "attached",
                        "mounted": o["dataset_id"] in self.mounted, "failover_rev": o["failover_rev"]}
                       for o in self.holds.values()])
+
+    def backend(self):
+        room = {"capacity": 2 * self.free, "free": self.free} if self.free else {}
+        return {"name": "default", "driver": "loopback", "shared": True, "capabilities": ["grow"], **room}
 
     def take(self, m):
         if m["type"] == "welcome":
@@ -89,8 +95,19 @@ class Member:
         else:
             self.do(dataset, *(["mount"] if dataset not in self.mounted else []))
             self.mounted.add(dataset)
-            self.report("status", order, "mounted", mounted=True, fs_uuid=order["fs_uuid"],
-                        mountpoint=f"/flocker/{dataset}")
+            self.be_mounted(order)
+
+    def be_mounted(self, order):
+        dataset, size = order["dataset_id"], order["size"]
+        here = {"mounted": True, "fs_uuid": order["fs_uuid"], "mountpoint": f"/flocker/{dataset}"}
+        if order.get("fs_size", size) < size:
+            self.do(dataset, "grow")
+            self.report("grown", order, "mounted", grown=size, **here)
+        elif order.get("growing", size) > size:
+            self.do(dataset, "expand")
+            self.report("expanded", {**order, "size": order["growing"]}, "mounted", grown=order["growing"], **here)
+        else:
+            self.report("status", order, "mounted", **here)
 
     def obey(self, order):
         dataset = order["dataset_id"]

@@ -195,7 +195,8 @@ def test_a_name_is_free_again_when_its_dataset_is_deleted(control):
 
 def test_datasets_of_v1_may_share_a_name_and_go_on_by_id(control):
     same = [control.create(N1, metadata={"name": "db"}) for _ in range(2)]
-    refused(control.post(DATASETS, {"name": "db", "node": None}), 409, "name-in-use", same[0])
+    told = refused(control.post(DATASETS, {"name": "db", "node": None}), 409, "name-in-use")
+    assert [d for d in same if d in told["description"]]
     assert patch(control, same[1], {"metadata": {"team": "a"}}).status == 200
     assert {d["dataset_id"] for d in control.every(name="db")} == set(same)
 
