@@ -76,12 +76,39 @@ static const char *failover_text(struct failover f, char *buf, size_t size)
 
 static void describe_new(struct words *w, const struct ds_record *r)
 {
+	const char *name = ds_record_text(r, RECORD_NAME_KEY);
+
 	add(w, "created, primary %s%s", node_text(r->primary), r->chosen ? " (chosen)" : "");
+	if (name)
+		add(w, "name %s", name);
 	if (r->maximum_size)
 		add(w, "maximum_size %" PRIu64, r->maximum_size);
 	add(w, "filesystem %s", fs_kind_name(r->filesystem));
 	add(w, "failover %s", FAILOVER_STR(r->failover));
 	add(w, "%d metadata", json_object_object_length(r->metadata));
+}
+
+/* Keys alone: what they hold is nobody's business but the owner's. The name is what people know it by. */
+static void describe_metadata(struct words *w, struct json_object *before, struct json_object *after)
+{
+	json_object_object_foreach(after, key, value) {
+		struct json_object *old = json_object_object_get(before, key);
+
+		if (json_object_equal(old, value))
+			continue;
+		if (STREQ(key, RECORD_NAME_KEY))
+			add(w, "name %s -> %s", old ? json_object_get_string(old) : "none", json_object_get_string(value));
+		else
+			add(w, "metadata %s %s", key, old ? "changed" : "added");
+	}
+	json_object_object_foreach(before, gone, was) {
+		if (json_object_object_get(after, gone))
+			continue;
+		if (STREQ(gone, RECORD_NAME_KEY))
+			add(w, "name %s -> none", json_object_get_string(was));
+		else
+			add(w, "metadata %s removed", gone);
+	}
 }
 
 char *audit_change(const struct ds_record *before, const struct ds_record *after,
@@ -104,8 +131,7 @@ char *audit_change(const struct ds_record *before, const struct ds_record *after
 		add(&w, "kept until %s -> %s", kept_text(before->undelete_until), kept_text(after->undelete_until));
 	if (before->want_bytes != after->want_bytes)
 		add(&w, "size %" PRIu64 " -> %" PRIu64, before->want_bytes, after->want_bytes);
-	if (!json_object_equal(before->metadata, after->metadata))
-		add(&w, "metadata changed");
+	describe_metadata(&w, before->metadata, after->metadata);
 	if (!failover_equal(before->failover, after->failover))
 		add(&w, "failover %s -> %s", FAILOVER_STR(before->failover), FAILOVER_STR(after->failover));
 	if (w.n == 0)

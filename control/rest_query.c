@@ -60,18 +60,23 @@ static void take(struct rest_request *q, const char *part, size_t size, const ch
 		q->query[q->n_query++] = (struct rest_parameter){ TAKE_PTR(name), TAKE_PTR(value) };
 }
 
-bool rest_read_query(struct rest_request *q, const char *names)
+static void read_query(struct rest_request *q, const char *text, const char *names, struct schema_errors *e)
 {
-	const char *p = http_request_head(q->http)->query ?: "";
-	struct schema_errors e = { 0 };
-
-	while (*p) {
-		size_t n = strcspn(p, "&");
+	while (*text) {
+		size_t n = strcspn(text, "&");
 
 		if (n > 0)
-			take(q, p, n, names, &e);
-		p += n + (p[n] == '&');
+			take(q, text, n, names, e);
+		text += n + (text[n] == '&');
 	}
+}
+
+bool rest_read_query(struct rest_request *q, const char *names)
+{
+	struct schema_errors e = { 0 };
+
+	read_query(q, http_request_head(q->http)->query ?: "", names, &e);
+	(void)rest_query_flag(q, "plan", &e); /* before anything is looked at: it must not be done by mistake */
 	return rest_query_good(q, &e);
 }
 

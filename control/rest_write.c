@@ -63,6 +63,13 @@ static void on_decided(int status, int err, void *userdata)
 		rest_refuse_write(w.q, &w.asked, status);
 }
 
+/* For the log: what the write is about. */
+static void note_subject(struct rest_request *q, const struct assign_event *ev, struct id128 id)
+{
+	q->audit.node = ev->node;
+	q->audit.dataset = id128_is_nil(ev->node) ? id : ID128_NIL;
+}
+
 static void begin(struct rest_request *q, struct assign_event *ev, const struct write *from)
 {
 	struct write *w = malloc(sizeof(*w));
@@ -75,8 +82,7 @@ static void begin(struct rest_request *q, struct assign_event *ev, const struct 
 	*w = *from;
 	w->q = q;
 	w->is_new = ev->type == ASSIGN_CREATE;
-	q->audit.node = ev->node;
-	q->audit.dataset = id128_is_nil(ev->node) ? w->id : ID128_NIL;
+	note_subject(q, ev, w->id);
 	if (!w->is_new && !*q->audit.words &&
 		assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), w->id, &v) == 0) {
 		ds_record_copy(v.record, &w->before);
@@ -124,16 +130,14 @@ void rest_write_v2(struct rest_request *q, struct assign_event *ev, struct id128
 	void (*answer)(struct rest_request *q, struct id128 id, struct jsonout *o))
 {
 	struct rest_refused asked = asked_of(q, ev, id);
-	struct schema_errors errors = { 0 };
-	bool plan = rest_query_flag(q, "plan", &errors);
+	const char *plan = rest_query(q, "plan");
 	int r;
 
-	if (!rest_query_good(q, &errors))
-		return;
-	if (!plan) {
+	if (!plan || !STREQ(plan, "true")) {
 		begin(q, ev, &(struct write){ .id = id, .status = status, .asked = asked, .answer = answer });
 		return;
 	}
+	note_subject(q, ev, id);
 	r = assign_check(cluster_assign(rest_cluster(q)), ev);
 	if (r < 0)
 		rest_refuse_write(q, &asked, r);

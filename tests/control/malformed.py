@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that are wrong: made from valid ones, each under its own seed.
 
-Three kinds: bodies that are no JSON or not of the schema; heads and framings that are no HTTP; and whatever
+Four kinds: bodies that are no JSON or not of the schema; wrong parameters; heads and framings that are no HTTP; and whatever
 a few changed bytes make of a request that is refused anyway, since nothing of its name is there."""
 import json
 import random
@@ -10,6 +10,7 @@ import re
 DATASETS = "/v1/configuration/datasets"
 NOWHERE = "deadbeef-dead-4ead-8ead-deadbeefdead"
 NODE = "11111111-1111-4111-8111-111111111111"
+PRESENT = "22222222-2222-4222-8222-222222222222"  # the test makes it
 
 HUGE = ["1" * 400, "-" + "9" * 100, "1e999999999", "-0.0", "9223372036854775808", "67108865", "1.5", "-1", "0"]
 NOT_UTF8 = [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe2\x82", b"\x80"]
@@ -43,12 +44,29 @@ def valid_create(rng):
     return body
 
 
+def valid_create_v2(rng):
+    body = {"node": NODE, "name": "n\u00e9", "metadata": {"key": "v"}, "dataset_id": NOWHERE}
+    if rng.random() < 0.5:
+        body["size"] = rng.choice([67108864, 1 << 30])
+    if rng.random() < 0.5:
+        body["failover"] = {"policy": "lease", "term": 60, "to": rng.choice(["any", [NODE], None])}
+    return body
+
+
+def valid_patch(rng):
+    return {"node": rng.choice([NODE, None]), "metadata": {"key": None}, "size": 1 << 30,
+            "failover": {"policy": "manual"}}
+
+
 def targets(rng):
-    """Where a body goes, and a valid one."""
+    """Where a body goes, how, and a valid one."""
     return rng.choice([
-        (DATASETS, valid_create(rng)),
-        (f"{DATASETS}/{NOWHERE}", {"primary": NODE}),
-        (f"/v2/nodes/{NOWHERE}/fence", {"accept_risk": True}),
+        ("POST", DATASETS, valid_create(rng)),
+        ("POST", f"{DATASETS}/{NOWHERE}", {"primary": NODE}),
+        ("POST", "/v2/datasets", valid_create_v2(rng)),
+        ("PATCH", f"/v2/datasets/{PRESENT}", valid_patch(rng)),
+        ("PUT", f"/v2/leases/{PRESENT}", {"node": NODE, "seconds": 60}),
+        ("POST", f"/v2/nodes/{NOWHERE}/fence", {"accept_risk": True}),
     ])
 
 
@@ -96,10 +114,48 @@ def wrong_schema(rng):
     return Request(with_body("POST", path, json.dumps(body).encode()), "schema", pointer=True)
 
 
+def wrong_schema_v2(rng):
+    method, path, body = rng.choice([("POST", "/v2/datasets", valid_create_v2(rng)),
+                                     ("PATCH", f"/v2/datasets/{PRESENT}", valid_patch(rng)),
+                                     ("PUT", f"/v2/leases/{PRESENT}", {"node": NODE, "seconds": 60})])
+    what = rng.randrange(6)
+    if what == 0:
+        place = rng.choice(list(values_of(body)))
+        body = put(body, place, rng.choice([[], [[]], True, 1.5, -1, {"x": {}}]))
+    elif what == 1:
+        body[rng.choice(["", "Node", "node ", "primary", "a/b", "~", "\u202e", "x" * 5000])] = NODE
+    elif what == 2:
+        body["node"] = rng.choice(["", NODE[:-1], NODE + "0", NODE.replace("4", "1"), "{" + NODE + "}", "\u0661" * 36])
+    elif what == 3 and method != "PUT":
+        body["metadata"] = rng.choice([{"k" * rng.choice([257, 9000]): ""}, {"": ""}, {"k": "\U0001d11e" * 257}, {"k": 7},
+                                       {"flocker:term": "6"}, {"name": "a\x1b[31m"}])
+    elif what == 4 and method != "PUT":
+        body["failover"] = rng.choice([{"policy": "soon"}, {"term": 1}, {"to": []}, {"to": ["x"] * 9}, {"x" * 3000: 1}])
+    else:
+        number = "size" if method != "PUT" else "seconds"
+        wrong = [h for h in HUGE if number == "size" or h not in ("67108865",)]
+        text = json.dumps({**body, number: 123454321}).replace("123454321", rng.choice(wrong))
+        return Request(with_body(method, path, text.encode()), "schema", pointer=True)
+    return Request(with_body(method, path, json.dumps(body).encode()), "schema", pointer=True)
+
+
+# ---- what stands behind "?" ----
+
+def wrong_query(rng):
+    """Of a list, and of writes, which then do nothing."""
+    method, path = rng.choice([("GET", "/v2/datasets"), ("DELETE", f"/v2/datasets/{PRESENT}"), ("GET", "/v2/nodes"),
+                               ("GET", f"/v2/datasets/{PRESENT}"), ("DELETE", f"/v2/leases/{PRESENT}")])
+    query = rng.choice(["nothing", "x=1", "limit=", "%ff=1", "plan=maybe", "plan=true&plan=true", "%00", "=1",
+                        "undelete=-1&limit=-1", "wait=0x1&limit=0x1&plan=0x1", "\u00e9".encode().hex(),
+                        "y" * rng.choice([100, 9000]), "&".join(f"p{i}={i}" for i in range(rng.choice([9, 900]))),
+                        "after=" + "1" * 400 + "&nothing=1", "name=%e2%82&name=%zz&nothing"])
+    return Request(head(method, f"{path}?{query}"), "query")
+
+
 # ---- bodies that are no JSON ----
 
 def no_json(rng):
-    path, body = targets(rng)
+    method, path, body = targets(rng)
     text = json.dumps(body, ensure_ascii=rng.random() < 0.5).encode()
     inside = rng.choice([i + 1 for i in range(1, len(text)) if text[i] == ord('"') and text[i - 1] in b"{ "])
     what = rng.randrange(10)
@@ -129,8 +185,8 @@ def no_json(rng):
     else:
         text = text[:-1] + b",}"
     if len(text) > 1 << 20:
-        return Request(with_body("POST", path, text), "large", closes=True)
-    return Request(with_body("POST", path, text), "json", pointer=True)
+        return Request(with_body(method, path, text), "large", closes=True)
+    return Request(with_body(method, path, text), "json", pointer=True)
 
 
 # ---- what is no HTTP ----
@@ -210,4 +266,4 @@ def changed_bytes(rng):
 
 def request(seed, number):
     rng = random.Random(f"{seed}/{number}")
-    return rng.choice([wrong_schema, wrong_schema, no_json, no_json, bad_head, changed_bytes])(rng)
+    return rng.choice([wrong_schema, wrong_schema_v2, wrong_query, no_json, no_json, bad_head, changed_bytes])(rng)

@@ -74,6 +74,44 @@ def test_leases_and_what_operators_say_of_nodes_are_in_the_audit(control):
     assert f"node {N1}: " in line and "done (200): fenced by an operator's word" in line
 
 
+def test_writes_of_v2_say_what_they_change(control):
+    node = rig.Node(control, N1)
+    node.join()
+    answer = control.post("/v2/datasets", {"name": "db", "size": 1 << 28, "metadata": {"team": "a"}})
+    assert f"created, primary {N1} (chosen), name db, maximum_size {1 << 28}, " in audited(control, answer)
+    dataset = answer.json["dataset_id"]
+    path = f"/v2/datasets/{dataset}"
+    for method, where, body, words in (
+            ("PATCH", path, {"name": "web", "node": None, "size": 1 << 29, "metadata": {"team": None, "key": "secret"}},
+             f"primary {N1} -> none, size {1 << 28} -> {1 << 29}, name db -> web, metadata key added, "
+             "metadata team removed"),
+            ("PATCH", path, {"name": None}, "name web -> none"), ("PATCH", path, {}, "nothing to change"),
+            ("PATCH", path + "?plan=true", {"name": "db"}, "nothing was changed: a plan was asked for"),
+            ("PUT", f"/v2/leases/{dataset}", {"node": N1, "seconds": 60}, f"leased for node {N1}, for 60 s"),
+            ("PUT", f"/v2/leases/{dataset}", {"node": N1}, f"leased for node {N1}, without end"),
+            ("PUT", f"/v2/leases/{dataset}", {"node": N2}, "refused (409): Dataset"),
+            ("DELETE", f"/v2/leases/{dataset}", None, f"lease for node {N1} released"),
+            ("DELETE", path + "?undelete=60", None, "deleted false -> true, kept until none -> 2"),
+            ("POST", path + "/undelete", None, "deleted true -> false, kept until 2"),
+            ("DELETE", path + "?undelete=60", None, "deleted false -> true"),
+            ("POST", path + "/purge", None, "kept until 2"),
+            ("POST", path + "/undelete", None, "refused (409): Dataset"),
+            ("POST", f"/v2/nodes/{N1}/drain", None, "it drains: its datasets go elsewhere"),
+            ("POST", f"/v2/nodes/{N1}/undrain", None, "it drains no more"),
+            ("POST", f"/v2/nodes/{N1}/replace", None, "refused (409): Node"),
+            ("POST", "/v2/datasets", {"size": 1}, "refused (400): ")):
+        answer = control.call(method, where, body)
+        line = audited(control, answer)
+        assert words in line and "secret" not in line, (method, where, line)
+        assert (f"node {N1}: " if "/nodes/" in where else f"dataset {dataset}: ") in line or answer.status >= 400
+    node.close()
+
+
+def test_a_create_that_is_said_again_says_so(control):
+    for words in ("created, primary none, ", "made before with this Idempotency-Key: dataset "):
+        assert words in audited(control, control.post("/v2/datasets", {"node": None}, headers={"Idempotency-Key": "k"}))
+
+
 def test_refused_writes_say_why(control):
     missing = f"{DATASETS}/{uuid.uuid4()}"
     for answer, words in (

@@ -77,6 +77,9 @@ def check(request, answer):
         assert answer.status == 400, (answer.status, said)
         assert "accept_risk" in said["description"] or said["errors"] and all(
             re.match(r"(/|\.\.\.).*: ", e, re.S) for e in said["errors"]), said
+    elif request.kind == "query":
+        assert (answer.status, said["code"]) == (400, "bad-request") and said["errors"]
+        assert all(e.startswith("?") for e in said["errors"]), said
     elif request.kind != "bytes":
         assert WHERE.match(said["description"]), said
 
@@ -147,6 +150,7 @@ def test_what_is_malformed_changes_nothing_and_is_told_where(impatient):
     control = impatient
     for i in range(20):
         control.create(malformed.NODE, metadata={"name": str(i)})
+    control.create(malformed.NODE, dataset_id=malformed.PRESENT)
     before = configuration(control), store(control)
     run(control, 0, 500)
     rss, descriptors = resources(control)
