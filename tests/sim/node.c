@@ -131,6 +131,7 @@ static void run_roster(struct sim *s, int node)
 		j->node = node;
 		j->generation = n->generation;
 		j->start = out.starts[i];
+		world_check_start(s, j);
 		sim_after(s, step_delay(s), EV_JOB)->job = (int)(j - s->jobs);
 		sim_log(s, "node %d: dataset %d: %s begins (epoch %" PRIu64 ")", node,
 			sim_dataset_index(s, j->start.dataset_id), ds_step_name(j->start.step),

@@ -236,6 +236,7 @@ void world_observe(struct sim *s, int node, const struct converge_wish *w, bool 
 	struct converge_seen *ret);
 /* One phase of a step: 1: more phases follow; 0: done; negative errno: failed. */
 int world_step(struct sim *s, struct job *j);
+void world_check_start(struct sim *s, const struct job *j); /* a step was chosen */
 void world_mkfs_orphan(struct sim *s, int volume);
 void world_reboot(struct sim *s, int node);
 void world_cut(struct sim *s, int node, int dataset);

@@ -168,7 +168,7 @@ static void modes_and_sizes_are_true(void **state)
 	assert_int_equal(each_entry(MOUNTPOINT, check_entry), 2 + 3);
 	assert_int_equal(each_entry(tree_path("by-name"), check_entry), 3);
 	assert_int_equal(each_entry(tree_path(".node"), check_entry), 14);
-	assert_int_equal(each_entry(ds_path(1, ""), NULL), 22);
+	assert_int_equal(each_entry(ds_path(1, ""), NULL), 23);
 	assert_return_code(statvfs(MOUNTPOINT, &fs), errno);
 	assert_int_equal(fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV),
 		ST_RDONLY | ST_NOSUID | ST_NODEV);
