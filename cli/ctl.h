@@ -89,6 +89,7 @@ int ctl_run_leases(struct ctl *c);
 int ctl_run_acquire(struct ctl *c);
 int ctl_run_release(struct ctl *c);
 int ctl_run_health(struct ctl *c);
+int ctl_run_diagnose(struct ctl *c);
 int ctl_run_version(struct ctl *c);
 
 int ctl_no_memory(void);

@@ -30,6 +30,7 @@ const struct option_row option_rows[] = {
 	{ "timeout", 0, required_argument, OPT_TIMEOUT, FOR_WAIT | FOR_EVENTS, "SECONDS", "at most so long; else without end" },
 	{ "after", 0, required_argument, OPT_AFTER, FOR_EVENTS, "REVISION", "those behind it first; else from now on" },
 	{ "type", 0, required_argument, OPT_TYPE, FOR_EVENTS, "A,B", "only of dataset, node, lease" },
+	{ "output", 'o', required_argument, OPT_OUTPUT, FOR_DIAGNOSE, "FILE", "where to; else flocker-diagnose-*.tar.gz" },
 	{ "accept-risk", 0, no_argument, OPT_ACCEPT_RISK, FOR_FENCE | FOR_FORGET, NULL, "you know that the machine writes no more" },
 	{ "policy", 0, required_argument, OPT_POLICY, FOR_FAILOVER | FOR_CREATE, "POLICY", "manual or lease" },
 	{ "term", 0, required_argument, OPT_TERM, FOR_FAILOVER | FOR_CREATE, "SECONDS", "of a lease; else as it was" },
@@ -74,6 +75,7 @@ const struct command commands[] = {
 	{ "node forget", NULL, FOR_FORGET, "NODE", NULL, ctl_run_forget, "fence a node that never comes back, for ever" },
 	{ "node replace", NULL, FOR_REPLACE, "NODE", NULL, ctl_run_replace, "let another machine take a node's identity" },
 	{ "health", NULL, FOR_HEALTH, NULL, NULL, ctl_run_health, "of the control service" },
+	{ "diagnose", NULL, FOR_DIAGNOSE, NULL, NULL, ctl_run_diagnose, "an archive for whoever looks for a fault" },
 	{ "version", NULL, FOR_VERSION, NULL, NULL, ctl_run_version, "of this program and of the control service" },
 };
 const size_t n_commands = ARRAY_SIZE(commands);

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 
@@ -167,9 +168,20 @@ class ControlTest(unittest.TestCase):
         while (event := json.loads(log.stdout.readline()))["data"].get("name") != "three":
             pass
 
-    def test_health(self):
+    def test_health_and_an_archive_of_it_all(self):
         self.create_by_hand()
         self.assertIn("ready         yes", self.ctl("health"))
+        archive = self.dir + "/archive.tar.gz"
+        self.ctl("diagnose", "-o", archive)
+        with tarfile.open(archive) as tar:
+            names = {name.split("/", 1)[1] for name in tar.getnames()}
+            top = tar.getnames()[0].split("/")[0]
+            self.assertLessEqual({"control/health.json", "control/nodes.json", "control/datasets-001.json",
+                                  "control/metrics.txt", "control/events.txt", "host/mountinfo.txt",
+                                  "configuration/certificates.txt", "failures.txt", "README.txt"}, names)
+            page = json.load(tar.extractfile(top + "/control/datasets-001.json"))
+            whole = json.load(tar.extractfile(f"{top}/control/datasets/{page['datasets'][0]['dataset_id']}.json"))
+            self.assertTrue(whole["history"])
 
     def test_a_viewer_may_look_and_a_revoked_one_is_told_why(self):
         subprocess.run([FLOCKER_CA, "create-viewer-certificate", "wall"], cwd=self.dir, check=True,
