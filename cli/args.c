@@ -142,3 +142,28 @@ int args_seconds(const char *text, uint64_t *ret_ms)
 	*ret_ms = (uint64_t)(s * 1000);
 	return 0;
 }
+
+int args_duration(const char *text, uint64_t *ret_s)
+{
+	static const struct {
+		char letter;
+		uint64_t seconds;
+	} units[] = { { '\0', 1 }, { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 }, { 'w', 7 * 86400 } };
+	size_t digits = strspn(text, "0123456789");
+	uint64_t n = 0;
+
+	if (digits == 0)
+		return -EINVAL;
+	for (size_t i = 0; i < digits; i++) {
+		n = n * 10 + (uint64_t)(text[i] - '0');
+		if (n > UINT32_MAX)
+			return -ERANGE;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		if (text[digits] != units[i].letter || (text[digits] && text[digits + 1]))
+			continue;
+		*ret_s = n * units[i].seconds;
+		return 0;
+	}
+	return -EINVAL;
+}

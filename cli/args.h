@@ -45,3 +45,6 @@ bool args_means(const char *text, const struct candidate *c);
 
 /* Seconds of "120" or "0.5"; -EINVAL, -ERANGE beyond a year. */
 int args_seconds(const char *text, uint64_t *ret_ms);
+
+/* Whole seconds of "3600", "90s", "15m", "2h", "7d" or "1w"; -EINVAL, -ERANGE. */
+int args_duration(const char *text, uint64_t *ret_s);

@@ -11,153 +11,8 @@
 #include "ctl_where.h"
 #include "ctl_words.h"
 #include "say.h"
-#include "text.h"
-#include "types.h"
 
-#define DEFAULT_WAIT_MS (120 * 1000)
-#define OPTIONS_MAX 48
-
-static int set_size(struct ctl_args *a, const char *text)
-{
-	int r = args_size(text, &a->size);
-
-	if (r == -ERANGE)
-		return say_error(
-			CTL_USAGE, "size '%s' is larger than anything that can be stored", text);
-	if (r < 0)
-		return say_error(CTL_USAGE, "'%s' is no size; write one " ARGS_SIZE_FORM, text);
-	return CTL_OK;
-}
-
-static int set_port(struct ctl_args *a, const char *text)
-{
-	a->port = ctl_port(text, "--control-port");
-	return a->port ? CTL_OK : CTL_USAGE;
-}
-
-static int add_metadata(struct ctl_args *a, const char *text)
-{
-	const char *problem = NULL;
-	int r;
-
-	if (!a->metadata)
-		a->metadata = json_object_new_object();
-	r = a->metadata ? args_metadata(text, a->metadata, &problem) : -ENOMEM;
-	if (r == -ENOMEM)
-		return ctl_no_memory();
-	if (r < 0)
-		return say_error(
-			CTL_USAGE, "in metadata '%s' %s; write it as a=b,c=d", text, problem);
-	return CTL_OK;
-}
-
-static int set_wait(struct ctl_args *a, const char *text)
-{
-	a->wait = true;
-	a->wait_ms = DEFAULT_WAIT_MS;
-	if (text && args_seconds(text, &a->wait_ms) < 0)
-		return say_error(CTL_USAGE,
-			"--wait takes a number of seconds, such as --wait=60, not '%s'", text);
-	return CTL_OK;
-}
-
-static int set_filesystem(struct ctl_args *a, const char *text)
-{
-	if (fs_kind_parse(text) < 0)
-		return say_error(CTL_USAGE, "--filesystem is ext4, xfs or btrfs, not '%s'", text);
-	a->filesystem = text;
-	return CTL_OK;
-}
-
-static int set_policy(struct ctl_args *a, const char *text)
-{
-	if (failover_kind_parse(text) < 0)
-		return say_error(CTL_USAGE, "--policy is manual or lease, not '%s'", text);
-	a->policy = text;
-	return CTL_OK;
-}
-
-static int set_term(struct ctl_args *a, const char *text)
-{
-	if (text_number(text, 1, UINT32_MAX, &a->term_s) < 0)
-		return say_error(CTL_USAGE, "--term takes a number of seconds, not '%s'", text);
-	return CTL_OK;
-}
-
-static int set_expires(struct ctl_args *a, const char *text)
-{
-	a->expires = true;
-	if (args_seconds(text, &a->expires_ms) < 0 || a->expires_ms == 0)
-		return say_error(CTL_USAGE,
-			"--expires takes a number of seconds, at most a year of them, not '%s'", text);
-	return CTL_OK;
-}
-
-int ctl_set_option(struct ctl_args *a, int value, const char *text)
-{
-	switch (value) {
-	case 'l':
-		a->long_form = true;
-		break;
-	case OPT_DELETED:
-		a->deleted = true;
-		break;
-	case 'h':
-		break;
-	case 'n':
-		a->node = text;
-		break;
-	case 's':
-		return set_size(a, text);
-	case 'm':
-		return add_metadata(a, text);
-	case 't':
-		a->destination = text;
-		break;
-	case OPT_DATASET:
-		a->dataset = text;
-		break;
-	case OPT_NAME:
-		a->name = text;
-		break;
-	case OPT_FILESYSTEM:
-		return set_filesystem(a, text);
-	case OPT_WAIT:
-		return set_wait(a, text);
-	case OPT_ACCEPT_RISK:
-		a->accept_risk = true;
-		break;
-	case OPT_POLICY:
-		return set_policy(a, text);
-	case OPT_TERM:
-		return set_term(a, text);
-	case OPT_EXPIRES:
-		return set_expires(a, text);
-	case OPT_JSON:
-		a->json = true;
-		break;
-	case OPT_NO_HEADER:
-		a->no_header = true;
-		break;
-	case OPT_CONTROL_SERVICE:
-		a->host = text;
-		break;
-	case OPT_CONTROL_PORT:
-		return set_port(a, text);
-	case OPT_CERTS_PATH:
-		a->certs_path = text;
-		break;
-	case OPT_CLUSTER_YML:
-		a->cluster_yml = text;
-		break;
-	case OPT_CLUSTER_CRT: /* the original had it, and took cluster.crt of the directory all the same */
-		break;
-	case OPT_USER:
-		a->user = text;
-		break;
-	}
-	return CTL_OK;
-}
+#define OPTIONS_MAX 64
 
 /*
  * Reads the options of @cmd, or with NULL those before the command. Sets @ret_done when --help or
@@ -231,27 +86,32 @@ static int check_args(const struct command *cmd, struct ctl_args *a)
 		unsigned int commands;
 		const char *value, *option;
 	} required[] = {
-		{ FOR_CREATE, a->node, "--node" },
 		{ FOR_MOVE | FOR_DESTROY, a->dataset, "--dataset" },
-		{ FOR_MOVE, a->destination, "--destination" },
-		{ FOR_FAILOVER, a->policy, "--policy" },
+		{ FOR_MOVE, a->unplaced ? "" : a->destination, "--destination" },
+		{ FOR_FAILOVER, a->policy ? a->policy : a->to, "--policy" },
+		{ FOR_SET, a->metadata ? "metadata" : NULL, "--metadata" },
 		{ cmd->argument ? cmd->bit : 0, a->argument, cmd->argument },
+		{ cmd->argument2 ? cmd->bit : 0, a->argument2, cmd->argument2 },
 	};
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
 		if ((required[i].commands & cmd->bit) &&
-			(!required[i].value || !*required[i].value))
+			(!required[i].value || (!*required[i].value && !a->unplaced)))
 			return say_error(CTL_USAGE, "%s needs %s", cmd->name, required[i].option);
 	if ((cmd->bit & (FOR_FENCE | FOR_FORGET)) && !a->accept_risk)
 		return say_error(CTL_USAGE,
 			"%s needs --accept-risk: say it only when the machine is off or cannot reach its "
 			"volumes any more; if it still writes, data is lost",
 			cmd->name);
-	r = ctl_where(a);
+	if (a->unplaced && (a->node || a->destination))
+		return say_error(CTL_USAGE, "--unplaced means no node, and another option names one");
+	r = cmd->bit == FOR_RESIZE ? ctl_set_option(a, 's', a->argument2) : CTL_OK;
+	if (r == CTL_OK)
+		r = ctl_where(a);
 	if (r != CTL_OK)
 		return r;
-	if (!a->host && cmd->bit != FOR_VERSION)
+	if (!a->host && !(cmd->bit & (FOR_VERSION | FOR_DIAGNOSE)))
 		return say_error(CTL_USAGE,
 			"which control service? Say --control-service=HOST or set "
 			"FLOCKER_CONTROL_SERVICE; there is no agent.yml in '%s' that says it",
@@ -296,7 +156,7 @@ static int say_too_many(const struct command *cmd, const struct ctl_args *a, con
 		hint = " (the dataset is named by --dataset)";
 	else if ((cmd->bit & FOR_MOVE) && !a->destination)
 		hint = " (the node is named by --destination)";
-	else if ((cmd->bit & FOR_CREATE) && !a->node)
+	else if ((cmd->bit & FOR_CREATE) && !a->name && !a->wait)
 		hint = " (the node is named by --node, the dataset by --name)";
 	else if (a->wait)
 		hint = " (seconds to wait are written --wait=SECONDS)";
@@ -305,15 +165,17 @@ static int say_too_many(const struct command *cmd, const struct ctl_args *a, con
 
 static int run_command(const struct command *cmd, int argc, char **argv, struct ctl_args *a)
 {
+	int room = (cmd->argument != NULL) + (cmd->argument2 != NULL);
 	bool done = false;
 	int r = parse_options(cmd, argc, argv, a, &done);
 
 	if (r == CTL_OK && done)
 		return CTL_OK;
-	if (r == CTL_OK && argc - optind > (cmd->argument ? 1 : 0))
-		r = say_too_many(cmd, a, argv[optind + (cmd->argument ? 1 : 0)]);
+	if (r == CTL_OK && argc - optind > room)
+		r = say_too_many(cmd, a, argv[optind + room]);
 	if (r == CTL_OK) {
-		a->argument = cmd->argument ? argv[optind] : NULL;
+		a->argument = room > 0 ? argv[optind] : NULL;
+		a->argument2 = room > 1 && a->argument ? argv[optind + 1] : NULL;
 		r = check_args(cmd, a);
 	}
 	if (r != CTL_OK) {

@@ -54,7 +54,7 @@ int ctl_put(struct json_object *o, const char *key, struct json_object *value)
 
 const char *ctl_dataset_name(struct json_object *dataset)
 {
-	return ctl_text(ctl_member(dataset, "metadata", json_type_object), "name");
+	return ctl_text(dataset, "name");
 }
 
 static bool same_reason(struct json_object *node, const char *reason)
@@ -99,6 +99,27 @@ void ctl_warn_unknown(struct json_object *nodes)
 {
 	for (size_t i = 0; i < json_object_array_length(nodes); i++)
 		warn_unknown(json_object_array_get_idx(nodes, i));
+}
+
+void ctl_warn_backends(struct json_object *nodes)
+{
+	for (size_t i = 0; i < json_object_array_length(nodes); i++) {
+		struct json_object *node = json_object_array_get_idx(nodes, i);
+		struct json_object *backends = ctl_member(node, "backends", json_type_array);
+		const char *uuid = ctl_text(node, "uuid");
+
+		for (size_t k = 0; backends && k < json_object_array_length(backends); k++) {
+			struct json_object *b = json_object_array_get_idx(backends, k);
+
+			if (!ctl_text(b, "warning"))
+				continue;
+			fprintf(stderr, "Warning: node %.8s, backend ", uuid && say_is_clean(uuid) ? uuid : "?");
+			say_text(stderr, ctl_text(b, "name"));
+			fputs(": ", stderr);
+			say_text(stderr, ctl_text(b, "warning"));
+			fputc('\n', stderr);
+		}
+	}
 }
 
 void ctl_warn_refused(struct json_object *nodes)
@@ -185,17 +206,41 @@ int ctl_time(struct json_object *value, int64_t *ret_ms)
 	return 0;
 }
 
-/* In the server's own words: {"description", "errors"}, or a bare string. Of its own failures its log
- * tells more. */
-static void say_refusal(const struct api_answer *a)
+void ctl_format_moment(struct json_object *value, char *buf, size_t size)
+{
+	char date[32];
+	time_t moment;
+	struct tm tm;
+	int64_t ms;
+
+	if (ctl_time(value, &ms) == 0) {
+		moment = ms / 1000;
+		if (gmtime_r(&moment, &tm) && strftime(date, sizeof(date), "%F %T", &tm) > 0) {
+			snprintf(buf, size, "%s.%03d UTC", date, (int)(ms % 1000));
+			return;
+		}
+	}
+	snprintf(buf, size, "%s", value ? json_object_get_string(value) : "-");
+}
+
+void ctl_pause_ms(uint64_t ms)
+{
+	struct timespec t = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+/* In the server's own words: {"code", "description", "errors"}, of v1 without the code, or a bare string. Of
+ * its own failures its log tells more. */
+int ctl_say_refusal(const struct api_answer *a)
 {
 	struct json_object *errors = ctl_member(a->body, "errors", json_type_array);
-	const char *text = ctl_text(a->body, "description");
+	const char *text = ctl_text(a->body, "description"), *code = ctl_text(a->body, "code");
 
 	if (!text && json_object_is_type(a->body, json_type_string))
 		text = json_object_get_string(a->body);
-	say_error(0, "the control service %s (%d): %s", a->status < 500 ? "refused" : "failed",
-		a->status, text ? text : "it gave no reason");
+	say_error(0, "the control service %s (%d%s%s): %s", a->status < 500 ? "refused" : "failed",
+		a->status, code ? " " : "", code ? code : "", text ? text : "it gave no reason");
 	for (size_t i = 0; errors && i < json_object_array_length(errors); i++) {
 		fputs("  ", stderr);
 		say_text(stderr, json_object_get_string(json_object_array_get_idx(errors, i)));
@@ -206,13 +251,15 @@ static void say_refusal(const struct api_answer *a)
 		say_text(stderr, a->request_id);
 		fputc('\n', stderr);
 	}
+	return a->status >= 500 ? CTL_SERVER : a->status == 404 ? CTL_NOT_FOUND : CTL_REFUSED;
 }
 
-static int call_once(struct ctl *c, const char *method, const char *path, struct json_object *body,
+int ctl_call(struct ctl *c, const char *method, const char *path, struct json_object *body,
 	enum json_type type, struct json_object **ret)
 {
+	const struct api_request q = { .method = method, .path = path, .body = body };
 	struct api_answer a = { 0 };
-	int r = api_call(c->api, method, path, body, &a);
+	int r = api_call(c->api, &q, &a);
 
 	if (r == -ENOMEM)
 		return ctl_no_memory();
@@ -229,66 +276,14 @@ static int call_once(struct ctl *c, const char *method, const char *path, struct
 			"version?",
 			method, path);
 	else
-		say_refusal(&a);
-	if (a.status >= 300)
-		r = a.status >= 500 ? CTL_SERVER : a.status == 404 ? CTL_NOT_FOUND : CTL_REFUSED;
+		r = ctl_say_refusal(&a);
 	api_answer_done(&a);
 	return r;
 }
 
-static int append(struct json_object *all, struct json_object *page)
-{
-	for (size_t i = 0; page && i < json_object_array_length(page); i++) {
-		struct json_object *o = json_object_get(json_object_array_get_idx(page, i));
-
-		if (json_object_array_add(all, o) < 0) {
-			json_object_put(o);
-			return ctl_no_memory();
-		}
-	}
-	return CTL_OK;
-}
-
-/* A list of v2, "/v2/<member>", which comes in pages when it is long. */
-static int call_list(struct ctl *c, const char *path, struct json_object **ret)
-{
-	_cleanup_json_ struct json_object *all = json_object_new_array();
-	_cleanup_free_ char *next = NULL;
-	const char *member = strrchr(path, '/') + 1;
-	char page_path[256];
-	int r;
-
-	do {
-		_cleanup_json_ struct json_object *page = NULL;
-		const char *after;
-
-		snprintf(page_path, sizeof(page_path), "%s%s%s%s", path,
-			STREQ(member, "datasets") ? "?deleted=true&limit=1000" : "", next ? "&after=" : "",
-			next ? next : "");
-		r = call_once(c, "GET", page_path, NULL, json_type_object, &page);
-		if (r != CTL_OK)
-			return r;
-		if (!all || append(all, ctl_member(page, member, json_type_array)) != CTL_OK)
-			return ctl_no_memory();
-		after = ctl_text(page, "next");
-		free(next);
-		next = after && say_is_clean(after) && strlen(after) < 128 ? strdup(after) : NULL;
-	} while (next);
-	*ret = TAKE_PTR(all);
-	return CTL_OK;
-}
-
-int ctl_call(struct ctl *c, const char *method, const char *path, struct json_object *body,
-	enum json_type type, struct json_object **ret)
-{
-	if (type == json_type_array && strncmp(path, "/v2/", 4) == 0)
-		return call_list(c, path, ret);
-	return call_once(c, method, path, body, type, ret);
-}
-
 int ctl_say_unknown_fate(const struct ctl *c, int r, const char *command, const char *argument)
 {
-	if (r == CTL_CONNECT && api_was_sent(c->api))
+	if (r == CTL_CONNECT && !c->args->plan && api_was_sent(c->api))
 		fprintf(stderr,
 			"Whether the request was recorded is not known; flockerctl %s%s%s tells.\n",
 			command, argument[0] ? " " : "", argument);

@@ -42,23 +42,22 @@ static void on_alarm(int signal_number)
 	_exit(CTL_CONNECT);
 }
 
-/* @path of the API, an array; NULL when nobody answers in time. */
-static struct json_object *ask(const struct completion *c, const char *path)
+/* The objects of a list of the API, one after the other; none when nobody answers in time. */
+static void ask(const struct completion *c, const char *path, const char *key,
+	int (*on_object)(struct json_object *o, void *userdata))
 {
 	_cleanup_(api_freep) struct api *api = NULL;
 	struct ctl_args *a = c->args;
-	struct json_object *list = NULL;
 	struct ctl ctl = { .args = a };
 
 	if (ctl_where(a) != CTL_OK || !a->host ||
 		api_new(&(struct api_target){ a->host, a->port, a->certs_path, a->user }, &api) < 0)
-		return NULL;
+		return;
 	signal(SIGALRM, on_alarm);
 	alarm(LIMIT_S);
 	ctl.api = api;
-	(void)ctl_call(&ctl, "GET", path, NULL, json_type_array, &list);
+	(void)ctl_each(&ctl, path, key, on_object, (void *)(uintptr_t)c, NULL);
 	alarm(0);
-	return list;
 }
 
 /* Is @id a UUID as control writes them? Only such go to a shell. */
@@ -69,44 +68,44 @@ static bool is_id(const char *id)
 	return id && id128_parse(id, &uuid) == 0;
 }
 
-static void offer_nodes(const struct completion *c)
+static int on_node(struct json_object *node, void *userdata)
 {
-	_cleanup_json_ struct json_object *nodes = ask(c, "/v2/nodes");
+	const struct completion *c = userdata;
+	const char *uuid = ctl_text(node, "uuid"), *host = ctl_text(node, "host");
 
-	for (size_t i = 0; nodes && i < json_object_array_length(nodes); i++) {
-		struct json_object *node = json_object_array_get_idx(nodes, i);
-		const char *uuid = ctl_text(node, "uuid"), *host = ctl_text(node, "host");
-
-		/* Its address, until a UUID has been begun. */
-		if (host && host[strspn(host, "0123456789abcdef.:")] == '\0')
-			offer(c, host, uuid);
-		if (is_id(uuid) && (c->prefix[0] || !host))
-			offer(c, uuid, host);
-	}
+	/* Its address, until a UUID has been begun. */
+	if (host && host[strspn(host, "0123456789abcdef.:")] == '\0')
+		offer(c, host, uuid);
+	if (is_id(uuid) && (c->prefix[0] || !host))
+		offer(c, uuid, host);
+	return CTL_OK;
 }
 
-/* Of a list of objects with ids and perhaps names: names, and ids that are begun or nameless. */
-static void offer_named(const struct completion *c, struct json_object *list,
-	const char *(*name_of)(struct json_object *o))
+static void offer_nodes(const struct completion *c)
 {
-	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-		struct json_object *o = json_object_array_get_idx(list, i);
-		const char *id = ctl_text(o, "dataset_id"), *name = name_of(o);
+	ask(c, "/v2/nodes", "nodes", on_node);
+}
 
-		if (!is_id(id) || ctl_flag(o, "deleted"))
-			continue;
-		if (plain(name))
-			offer(c, name, id);
-		if (c->prefix[0] || !plain(name))
-			offer(c, id, name);
-	}
+/* Names, and ids that are begun or nameless. Of undelete and purge those that are deleted, of others those
+ * that are not. */
+static int on_dataset(struct json_object *o, void *userdata)
+{
+	const struct completion *c = userdata;
+	const char *id = ctl_text(o, "dataset_id"), *name = ctl_dataset_name(o);
+	bool deleted = c->cmd && c->cmd->bit & (FOR_UNDELETE | FOR_PURGE);
+
+	if (!is_id(id) || ctl_flag(o, "deleted") != deleted)
+		return CTL_OK;
+	if (plain(name))
+		offer(c, name, id);
+	if (c->prefix[0] || !plain(name))
+		offer(c, id, name);
+	return CTL_OK;
 }
 
 static void offer_datasets(const struct completion *c)
 {
-	_cleanup_json_ struct json_object *list = ask(c, "/v2/datasets");
-
-	offer_named(c, list, ctl_dataset_name);
+	ask(c, "/v2/datasets", "datasets", on_dataset);
 }
 
 static void offer_filesystems(const struct completion *c)
@@ -121,6 +120,21 @@ static void offer_policies(const struct completion *c)
 		offer(c, failover_kind_name(k), "");
 }
 
+/* Of "A,B" only the first word is completed: a comma is a word's end to no shell. */
+static void offer_types(const struct completion *c)
+{
+	offer(c, "dataset", "");
+	offer(c, "node", "");
+	offer(c, "lease", "");
+}
+
+static void offer_states(const struct completion *c)
+{
+	offer(c, "settled", "all is as wished");
+	for (int s = 0; s < DS_STATE_MAX; s++)
+		offer(c, ds_state_name((enum ds_state)s), "");
+}
+
 /* By what stands for the value in the help. */
 static void complete_value(const struct completion *c, const char *arg)
 {
@@ -132,6 +146,8 @@ static void complete_value(const struct completion *c, const char *arg)
 		{ "DATASET", offer_datasets },
 		{ "KIND", offer_filesystems },
 		{ "POLICY", offer_policies },
+		{ "STATE", offer_states },
+		{ "A,B", offer_types },
 	};
 
 	if (STREQ(arg, "FILE") || STREQ(arg, "DIR")) {
@@ -260,7 +276,8 @@ static void complete_last(struct completion *c, const char *word)
 	else if (!c->cmd)
 		complete_command(c);
 	else
-		complete_value(c, c->cmd->argument && !c->n_arguments ? c->cmd->argument : "");
+		complete_value(c, c->n_arguments == 0 && c->cmd->argument ? c->cmd->argument
+			: c->n_arguments == 1 && c->cmd->argument2 ? c->cmd->argument2 : "");
 }
 
 int ctl_complete(struct ctl_args *a, int argc, char **argv)

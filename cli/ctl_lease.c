@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* flockerctl lease: datasets that stay where they are, whatever else is wished of them meanwhile. */
+#include <time.h>
+
 #include "ctl.h"
 #include "say.h"
 #include "table.h"
 
-#define LEASES "/v1/configuration/leases"
-
-/* What is left of a lease, from its member "expires": seconds, or null for one without an end. */
+/* What is left of a lease, of its member "expires": a moment, or null for one without an end. */
 static void format_left(struct json_object *lease, char *buf, size_t size)
 {
-	struct json_object *value = NULL;
+	struct json_object *value = json_object_object_get(lease, "expires");
+	struct timespec now;
+	int64_t ms;
 	double s;
 
-	if (!json_object_object_get_ex(lease, "expires", &value) || !value) {
+	if (ctl_time(value, &ms) < 0) {
 		snprintf(buf, size, "never");
 		return;
 	}
-	s = json_object_get_double(value);
+	clock_gettime(CLOCK_REALTIME, &now);
+	s = (double)ms / 1000 - (double)now.tv_sec - (double)now.tv_nsec / 1e9;
 	if (!(s > 0))
 		snprintf(buf, size, "now");
 	else if (s < 120)
@@ -32,7 +35,7 @@ static void format_left(struct json_object *lease, char *buf, size_t size)
 static int add_lease(const struct ctl *c, struct table *t, struct json_object *lease,
 	struct json_object *nodes)
 {
-	const char *uuid = ctl_text(lease, "node_uuid");
+	const char *uuid = ctl_text(lease, "node");
 	char left[64], node[320];
 
 	format_left(lease, left, sizeof(left));
@@ -53,7 +56,7 @@ static int print_leases(struct ctl *c, struct json_object *leases)
 	int r = ctl_add_names(c, leases);
 
 	if (r == CTL_OK)
-		r = ctl_call(c, "GET", "/v2/nodes", NULL, json_type_array, &nodes);
+		r = ctl_all(c, "/v2/nodes", "nodes", &nodes);
 	if (r != CTL_OK)
 		return r;
 	by_uuid = ctl_index(nodes, "uuid");
@@ -69,7 +72,7 @@ static int print_leases(struct ctl *c, struct json_object *leases)
 int ctl_run_leases(struct ctl *c)
 {
 	_cleanup_json_ struct json_object *leases = NULL;
-	int r = ctl_call(c, "GET", LEASES, NULL, json_type_array, &leases);
+	int r = ctl_all(c, "/v2/leases", "leases", &leases);
 
 	if (r != CTL_OK)
 		return r;
@@ -109,43 +112,43 @@ static int lease_node(struct ctl *c, struct json_object *dataset, char **ret)
 	return CTL_OK;
 }
 
-static int lease_body(const struct ctl_args *a, const char *dataset_id, const char *node,
-	struct json_object **ret)
+static int lease_body(const struct ctl_args *a, const char *node, struct json_object **ret)
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
-	int r = !o || ctl_put(o, "dataset_id", json_object_new_string(dataset_id)) < 0 ||
-		ctl_put(o, "node_uuid", json_object_new_string(node)) < 0;
 
-	if (!r && !a->expires)
-		r = json_object_object_add(o, "expires", NULL);
-	else if (!r && a->expires_ms % 1000 == 0)
-		r = ctl_put(o, "expires", json_object_new_uint64(a->expires_ms / 1000));
-	else if (!r)
-		r = ctl_put(o, "expires", json_object_new_double((double)a->expires_ms / 1000));
-	if (r)
+	if (!o || ctl_put(o, "node", json_object_new_string(node)) < 0 ||
+		(a->expires && ctl_put(o, "seconds", json_object_new_uint64((a->expires_ms + 999) / 1000)) < 0))
 		return ctl_no_memory();
 	*ret = TAKE_PTR(o);
 	return CTL_OK;
+}
+
+static void lease_path(const char *dataset_id, char path[static 64])
+{
+	snprintf(path, 64, "/v2/leases/%.36s", dataset_id);
 }
 
 int ctl_run_acquire(struct ctl *c)
 {
 	_cleanup_json_ struct json_object *dataset = NULL, *body = NULL, *lease = NULL;
 	_cleanup_free_ char *node = NULL;
+	char left[64], path[64];
 	const char *id;
-	char left[64];
 	int r = ctl_find_dataset(c, c->args->argument, false, &dataset);
 
 	if (r == CTL_OK)
 		r = lease_node(c, dataset, &node);
+	if (r == CTL_OK)
+		r = lease_body(c->args, node, &body);
 	if (r != CTL_OK)
 		return r;
 	id = ctl_text(dataset, "dataset_id");
-	r = lease_body(c->args, id, node, &body);
-	if (r == CTL_OK)
-		r = ctl_call(c, "POST", LEASES, body, json_type_object, &lease);
+	lease_path(id, path);
+	r = ctl_write(c, "PUT", path, body, json_type_object, &lease);
 	if (r != CTL_OK)
 		return ctl_say_unknown_fate(c, r, "lease list", "");
+	if (c->args->plan)
+		return ctl_print_plan(c, lease);
 	if (c->args->json) {
 		ctl_print_json(lease);
 		return CTL_OK;
@@ -160,17 +163,19 @@ int ctl_run_release(struct ctl *c)
 {
 	_cleanup_json_ struct json_object *lease = NULL, *answer = NULL;
 	const char *id, *node;
-	char path[96];
+	char path[64];
 	int r = ctl_find_lease(c, c->args->argument, &lease);
 
 	if (r != CTL_OK)
 		return r;
 	id = ctl_text(lease, "dataset_id");
-	snprintf(path, sizeof(path), LEASES "/%.36s", id);
-	r = ctl_call(c, "DELETE", path, NULL, json_type_object, &answer);
+	lease_path(id, path);
+	r = ctl_write(c, "DELETE", path, NULL, json_type_object, &answer);
 	if (r != CTL_OK)
 		return ctl_say_unknown_fate(c, r, "lease list", "");
-	node = ctl_text(answer, "node_uuid");
+	if (c->args->plan)
+		return ctl_print_plan(c, answer);
+	node = ctl_text(answer, "node");
 	if (c->args->json)
 		ctl_print_json(answer);
 	else

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * --wait: follow one dataset until it is as wished. The API has no call that waits, so this asks
- * again: often at first, since most steps take milliseconds, and then ever less.
+ * --wait: follow one dataset until it is as wished. Its events say when to look; what is printed are the
+ * steps of its history, which events do not have.
  */
 #include <inttypes.h>
 #include <time.h>
 
-#include "ctl.h"
+#include "ctl_stream.h"
 #include "say.h"
 #include "types.h"
 
-#define PAUSE_FIRST_MS 50
-#define PAUSE_LAST_MS 1000
+#define ROUND_S 60 /* so long does the server wait at a time; in between it is seen that all else went on */
 
 struct follow {
 	struct ctl *ctl;
@@ -20,22 +19,6 @@ struct follow {
 	char *why;	  /* printed last */
 	bool unreachable; /* and that has been said */
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void pause_ms(uint64_t ms)
-{
-	struct timespec t = { .tv_sec = (time_t)(ms / 1000),
-		.tv_nsec = (long)(ms % 1000) * 1000000 };
-
-	nanosleep(&t, NULL);
-}
 
 static void wait_path(const struct ctl_wait *w, char path[static 64])
 {
@@ -173,25 +156,43 @@ static bool is_text(struct json_object *d, const char *key, const char *wanted)
 	return text && STREQ(text, wanted);
 }
 
+static int overtaken(const char *what, const char *node)
+{
+	return -say_error(CTL_OVERTAKEN, "the dataset %s%s meanwhile", what, node ? node : "");
+}
+
 /* 1: as wished; 0: not yet; or an exit status, negated. */
 static int judge(const struct ctl_wait *w, struct json_object *d)
 {
-	if (!w->target)
-		return ctl_flag(d, "deleted") && is_text(d, "state", "destroyed");
-	if (ctl_flag(d, "deleted"))
-		return -say_error(CTL_OVERTAKEN, "the dataset has been deleted meanwhile");
-	if (!is_text(d, "node", w->target)) {
-		const char *primary = ctl_text(d, "node");
+	const char *node = ctl_text(d, "node"), *owner = ctl_text(d, "owner");
+	int64_t n;
 
-		return -say_error(CTL_OVERTAKEN, "the dataset is wished on node %s meanwhile",
-			primary ? primary : "-");
+	if (w->until == UNTIL_DELETED) {
+		if (!ctl_flag(d, "deleted"))
+			return overtaken("was brought back", NULL);
+		return is_text(d, "state", "destroyed") || (ctl_text(d, "undelete_until") && !owner);
 	}
-	return is_text(d, "owner", w->target) && is_text(d, "state", "mounted");
+	if (ctl_flag(d, "deleted"))
+		return overtaken("has been deleted", NULL);
+	switch (w->until) {
+	case UNTIL_MOUNTED:
+		if (!node || !STREQ(node, w->target))
+			return overtaken(node ? "is wished on node " : "is wished on no node", node);
+		return owner && STREQ(owner, node) && is_text(d, "state", "mounted");
+	case UNTIL_UNPLACED:
+		return node ? overtaken("is wished on node ", node) : !owner;
+	case UNTIL_GROWN:
+		if (w->size && ctl_number(d, "size", &n) && n != w->size)
+			return overtaken("is wished with another size", NULL);
+		return !w->size || (ctl_number(d, "volume_size", &n) && n >= w->size);
+	default:
+		return 0;
+	}
 }
 
 /*
- * One look. As judge(); and -CTL_CONNECT or -CTL_SERVER, which may pass, have been told once.
- * @ret is replaced when there is an answer.
+ * One look. As judge(); that nobody answers, which may pass, is told once. @ret is replaced when there is
+ * an answer.
  */
 static int look(struct follow *f, struct json_object **ret)
 {
@@ -200,8 +201,8 @@ static int look(struct follow *f, struct json_object **ret)
 	int r;
 
 	wait_path(f->wait, path);
-	r = api_call(f->ctl->api, "GET", path, NULL, &a);
-	if (r == 0 && a.status == 404 && !f->wait->target) {
+	r = api_call(f->ctl->api, &(struct api_request){ .method = "GET", .path = path }, &a);
+	if (r == 0 && a.status == 404 && f->wait->until == UNTIL_DELETED) {
 		api_answer_done(&a);
 		return 1; /* forgotten altogether */
 	}
@@ -222,37 +223,148 @@ static int look(struct follow *f, struct json_object **ret)
 	return judge(f->wait, *ret);
 }
 
-static int say_timeout(const struct follow *f, uint64_t limit_ms, struct json_object *d)
+static int say_timeout(const struct ctl_wait *w, uint64_t limit_ms, struct json_object *d)
 {
+	static const char *const wanted[] = {
+		[UNTIL_MOUNTED] = "mounted there",
+		[UNTIL_DELETED] = "destroyed",
+		[UNTIL_UNPLACED] = "given back",
+		[UNTIL_GROWN] = "grown",
+	};
 	const char *state = ctl_text(d, "state"), *why = ctl_text(d, "why");
 
 	return say_error(CTL_TIMEOUT,
 		"after %" PRIu64 ".%" PRIu64
-		" s dataset %s is not %s yet; it is %s%s%s (the wish stands; "
+		" s dataset %.36s is not %s yet; it is %s%s%s (the wish stands; "
 		"flockerctl show follows it)",
-		limit_ms / 1000, limit_ms % 1000 / 100, f->wait->dataset_id,
-		f->wait->target ? "mounted there" : "destroyed", state ? state : "not known",
-		why && why[0] ? ": " : "", why ? why : "");
+		limit_ms / 1000, limit_ms % 1000 / 100, w->dataset_id, wanted[w->until],
+		state ? state : "not known", why && why[0] ? ": " : "", why ? why : "");
+}
+
+/* 1: done; 0: the time is over; or an exit status, negated. */
+static int follow(struct follow *f, uint64_t deadline_ms, struct json_object **ret)
+{
+	_cleanup_(ctl_stream_freep) struct ctl_stream *stream = NULL;
+	struct ctl_event event;
+	char query[64];
+	int r;
+
+	snprintf(query, sizeof(query), "type=dataset&dataset=%.36s", f->wait->dataset_id);
+	r = ctl_stream_new(f->ctl, query, &stream);
+	if (r != CTL_OK)
+		return -r;
+	for (;;) {
+		switch (ctl_stream_next(stream, deadline_ms, NULL, &event)) {
+		case NEWS_OPEN:
+		case NEWS_EVENT:
+			r = look(f, ret);
+			if (r != 0)
+				return r;
+			break;
+		case NEWS_LOST:
+			if (!f->unreachable)
+				print_news(f, "still waiting", ctl_stream_error(stream));
+			f->unreachable = true;
+			break;
+		case NEWS_FAILED:
+			return -ctl_stream_status(stream);
+		case NEWS_TIMEOUT:
+			/* Once more, for what no event tells: and a limit of 0 asks for just that. */
+			return look(f, ret);
+		default:
+			break;
+		}
+		if (ctl_now_ms() >= deadline_ms)
+			return look(f, ret);
+	}
 }
 
 int ctl_wait_run(struct ctl *c, struct ctl_wait *w, struct json_object **ret)
 {
 	/* With --json standard output belongs to the result. */
 	struct follow f = { .ctl = c, .wait = w, .out = c->args->json ? stderr : stdout };
-	uint64_t start = now_ms(), limit = c->args->wait_ms, pause = PAUSE_FIRST_MS, spent;
-	int r;
+	uint64_t limit = c->args->wait_ms, deadline = ctl_now_ms() + limit;
+	int r = follow(&f, deadline, ret);
 
-	while ((r = look(&f, ret)) == 0) {
-		spent = now_ms() - start;
-		if (spent >= limit)
-			break;
-		pause_ms(MIN(pause, limit - spent));
-		pause = MIN(pause + pause / 8, (uint64_t)PAUSE_LAST_MS);
-	}
-	if (r == 0)
-		r = say_timeout(&f, limit, *ret);
-	else
-		r = r > 0 ? CTL_OK : -r;
 	free(f.why);
+	if (r < 0)
+		return -r;
+	/* That its filesystem has grown as well only the server knows. */
+	if (r > 0 && w->until == UNTIL_GROWN) {
+		json_object_put(TAKE_PTR(*ret));
+		r = ctl_wait_settled(c, w->dataset_id, "settled", deadline, ret);
+		return r == CTL_TIMEOUT ? say_timeout(w, limit, *ret) : r;
+	}
+	return r > 0 ? CTL_OK : say_timeout(w, limit, *ret);
+}
+
+/* What the server means by "settled", as far as its answer has it. */
+static bool is_reached(struct json_object *d, const char *until)
+{
+	const char *node = ctl_text(d, "node"), *owner = ctl_text(d, "owner");
+	bool there = node && owner && STREQ(node, owner);
+	int64_t size = 0, has = 0;
+
+	if (!STREQ(until, "settled"))
+		return is_text(d, "state", until) && (there || !STREQ(until, "mounted"));
+	if (ctl_flag(d, "deleted"))
+		return is_text(d, "state", "destroyed") || (ctl_text(d, "undelete_until") && !owner);
+	if (!node)
+		return !owner;
+	return there && is_text(d, "state", "mounted") && ctl_number(d, "size", &size) &&
+	       ctl_number(d, "volume_size", &has) && has >= size;
+}
+
+int ctl_wait_settled(struct ctl *c, const char *dataset_id, const char *until, uint64_t deadline_ms,
+	struct json_object **ret)
+{
+	for (;;) {
+		uint64_t now = ctl_now_ms(), left = deadline_ms > now ? deadline_ms - now : 0;
+		uint64_t seconds = MIN((left + 999) / 1000, (uint64_t)ROUND_S);
+		char path[160];
+		int r;
+
+		snprintf(path, sizeof(path), "/v2/datasets/%.36s?wait=%" PRIu64 "&until=%.32s", dataset_id, seconds, until);
+		json_object_put(TAKE_PTR(*ret));
+		r = ctl_call(c, "GET", path, NULL, json_type_object, ret);
+		if (r != CTL_OK)
+			return r;
+		/* It was answered before the time was over: then the server has seen what it was asked for. */
+		if (is_reached(*ret, until) || ctl_now_ms() + 100 < now + seconds * 1000)
+			return CTL_OK;
+		if (ctl_now_ms() >= deadline_ms)
+			return CTL_TIMEOUT;
+	}
+}
+
+static int say_not_until(const struct ctl *c, const char *until, struct json_object *d)
+{
+	const char *state = ctl_text(d, "state"), *why = ctl_text(d, "why");
+
+	return say_error(CTL_TIMEOUT, "after %" PRIu64 ".%" PRIu64 " s dataset %s is not %s; it is %s%s%s",
+		c->args->timeout_ms / 1000, c->args->timeout_ms % 1000 / 100, ctl_text(d, "dataset_id"), until,
+		state ? state : "not known", why && why[0] ? ": " : "", why ? why : "");
+}
+
+int ctl_run_wait(struct ctl *c)
+{
+	_cleanup_json_ struct json_object *dataset = NULL, *d = NULL;
+	const char *until = c->args->until ? c->args->until : "settled";
+	uint64_t deadline = c->args->timeout ? ctl_now_ms() + c->args->timeout_ms : UINT64_MAX;
+	int r = ctl_find_dataset(c, c->args->argument, true, &dataset);
+
+	if (r != CTL_OK)
+		return r;
+	r = ctl_wait_settled(c, ctl_text(dataset, "dataset_id"), until, deadline, &d);
+	if (d && c->args->json)
+		ctl_print_json(d);
+	if (r == CTL_TIMEOUT)
+		return say_not_until(c, until, d);
+	if (r == CTL_OK && !c->args->json) {
+		const char *state = ctl_text(d, "state");
+
+		printf("Dataset %.36s is %s.\n", ctl_text(dataset, "dataset_id"),
+			state && say_is_clean(state) ? state : "?");
+	}
 	return r;
 }

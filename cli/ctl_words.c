@@ -9,19 +9,34 @@ const struct option_row option_rows[] = {
 	{ "deleted", 'd', no_argument, OPT_DELETED, FOR_LIST, NULL, "destroyed datasets, too" },
 	{ "human", 'h', no_argument, 'h', FOR_LIST, NULL, "nothing; sizes are for people anyway" },
 	{ "no-header", 0, no_argument, OPT_NO_HEADER, FOR_NODES | FOR_LIST | FOR_LEASES, NULL, "no line of titles" },
-	{ "node", 'n', required_argument, 'n', FOR_CREATE, "NODE", "where: beginning of a UUID, address or host" },
+	{ "watch", 'w', no_argument, OPT_WATCH, FOR_NODES | FOR_LIST | FOR_SHOW, NULL, "go on, with each change" },
+	{ "node", 'n', required_argument, 'n', FOR_CREATE, "NODE", "where; else the control service chooses" },
 	{ "node", 'n', required_argument, 'n', FOR_ACQUIRE, "NODE", "for whom; else the one that has it mounted" },
+	{ "node", 'n', required_argument, 'n', FOR_EVENTS, "NODE", "only of this node and what it has" },
+	{ "unplaced", 0, no_argument, OPT_UNPLACED, FOR_CREATE | FOR_MOVE, NULL, "on no node, until it is moved" },
 	{ "expires", 'e', required_argument, OPT_EXPIRES, FOR_ACQUIRE, "SECONDS", "ends by itself; else when released" },
-	{ "size", 's', required_argument, 's', FOR_CREATE, "SIZE", "at most, such as 10G, 1.5G or 500MiB" },
-	{ "name", 0, required_argument, OPT_NAME, FOR_CREATE, "NAME", "metadata \"name\"" },
+	{ "size", 's', required_argument, 's', FOR_CREATE, "SIZE", "such as 10G, 1.5G or 500MiB" },
+	{ "name", 0, required_argument, OPT_NAME, FOR_CREATE, "NAME", "what it is called; no two are called alike" },
 	{ "filesystem", 0, required_argument, OPT_FILESYSTEM, FOR_CREATE, "KIND", "ext4, xfs or btrfs; else the node's default" },
 	{ "metadata", 'm', required_argument, 'm', FOR_CREATE, "A=B,...", "metadata; may be given again" },
+	{ "metadata", 'm', required_argument, 'm', FOR_SET, "A=B,...", "to set; \"A=\" takes A away" },
 	{ "dataset", 'd', required_argument, OPT_DATASET, FOR_MOVE | FOR_DESTROY, "DATASET", "which: beginning of an id, or a name" },
+	{ "dataset", 'd', required_argument, OPT_DATASET, FOR_EVENTS, "DATASET", "only of this one" },
 	{ "destination", 't', required_argument, 't', FOR_MOVE, "NODE", "where: beginning of a UUID, address or host" },
-	{ "wait", 0, optional_argument, OPT_WAIT, FOR_CREATE | FOR_MOVE | FOR_DESTROY, "SECONDS", "show the steps until done, or so long (120)" },
+	{ "undelete", 0, required_argument, OPT_UNDELETE, FOR_DESTROY, "TIME", "may be brought back so long: 90, 15m, 7d" },
+	{ "wait", 0, optional_argument, OPT_WAIT, FOR_WISHES, "SECONDS", "show the steps until done, or so long (120)" },
+	{ "wait", 0, optional_argument, OPT_WAIT, FOR_DRAIN, "SECONDS", "show what is left until nothing is (120)" },
+	{ "until", 0, required_argument, OPT_UNTIL, FOR_WAIT, "STATE", "settled (unless given), mounted, destroyed..." },
+	{ "timeout", 0, required_argument, OPT_TIMEOUT, FOR_WAIT | FOR_EVENTS, "SECONDS", "at most so long; else without end" },
+	{ "after", 0, required_argument, OPT_AFTER, FOR_EVENTS, "REVISION", "those behind it first; else from now on" },
+	{ "type", 0, required_argument, OPT_TYPE, FOR_EVENTS, "A,B", "only of dataset, node, lease" },
+	{ "output", 'o', required_argument, OPT_OUTPUT, FOR_DIAGNOSE, "FILE", "where to; else flocker-diagnose-*.tar.gz" },
 	{ "accept-risk", 0, no_argument, OPT_ACCEPT_RISK, FOR_FENCE | FOR_FORGET, NULL, "you know that the machine writes no more" },
-	{ "policy", 0, required_argument, OPT_POLICY, FOR_FAILOVER, "POLICY", "manual or lease" },
-	{ "term", 0, required_argument, OPT_TERM, FOR_FAILOVER, "SECONDS", "of a lease; else as it was" },
+	{ "policy", 0, required_argument, OPT_POLICY, FOR_FAILOVER | FOR_CREATE, "POLICY", "manual or lease" },
+	{ "term", 0, required_argument, OPT_TERM, FOR_FAILOVER | FOR_CREATE, "SECONDS", "of a lease; else as it was" },
+	{ "to", 0, required_argument, OPT_TO, FOR_FAILOVER | FOR_CREATE, "NODES", "any, none, or UUIDs: where it goes then" },
+	{ "idempotency-key", 0, required_argument, OPT_IDEMPOTENCY_KEY, FOR_CREATE, "KEY", "makes one, however often it is run" },
+	{ "plan", 0, no_argument, OPT_PLAN, FOR_WRITES, NULL, "say what would be done, and change nothing" },
 	{ "json", 0, no_argument, OPT_JSON, FOR_ALL | FOR_MAIN, NULL, "print JSON" },
 	{ "control-service", 0, required_argument, OPT_CONTROL_SERVICE, FOR_ALL | FOR_MAIN, "HOST", "$FLOCKER_CONTROL_SERVICE, or agent.yml's" },
 	{ "control-port", 0, required_argument, OPT_CONTROL_PORT, FOR_ALL | FOR_MAIN, "PORT", "$FLOCKER_CONTROL_PORT, or 4523" },
@@ -35,20 +50,33 @@ const struct option_row option_rows[] = {
 const size_t n_option_rows = ARRAY_SIZE(option_rows);
 
 const struct command commands[] = {
-	{ "list-nodes", "status", FOR_NODES, NULL, ctl_run_nodes, "the nodes" },
-	{ "list", "ls", FOR_LIST, NULL, ctl_run_list, "the datasets" },
-	{ "show", NULL, FOR_SHOW, "DATASET", ctl_run_show, "one dataset whole" },
-	{ "create", NULL, FOR_CREATE, NULL, ctl_run_create, "a new dataset on a node" },
-	{ "move", NULL, FOR_MOVE, NULL, ctl_run_move, "a dataset to another node" },
-	{ "destroy", NULL, FOR_DESTROY, NULL, ctl_run_destroy, "a dataset with all its data" },
-	{ "failover", NULL, FOR_FAILOVER, "DATASET", ctl_run_failover, "who takes a dataset from a lost node" },
-	{ "lease list", "lease ls", FOR_LEASES, NULL, ctl_run_leases, "which datasets are to stay where they are" },
-	{ "lease acquire", NULL, FOR_ACQUIRE, "DATASET", ctl_run_acquire, "keep a dataset where it is, or renew that" },
-	{ "lease release", NULL, FOR_RELEASE, "DATASET", ctl_run_release, "let a dataset move and be destroyed" },
-	{ "node fence", NULL, FOR_FENCE, "NODE", ctl_run_fence, "take the datasets of a lost node from it" },
-	{ "node forget", NULL, FOR_FORGET, "NODE", ctl_run_forget, "fence a node that never comes back, for ever" },
-	{ "node replace", NULL, FOR_REPLACE, "NODE", ctl_run_replace, "let another machine take a node's identity" },
-	{ "version", NULL, FOR_VERSION, NULL, ctl_run_version, "of this program and of the control service" },
+	{ "list-nodes", "status", FOR_NODES, NULL, NULL, ctl_run_nodes, "the nodes" },
+	{ "list", "ls", FOR_LIST, NULL, NULL, ctl_run_list, "the datasets" },
+	{ "show", NULL, FOR_SHOW, "DATASET", NULL, ctl_run_show, "one dataset whole" },
+	{ "create", NULL, FOR_CREATE, NULL, NULL, ctl_run_create, "a new dataset" },
+	{ "move", NULL, FOR_MOVE, NULL, NULL, ctl_run_move, "a dataset to another node" },
+	{ "resize", NULL, FOR_RESIZE, "DATASET", "SIZE", ctl_run_resize, "more space, while it is in use" },
+	{ "rename", NULL, FOR_RENAME, "DATASET", "NAME", ctl_run_rename, "another name" },
+	{ "set-metadata", NULL, FOR_SET, "DATASET", NULL, ctl_run_set_metadata, "other metadata" },
+	{ "destroy", NULL, FOR_DESTROY, NULL, NULL, ctl_run_destroy, "a dataset with all its data" },
+	{ "undelete", NULL, FOR_UNDELETE, "DATASET", NULL, ctl_run_undelete, "one that was destroyed with --undelete" },
+	{ "purge", NULL, FOR_PURGE, "DATASET", NULL, ctl_run_purge, "destroy such a one for good, now" },
+	{ "failover", NULL, FOR_FAILOVER, "DATASET", NULL, ctl_run_failover, "who takes a dataset from a lost node" },
+	{ "wait", NULL, FOR_WAIT, "DATASET", NULL, ctl_run_wait, "until a dataset is as wished" },
+	{ "events", NULL, FOR_EVENTS, NULL, NULL, ctl_run_events, "what changes, as it happens" },
+	{ "lease list", "lease ls", FOR_LEASES, NULL, NULL, ctl_run_leases, "which datasets are to stay where they are" },
+	{ "lease acquire", NULL, FOR_ACQUIRE, "DATASET", NULL, ctl_run_acquire, "keep a dataset where it is, or renew that" },
+	{ "lease release", NULL, FOR_RELEASE, "DATASET", NULL, ctl_run_release, "let a dataset move and be destroyed" },
+	{ "node list", "node ls", FOR_NODES, NULL, NULL, ctl_run_nodes, "the nodes" },
+	{ "node show", NULL, FOR_NODE, "NODE", NULL, ctl_run_node, "one node whole" },
+	{ "node drain", NULL, FOR_DRAIN, "NODE", NULL, ctl_run_drain, "move all its datasets elsewhere" },
+	{ "node undrain", NULL, FOR_UNDRAIN, "NODE", NULL, ctl_run_undrain, "let it take datasets again" },
+	{ "node fence", NULL, FOR_FENCE, "NODE", NULL, ctl_run_fence, "take the datasets of a lost node from it" },
+	{ "node forget", NULL, FOR_FORGET, "NODE", NULL, ctl_run_forget, "fence a node that never comes back, for ever" },
+	{ "node replace", NULL, FOR_REPLACE, "NODE", NULL, ctl_run_replace, "let another machine take a node's identity" },
+	{ "health", NULL, FOR_HEALTH, NULL, NULL, ctl_run_health, "of the control service" },
+	{ "diagnose", NULL, FOR_DIAGNOSE, NULL, NULL, ctl_run_diagnose, "an archive for whoever looks for a fault" },
+	{ "version", NULL, FOR_VERSION, NULL, NULL, ctl_run_version, "of this program and of the control service" },
 };
 const size_t n_commands = ARRAY_SIZE(commands);
 /* clang-format on */
@@ -138,9 +166,10 @@ static void help_commands(FILE *out, const char *group)
 
 		if (group && (strncmp(c->name, group, len) != 0 || c->name[len] != ' '))
 			continue;
-		snprintf(left, sizeof(left), "%s%s%s%s%s", c->name, c->alias ? ", " : "",
+		snprintf(left, sizeof(left), "%s%s%s%s%s%s%s", c->name, c->alias ? ", " : "",
 			c->alias ? c->alias : "", c->argument ? " " : "",
-			c->argument ? c->argument : "");
+			c->argument ? c->argument : "", c->argument2 ? " " : "",
+			c->argument2 ? c->argument2 : "");
 		fprintf(out, "  %-22s %s\n", left, c->help);
 	}
 }
@@ -158,14 +187,15 @@ void main_help(FILE *out)
 	help_options(out, FOR_MAIN);
 	fputs("\nflockerctl COMMAND --help tells a command's options; see flockerctl(1).\n"
 	      "Exit status: 0 done, 1 wrong command line, 2 no connection or no trust,\n"
-	      "3 refused, 4 no such node, dataset or lease, or several, 5 --wait ended first,\n"
+	      "3 refused, 4 no such node, dataset or lease, or several, 5 the wait ended first,\n"
 	      "6 the control service failed, 7 another wish came while waiting.\n",
 		out);
 }
 
 void command_help(FILE *out, const struct command *c)
 {
-	fprintf(out, "Usage: flockerctl %s [OPTIONS]%s%s\n\n%s: %s\n", c->name,
-		c->argument ? " " : "", c->argument ? c->argument : "", c->name, c->help);
+	fprintf(out, "Usage: flockerctl %s [OPTIONS]%s%s%s%s\n\n%s: %s\n", c->name,
+		c->argument ? " " : "", c->argument ? c->argument : "", c->argument2 ? " " : "",
+		c->argument2 ? c->argument2 : "", c->name, c->help);
 	help_options(out, c->bit);
 }

@@ -23,9 +23,27 @@ enum {
 	FOR_LEASES = 1 << 11,
 	FOR_ACQUIRE = 1 << 12,
 	FOR_RELEASE = 1 << 13,
-	FOR_ALL = (1 << 14) - 1,
-	FOR_MAIN = 1 << 14, /* before the command */
+	FOR_RESIZE = 1 << 14,
+	FOR_RENAME = 1 << 15,
+	FOR_SET = 1 << 16,
+	FOR_UNDELETE = 1 << 17,
+	FOR_PURGE = 1 << 18,
+	FOR_WAIT = 1 << 19,
+	FOR_EVENTS = 1 << 20,
+	FOR_NODE = 1 << 21,
+	FOR_DRAIN = 1 << 22,
+	FOR_UNDRAIN = 1 << 23,
+	FOR_HEALTH = 1 << 24,
+	FOR_DIAGNOSE = 1 << 25,
+	FOR_ALL = (1 << 26) - 1,
+	FOR_MAIN = 1 << 26, /* before the command */
 };
+
+/* Those that wish something of a dataset, and those that change anything. */
+#define FOR_WISHES (FOR_CREATE | FOR_MOVE | FOR_DESTROY | FOR_RESIZE | FOR_UNDELETE | FOR_PURGE)
+#define FOR_WRITES \
+	(FOR_WISHES | FOR_RENAME | FOR_SET | FOR_FAILOVER | FOR_REPLACE | FOR_FENCE | FOR_FORGET | \
+		FOR_ACQUIRE | FOR_RELEASE | FOR_DRAIN | FOR_UNDRAIN)
 
 /* What getopt_long() returns for an option without a letter. */
 enum {
@@ -47,7 +65,18 @@ enum {
 	OPT_ACCEPT_RISK,
 	OPT_POLICY,
 	OPT_TERM,
+	OPT_TO,
 	OPT_EXPIRES,
+	OPT_UNPLACED,
+	OPT_IDEMPOTENCY_KEY,
+	OPT_UNDELETE,
+	OPT_PLAN,
+	OPT_WATCH,
+	OPT_UNTIL,
+	OPT_TIMEOUT,
+	OPT_AFTER,
+	OPT_TYPE,
+	OPT_OUTPUT,
 };
 
 struct option_row {
@@ -62,7 +91,7 @@ struct option_row {
 struct command {
 	const char *name, *alias; /* of one word or two */
 	unsigned int bit;
-	const char *argument; /* the positional one; as option_row.arg */
+	const char *argument, *argument2; /* the positional ones; as option_row.arg */
 	int (*run)(struct ctl *c);
 	const char *help;
 };

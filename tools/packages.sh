@@ -3,7 +3,8 @@
 
 packages_build=(gcc libc6-dev meson ninja-build pkg-config python3 udev
 	libjson-c-dev libsystemd-dev libevent-dev libssl-dev libfuse3-dev libudev-dev libmount-dev
-	libblkid-dev libsqlite3-dev libyaml-dev libcmocka-dev)
+	libblkid-dev libsqlite3-dev libyaml-dev
+	libcmocka-dev zlib1g-dev)
 packages_run=(fuse3 e2fsprogs xfsprogs btrfs-progs util-linux mount)
 packages_test=(clang curl libclang-rt-14-dev python3-pytest python3-jsonschema openssl iproute2 mandoc systemd fdisk gdisk lvm2
 	cryptsetup-bin nftables zsh gccgo chromium libnss3-tools fonts-dejavu-core)

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A control service that only talks: the REST answers that flockerctl needs, over mutual TLS.
+"""A control service that only talks: the answers of REST v2 that flockerctl needs, over mutual TLS.
 
 Every GET of a dataset takes it one step further, so that waiting has something to show. Names ask
 for trouble: a dataset "stuck" stops at attaching, "rude" gets an answer that is no JSON, "broken"
 gets a 500, "cut" an answer without its end; a lease of 666 s gets none. Chunked and sized answers take turns.
 """
+import datetime
 import http.server
 import json
 import ssl
 import threading
+import time
 import urllib.parse
 import uuid
 
@@ -16,62 +18,98 @@ STEPS = ["waiting", "creating", "attaching", "attached", "formatting", "mounting
 LEAVE = ["unmounting", "detaching", "released"]
 
 
+def moment(seconds):
+    return datetime.datetime.utcfromtimestamp(seconds).strftime("%Y-%m-%dT%H:%M:%S.") + "000Z"
+
+
 class State:
     def __init__(self):
-        self.lock = threading.Lock()
+        self.lock = threading.Condition()
         self.nodes = []
         self.datasets = {}
-        self.replaced, self.fenced, self.forgotten, self.failovers = [], [], [], []
         self.leases = []
-        self.requests = []
+        self.requests, self.keys = [], {}
         self.clock = 1790000000
+        self.page = 1000  # at most so many datasets in a page
+        self.run, self.events, self.first = "run", [], 0
+        self.lost_answers = 0  # so many creates are done and not answered
+        self.streams = 0
+        self.health = {"live": True, "ready": True, "reasons": [], "version": "9.9.9", "nodes": {"live": 2, "known": 3},
+                       "certificates": [{"file": "control-service.crt", "name": "control-service", "serial": "1",
+                                         "expires": "2027-01-31T12:00:00.000Z", "warning": None}]}
+
+    def revision(self):
+        return f"{self.run}-{self.first + len(self.events)}"
+
+    def tell(self, kind, data):
+        with self.lock:
+            self.events.append((kind, json.dumps(data)))
+            self.lock.notify_all()
+
+    def forget_events(self):
+        """As a control service that was started anew."""
+        with self.lock:
+            self.first += len(self.events)
+            self.events, self.run = [], self.run + "x"
+            self.lock.notify_all()
 
     def add_node(self, host, live=True, node=None):
         node = node or str(uuid.uuid4())
-        self.nodes.append({"uuid": node, "host": host, "live": live,
-                           "backends": [{"name": "default", "driver": "loopback", "free": 3 << 29}],
-                           "version": "2.0.0", "boot": str(uuid.uuid4()),
-                           "silent_s": 0 if live else 99,
-                           "refused": None})
+        self.nodes.append({"uuid": node, "host": host, "state": "live" if live else "away", "live": live,
+                           "draining": False, "drained": False, "drain": None,
+                           "backends": [{"name": "default", "driver": "loopback", "capacity": 4 << 30, "free": 3 << 29,
+                                         "shared": True, "capabilities": [], "warning": None}],
+                           "version": "2.0.0", "boot": str(uuid.uuid4()), "silent_s": 0 if live else 99,
+                           "awaited": False, "refused": None, "n_datasets": 0, "unknown_datasets": []})
         return node
 
-    def add_dataset(self, primary, metadata=None, size=None, dataset_id=None, state="waiting"):
+    def add_dataset(self, node, metadata=None, size=None, dataset_id=None, state="waiting", name=None):
         dataset_id = dataset_id or str(uuid.uuid4())
-        metadata = metadata or {}
+        metadata = dict(metadata or {})
+        if name:
+            metadata["name"] = name
         mounted = state == "mounted"
         self.datasets[dataset_id] = {
             "dataset_id": dataset_id, "name": metadata.get("name"), "metadata": metadata,
-            "state": state, "wanted": "mounted", "why": "", "since": self.clock,
-            "owner": primary if mounted else None, "lease": None, "node": primary, "epoch": 1,
-            "volume_id": None, "filesystem": metadata.get("flocker:filesystem", "ext4"),
-            "fs_uuid": None, "format_state": "never", "maximum_size": size, "size": size,
-            "used": None, "available": None, "device": "/dev/loop7" if mounted else None,
-            "mountpoint": "/flocker/" + dataset_id if mounted else None,
-            "last_error": None, "attempts": 0, "deleted": False, "node_live": True,
-            "history": []}
+            "state": state, "wanted": "mounted" if node else "unplaced", "why": "", "since": moment(self.clock),
+            "node": node, "chosen": None, "owner": node if mounted else None, "node_live": True, "epoch": 1,
+            "attempts": 0, "next_retry": None, "last_error": None, "device": "/dev/loop7" if mounted else None,
+            "mountpoint": "/flocker/" + dataset_id if mounted else None, "filesystem": "ext4", "fs_uuid": None,
+            "format_state": "never", "volume_id": None, "size": size or 75 << 30, "volume_size": size or 75 << 30,
+            "maximum_size": size, "used": None, "available": None,
+            "failover": {"policy": "manual", "term": None, "to": None, "in_force": True, "term_in_force": None},
+            "failed_over": False, "fenced": None, "lease": None, "deleted": False, "deleted_at": None,
+            "undelete_until": None, "request": None, "created_at": moment(self.clock), "history": []}
         return self.datasets[dataset_id]
 
-    def configuration(self, dataset):
-        answer = {k: dataset[k] for k in ["dataset_id", "deleted", "metadata"]}
-        answer["primary"] = dataset["node"]
-        if dataset["maximum_size"] is not None:
-            answer["maximum_size"] = dataset["maximum_size"]
+    def picture(self, dataset, history=False):
+        held = [x for x in self.leases if x["dataset_id"] == dataset["dataset_id"]]
+        answer = dict(dataset)
+        if held:
+            answer["lease"] = {"node": held[0]["node"], "expires": held[0]["expires"]}
+        if not history:
+            del answer["history"]
         return answer
 
     def say(self, d, state, what):
         self.clock += 1
         d["state"] = state
-        d["since"] = self.clock
-        d["history"].append({"time": self.clock, "node": d["owner"], "state": state, "what": what})
+        d["since"] = moment(self.clock)
+        d["history"].append({"time": moment(self.clock), "node": d["owner"], "state": state, "what": what})
+        self.tell("dataset", self.picture(d))
 
     def advance(self, d):
         if d["name"] == "stuck" and d["state"] == "attaching":
             d["why"] = "loop device busy: held by pid 4711 (\x1b[31msleep)"
-            d["last_error"] = {"step": "attach", "code": "EBUSY", "message": "Device busy", "holders": [
-                "pid 4711 (sleep) holds /flocker/x", "pid 4712 (cat) holds /flocker/y"]}
+            d["last_error"] = {"step": "attach", "code": "EBUSY", "message": "Device busy",
+                               "holders": ["pid 4711 (sleep) holds /flocker/x", "pid 4712 (cat) holds /flocker/y"]}
             return
         if d["deleted"]:
-            if d["state"] == "destroyed":
+            if d["state"] == "destroyed" or (d["undelete_until"] and not d["owner"]):
+                return
+            if d["undelete_until"]:
+                d["owner"] = None
+                self.say(d, "detached", "kept for a while")
                 return
             way = LEAVE + ["destroying", "destroyed"]
             at = way.index(d["state"]) + 1 if d["state"] in way else 0
@@ -82,14 +120,18 @@ class State:
             elif d["state"] == "released":
                 d["owner"] = d["node"]
                 d["epoch"] += 1
-                self.say(d, "attaching", "granted")
+                self.say(d, "attaching" if d["node"] else "detached", "granted")
             else:
                 self.say(d, "unmounting", "leaving")
-        elif d["state"] != "mounted":
+        elif d["node"] and d["state"] != "mounted":
             d["owner"] = d["node"]
-            self.say(d, STEPS[STEPS.index(d["state"]) + 1], "arriving")
+            at = STEPS.index(d["state"]) + 1 if d["state"] in STEPS else 2
+            self.say(d, STEPS[at], "arriving")
             if d["state"] == "mounted":
                 d["mountpoint"] = "/flocker/" + d["dataset_id"]
+        elif d["volume_size"] < d["size"]:
+            d["volume_size"] = d["size"]
+            self.say(d, "mounted", "has grown")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -99,11 +141,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
-    def answer(self, status, value, raw=None):
+    def answer(self, status, value, raw=None, headers=()):
         body = raw if raw is not None else json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("X-Request-Id", "r-%d" % len(self.server.state.requests))
+        for name, text in headers:
+            self.send_header(name, text)
         Handler.chunked = not Handler.chunked
         if Handler.chunked:
             self.send_header("Transfer-Encoding", "chunked")
@@ -118,8 +162,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body)
 
-    def refuse(self, status, description, errors=None):
-        value = {"description": description}
+    def refuse(self, status, code, description, errors=None):
+        value = {"code": code, "description": description}
         if errors:
             value["errors"] = errors
         self.answer(status, value)
@@ -128,104 +172,238 @@ class Handler(http.server.BaseHTTPRequestHandler):
         state = self.server.state
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
+        self.url = urllib.parse.urlsplit(self.path)
+        self.query = dict(urllib.parse.parse_qsl(self.url.query, keep_blank_values=True))
+        self.parts = self.url.path.strip("/").split("/")
         with state.lock:
             state.requests.append((self.command, self.path, body))
+        if self.url.path == "/v2/events":
+            self.stream(state)
+            return
+        with state.lock:
             self.dispatch(state, body)
 
     def dispatch(self, state, body):
-        parts = self.path.strip("/").split("/")
-        if self.path == "/v1/version":
+        parts = self.parts
+        lists = {"/v2/nodes": "nodes", "/v2/leases": "leases"}
+        if self.url.path == "/v1/version":
             self.answer(200, {"flocker": "9.9.9"})
-        elif self.path == "/v2/nodes":
-            self.answer(200, {"nodes": state.nodes})
-        elif self.path.startswith("/v2/datasets?"):
-            self.list_datasets(state)
-        elif parts[:2] == ["v2", "datasets"] and self.command == "PATCH":
-            state.failovers.append((parts[2], body["failover"]))
-            self.answer(200, state.datasets[parts[2]])
-        elif parts[:2] == ["v2", "datasets"] and self.command == "GET":
-            self.get_dataset(state, parts[2])
-        elif parts[:2] == ["v2", "nodes"] and parts[3] == "replace":
-            state.replaced.append(parts[2])
-            self.answer(200, {"uuid": parts[2]})
-        elif parts[:2] == ["v2", "nodes"] and parts[3] == "fence":
-            state.fenced.append((parts[2], body))
-            self.answer(200, {"uuid": parts[2]})
-        elif parts[:2] == ["v2", "nodes"] and parts[3] == "forget":
-            state.forgotten.append((parts[2], body))
-            self.answer(200, {"uuid": parts[2]})
-        elif parts[:3] == ["v1", "configuration", "leases"]:
-            self.lease(state, parts, body)
-        elif parts[:3] == ["v1", "configuration", "datasets"] and self.command == "POST":
-            self.post_dataset(state, parts, body)
-        elif parts[:3] == ["v1", "configuration", "datasets"] and self.command == "DELETE":
-            dataset = state.datasets[parts[3]]
-            dataset["deleted"] = True
-            dataset["wanted"] = "deleted"
-            self.answer(200, state.configuration(dataset))
+        elif self.url.path == "/v2/health":
+            self.answer(200 if state.health["ready"] else 503, state.health)
+        elif self.url.path == "/metrics":
+            self.answer(200, None, b"flocker_up 1\n")
+        elif self.url.path == "/v2/backends":
+            self.answer(200, {"backends": [], "revision": state.revision()})
+        elif self.command == "GET" and self.url.path in lists:
+            key = lists[self.url.path]
+            self.answer(200, {key: getattr(state, key), "revision": state.revision()})
+        elif self.query.get("plan") == "true":
+            self.plan(state, body)
+        elif parts[:2] == ["v2", "datasets"]:
+            self.dataset(state, body)
+        elif parts[:2] == ["v2", "nodes"]:
+            self.node(state, body)
+        elif parts[:2] == ["v2", "leases"]:
+            self.lease(state, body)
         else:
             self.answer(404, None, b"<html>no</html>")
 
-    def list_datasets(self, state):
-        """In pages of two."""
-        query = urllib.parse.parse_qs(self.path.split("?")[1])
-        start = int(query.get("after", ["0"])[0])
-        page = list(state.datasets.values())[start:start + 2]
-        more = start + 2 < len(state.datasets)
-        self.answer(200, {"datasets": page, "next": str(start + 2) if more else None})
+    # ---- datasets
 
-    def get_dataset(self, state, dataset_id):
-        dataset = state.datasets.get(dataset_id)
-        if dataset is None:
-            self.refuse(404, "Dataset not found.")
-        elif dataset["name"] == "rude":
+    def dataset(self, state, body):
+        if len(self.parts) == 2:
+            self.list_datasets(state) if self.command == "GET" else self.create(state, body)
+            return
+        d = state.datasets.get(self.parts[2])
+        if d is None:
+            self.refuse(404, "not-found", "Dataset not found.")
+        elif self.command == "GET":
+            self.get_dataset(state, d)
+        else:
+            self.change_dataset(state, d, body)
+
+    def list_datasets(self, state):
+        found = [d for d in state.datasets.values()
+                 if (self.query.get("deleted") == "true" or not d["deleted"] or d["undelete_until"]) and
+                 self.query.get("name", d["name"]) == d["name"]]
+        start = int(self.query.get("after", "0").replace("cursor ", ""))
+        limit = min(int(self.query.get("limit", 100)), state.page)
+        after = start + limit
+        self.answer(200, {"datasets": [state.picture(d) for d in found[start:after]],
+                          "next": f"cursor {after}" if after < len(found) else None, "revision": state.revision()})
+
+    def create(self, state, body):
+        key = self.headers.get("Idempotency-Key")
+        if key in state.keys:
+            dataset_id, first = state.keys[key]
+            if first != body:
+                self.refuse(422, "idempotency-key", "Another body.")
+                return
+            dataset, status = state.datasets[dataset_id], 201
+        elif body.get("size", 67108864) < 67108864:
+            self.refuse(400, "bad-body", "The body is not as it should be.",
+                        ["/size: must be at least 67108864 bytes"])
+            return
+        else:
+            node = body.get("node", state.nodes[1]["uuid"])
+            dataset = state.add_dataset(node, body.get("metadata"), body.get("size"), name=body.get("name"))
+            if "node" not in body:
+                dataset["chosen"] = "it has the most free space, 1.50 GiB"
+            dataset["failover"].update(body.get("failover", {}))
+            dataset["filesystem"] = body.get("filesystem", "ext4")
+            state.keys[key] = (dataset["dataset_id"], body)
+            state.tell("dataset", state.picture(dataset))
+            status = 201
+        if state.lost_answers > 0:
+            state.lost_answers -= 1
+            self.close_connection = True
+            return
+        self.answer(status, state.picture(dataset, True), headers=[("Location", "/v2/datasets/x")])
+
+    def get_dataset(self, state, d):
+        if d["name"] == "rude":
             self.answer(200, None, b"{not json")
-        elif dataset["name"] == "broken":
-            self.answer(500, "a3c1f2@/2")
-        elif dataset["name"] == "cut":
+        elif d["name"] == "broken":
+            self.refuse(500, "internal", "a3c1f2@/2")
+        elif d["name"] == "cut":
             self.send_response(200)
             self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(b"{")
             self.close_connection = True
+        elif "wait" in self.query:
+            self.wait(state, d)
         else:
-            self.answer(200, dataset)
-            state.advance(dataset)
+            answer = state.picture(d, True)
+            self.answer(200, answer)
+            state.advance(d)
 
-    def lease(self, state, parts, body):
-        """As the original answers; time stands still."""
-        held = [lease for lease in state.leases
-                if lease["dataset_id"] == (body["dataset_id"] if body else parts[-1])]
-        if self.command == "GET":
-            self.answer(200, state.leases)
-        elif self.command == "DELETE":
+    def wait(self, state, d):
+        """Time passes with each look: a step a look, and the time itself when nothing moves any more."""
+        before = None
+        while before != json.dumps(d):
+            until = self.query.get("until", "settled")
+            settled = d["state"] == ("destroyed" if d["deleted"] else "mounted" if d["node"] else "detached") and \
+                (d["deleted"] or d["owner"] == d["node"]) and d["volume_size"] >= d["size"]
+            if (until == "settled" and settled) or (until == d["state"] and (until != "mounted" or
+                                                                            d["owner"] == d["node"])):
+                break
+            before = json.dumps(d)
+            state.advance(d)
+        else:
+            time.sleep(float(self.query["wait"]))
+        self.answer(200, state.picture(d, True))
+
+    def change_dataset(self, state, d, body):
+        verb = self.parts[3] if len(self.parts) > 3 else self.command
+        if verb == "PATCH":
+            if body.get("size", d["size"]) < d["size"]:
+                self.refuse(409, "shrink", "A volume cannot shrink.")
+                return
+            for key, value in body.items():
+                if key == "failover":
+                    d["failover"].update(value)
+                elif key == "metadata":
+                    d["metadata"] = {k: v for k, v in {**d["metadata"], **value}.items() if v is not None}
+                else:
+                    d[key] = value
+            if "node" in body:
+                d["chosen"] = None
+                d["wanted"] = "mounted" if body["node"] else "unplaced"
+            if "name" in body:
+                d["metadata"]["name"] = body["name"]
+        elif verb == "DELETE":
+            d.update(deleted=True, wanted="deleted")
+            if int(self.query.get("undelete", 0)):
+                d["undelete_until"] = moment(state.clock + int(self.query["undelete"]))
+        elif not d["deleted"]:
+            self.refuse(409, "not-deleted", "The dataset is not deleted.")
+            return
+        elif verb == "undelete":
+            d.update(deleted=False, undelete_until=None, wanted="mounted")
+        else:
+            d.update(undelete_until=None)
+        state.tell("dataset", state.picture(d))
+        self.answer(200, state.picture(d, True))
+
+    # ---- nodes, leases, plans, events
+
+    def node(self, state, body):
+        known = [n for n in state.nodes if n["uuid"] == self.parts[2]]
+        node = known[0] if known else {"uuid": self.parts[2]}
+        verb = self.parts[3] if len(self.parts) > 3 else "show"
+        if not known and verb != "forget":
+            self.refuse(404, "not-found", "Node not found.")
+            return
+        if verb == "drain":
+            node.update(draining=True, drain={"since": moment(state.clock), "left": 2, "stuck": []})
+            state.tell("node", node)
+        elif verb == "undrain":
+            node.update(draining=False, drain=None)
+        self.answer(200, node)
+
+    def lease(self, state, body):
+        held = [lease for lease in state.leases if lease["dataset_id"] == self.parts[2]]
+        if self.command == "DELETE":
             state.leases = [lease for lease in state.leases if lease not in held]
-            self.answer(200, held[0]) if held else self.refuse(404, "Lease not found.")
-        elif body["expires"] == 666:
+            self.answer(200, held[0]) if held else self.refuse(404, "not-found", "Lease not found.")
+        elif body.get("seconds") == 666:
             self.close_connection = True
-        elif held and held[0]["node_uuid"] != body["node_uuid"]:
-            self.refuse(409, "Lease already held.")
+        elif held and held[0]["node"] != body["node"]:
+            self.refuse(409, "leased", "Lease already held.")
         else:
-            if body["expires"] is not None:
-                body["expires"] = float(body["expires"])
-            state.leases = [lease for lease in state.leases if lease not in held] + [body]
-            self.answer(200 if held else 201, body)
+            end = body.get("seconds")
+            lease = {"dataset_id": self.parts[2], "node": body["node"],
+                     "expires": moment(time.time() + end) if end else None}
+            state.leases = [lease for lease in state.leases if lease not in held] + [lease]
+            self.answer(200 if held else 201, lease)
 
-    def post_dataset(self, state, parts, body):
-        if len(parts) == 4:
-            dataset = state.datasets[parts[3]]
-            dataset["node"] = body["primary"]
-            self.answer(200, state.configuration(dataset))
-            return
-        if body.get("maximum_size", 67108864) < 67108864:
-            self.refuse(400, "The provided JSON doesn't match the required schema.",
-                        ["%d is less than the minimum of 67108864" % body["maximum_size"]])
-            return
-        dataset = state.add_dataset(body["primary"], body.get("metadata"),
-                                    body.get("maximum_size"), body["dataset_id"])
-        self.answer(201, state.configuration(dataset))
+    def plan(self, state, body):
+        node = state.nodes[0]["uuid"]
+        self.answer(200, {"status": 200, "steps": [
+            {"dataset_id": None, "node": None, "step": "record", "what": "the wish"},
+            {"dataset_id": None, "node": node, "step": "mount", "what": "at \x1b[31m/flocker/x"}], "dataset": {}})
 
-    do_GET = do_POST = do_PATCH = do_DELETE = route
+    def stream(self, state):
+        after = self.query.get("after", self.headers.get("Last-Event-ID"))
+        with state.lock:
+            run, _, n = (after or state.revision()).rpartition("-")
+            n = int(n) - state.first
+            if run != state.run or n < 0:
+                self.refuse(410, "revision-gone", "List again.")
+                return
+            state.streams += 1
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        text = f": \nid: {state.run}-{state.first + n}\n\n"
+        try:
+            while True:
+                if text:
+                    # In two pieces, as no reader may rely on.
+                    for piece in (text[:7].encode(), text[7:].encode()):
+                        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                with state.lock:
+                    while n >= len(state.events) and run == state.run and state.streams:
+                        state.lock.wait(1)
+                    if run != state.run or not state.streams:
+                        break
+                    text = "".join(f"id: {state.run}-{state.first + n + i + 1}\nevent: {kind}\ndata: {data}\n\n"
+                                   for i, (kind, data) in enumerate(state.events[n:]) if self.passes(kind, data))
+                    n = len(state.events)
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            pass
+
+    def passes(self, kind, data):
+        data = json.loads(data)
+        return kind.split("-")[0] in self.query.get("type", "dataset,node,lease").split(",") and \
+            self.query.get("dataset", data.get("dataset_id")) == data.get("dataset_id") and \
+            self.query.get("node", "") in ("", data.get("uuid"), data.get("node"), data.get("owner"))
+
+    do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = route
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -233,6 +411,12 @@ class Server(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request, client_address):
         pass  # refused clients are part of the tests
+
+    def shutdown(self):
+        super().shutdown()
+        with self.state.lock:
+            self.state.streams = 0
+            self.state.lock.notify_all()
 
 
 def start(directory, certificate, key, state=None, host="127.0.0.1"):

@@ -213,7 +213,7 @@ class BashTest(ShellCase, Case):
         self.assertEqual(self.replies("create", "--node", "=", "127"), ["127.0.0.1", "127.0.0.2"])
         self.assertEqual(self.replies("create", "--node", "="), ["127.0.0.1", "127.0.0.2"])
         self.assertEqual(self.replies("create", "-m", "a", "=", "b", "--files"), ["--filesystem"])
-        self.assertEqual(self.replies("node", ""), ["fence", "forget", "replace"])
+        self.assertEqual(self.replies("node", ""), ["list", "ls", "show", "drain", "undrain", "fence", "forget", "replace"])
 
 
 @unittest.skipUnless(shutil.which("zsh"), "there is no zsh")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 FLOCKERCTL, FLOCKER_CA = (os.path.abspath(sys.argv.pop(1)) for _ in range(2))
@@ -91,7 +92,7 @@ class ReadTest(Case):
         self.ctl("status")
         self.assertEqual(self.stderr, "")
         for node in self.state.nodes:
-            node.update(live=False, refused="the store is old, see flocker-control recover")
+            node.update(live=False, state="refused", refused="the store is old, see flocker-control recover")
         for words in (["status"], ["list"], ["show", web["dataset_id"]]):
             out = self.ctl(*words)
             self.assertEqual(self.stderr, f"Warning: node {self.state.nodes[0]['uuid'][:8]} and "
@@ -115,20 +116,19 @@ class ReadTest(Case):
         away["deleted"] = True
         moving = self.state.add_dataset(self.here, {}, 1536 << 20, state="mounted")
         moving["node"] = self.there
+        self.state.page = 2
         lines = self.ctl("ls").splitlines()
         self.assertEqual(lines[0].split(), ["DATASET", "SIZE", "METADATA", "STATUS", "SERVER"])
         self.assertEqual(lines[1].split(), [web["dataset_id"], "10.00G", "name=web", "attached",
                                             "\u2705", "aaaa1111", "(127.0.0.1)"])
-        self.assertEqual(lines[2].split()[1:], ["<no", "quota>", "pending", "\u231b", "aaaa2222",
-                                                "(127.0.0.2)"])
-        self.assertEqual(lines[3].split(), [lost["dataset_id"], "<no", "quota>", "lost",
-                                            "<missing>"])
+        self.assertEqual(lines[2].split()[1:], ["75.00G", "pending", "\u231b", "aaaa2222", "(127.0.0.2)"])
+        self.assertEqual(lines[3].split(), [lost["dataset_id"], "75.00G", "lost", "<missing>"])
         self.assertEqual(lines[4].split()[1:3], ["1.50G", "moving"])
         self.assertEqual(len(lines), 5)
         self.assertIn("deleted", self.ctl("list", "-d", "-h"))
         self.assertEqual(len(json.loads(self.ctl("list", "--json"))), 4)
         self.assertEqual(json.loads(self.ctl("--json", "list", "-d")),
-                         list(self.state.datasets.values()))
+                         [self.state.picture(d) for d in self.state.datasets.values()])
         ascii_only = self.ctl("list", env={"LC_ALL": "C"})
         self.assertTrue(ascii_only.isascii())
 
@@ -137,12 +137,12 @@ class ReadTest(Case):
         d.update(why="held\x1b[31m", used=1 << 20,
                  last_error={"step": "mount", "code": "EBUSY", "message": "Device busy",
                              "holders": ["pid 1 (a)", "pid 2 (b)"]},
-                 history=[{"time": 1790000000, "node": self.here, "state": "mounted",
+                 history=[{"time": stub_control.moment(1790000000), "node": self.here, "state": "mounted",
                            "what": "first"}])
         shown = self.ctl("show", "web")
         for line in ("name          web", "state         mounted", "why           held?[31m",
                      f"owner         {self.here} (127.0.0.1)",
-                     "maximum size  10.00 GiB (10737418240 bytes)",
+                     "size          10.00 GiB (10737418240 bytes)",
                      "used          1.00 MiB (1048576 bytes)", "available     -",
                      "holders       pid 1 (a)\n              pid 2 (b)",
                      "last error    mount: Device busy (EBUSY)",
@@ -156,10 +156,10 @@ class ReadTest(Case):
     def test_show_tells_of_a_lease(self):
         d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
         self.assertIn("\nlease         -\n", self.ctl("show", "web"))
-        d["lease"] = {"node": self.here, "expires": None}
+        self.state.leases = [{"dataset_id": d["dataset_id"], "node": self.here, "expires": None}]
         self.assertIn(f"\nlease         {self.here} (127.0.0.1), until it is released\n",
                       self.ctl("show", "web"))
-        d["lease"]["expires"] = "2026-09-21T14:13:20.500Z"
+        self.state.leases[0]["expires"] = "2026-09-21T14:13:20.500Z"
         self.assertIn("(127.0.0.1), until 2026-09-21 14:13:20.500 UTC\n", self.ctl("show", "web"))
 
     def test_unknown_and_ambiguous_datasets_list_the_candidates(self):
@@ -175,21 +175,59 @@ class ReadTest(Case):
 
 
 class ChangeTest(Case):
+    def created(self):
+        return [body for method, path, body in self.state.requests if method == "POST" and path == "/v2/datasets"]
+
     def test_create_without_waiting(self):
         out = self.ctl("create", "-n", "aaaa1", "-s", "1.0001G", "-m", "a=b,c=d", "-m", "e=f",
                        "--name", "db", "--filesystem", "xfs")
-        body = [b for m, p, b in self.state.requests if m == "POST"][0]
-        self.assertEqual(body["primary"], self.here)
-        self.assertEqual(body["maximum_size"] % 1024, 0)
-        self.assertGreaterEqual(body["maximum_size"], 1.0001 * 2**30)
-        self.assertEqual(body["metadata"], {"a": "b", "c": "d", "e": "f", "name": "db",
-                                            "flocker:filesystem": "xfs"})
-        self.assertIn(body["dataset_id"], out)
+        body = self.created()[0]
+        size = body.pop("size")
+        self.assertEqual(size % 1024, 0)
+        self.assertGreaterEqual(size, 1.0001 * 2**30)
+        self.assertEqual(body, {"node": self.here, "name": "db", "filesystem": "xfs",
+                                "metadata": {"a": "b", "c": "d", "e": "f"}})
+        self.assertIn(list(self.state.datasets)[0], out)
+
+    def test_what_v1_has_as_metadata_is_said_as_v2_wants_it(self):
+        self.ctl("create", "-n", "aaaa1", "-m", "flocker:failover=lease,flocker:term=6,flocker:failover-to=any,name=x")
+        self.assertEqual(self.created()[0], {"node": self.here, "name": "x",
+                                             "failover": {"policy": "lease", "term": 6, "to": "any"}})
+        self.ctl("create", "--policy=lease", "--term=9", "--to", self.here + "," + self.there)
+        self.assertEqual(self.created()[1], {"failover": {"policy": "lease", "term": 9,
+                                                          "to": [self.here, self.there]}})
+
+    def test_the_server_chooses_a_node_and_says_why(self):
+        out = self.ctl("create")
+        self.assertEqual(self.created()[0], {})
+        self.assertIn(f"is recorded for node {self.there}.\nThe control service chose that node: it has the most "
+                      "free space", out)
+
+    def test_unplaced(self):
+        self.assertIn("on no node", self.ctl("create", "--unplaced", "--wait"))
+        self.assertEqual(self.created()[0], {"node": None})
+        d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        self.assertIn("On no node.", self.ctl("move", "-d", "web", "--unplaced", "--wait"))
+        self.assertIsNone(d["owner"])
+
+    def test_a_lost_answer_makes_no_second_dataset(self):
+        self.state.lost_answers = 2
+        out = self.ctl("create", "-n", "aaaa1", "--name", "db")
+        self.assertEqual(len(self.created()), 3)
+        self.assertEqual(len(self.state.datasets), 1)
+        self.assertIn(list(self.state.datasets)[0], out)
+        self.assertIn("asking again", self.stderr)
+
+    def test_a_key_finds_what_it_made(self):
+        first = json.loads(self.ctl("create", "--idempotency-key=k1", "--json"))
+        self.assertEqual(json.loads(self.ctl("create", "--idempotency-key=k1", "--json")), first)
+        self.ctl("create", "--idempotency-key=k1", "--name=other", status=REFUSED)
+        self.assertIn("(422 idempotency-key): Another body.", self.stderr)
 
     def test_a_size_is_only_sent_when_given(self):
         answer = json.loads(self.ctl("create", "--node", "127.0.0.2", "--json"))
-        self.assertEqual(answer["primary"], self.there)
-        self.assertNotIn("maximum_size", answer)
+        self.assertEqual(answer["node"], self.there)
+        self.assertEqual(self.created()[0], {"node": self.there})
 
     def test_create_shows_its_steps(self):
         out = self.ctl("create", "-n", self.here, "--name", "db", "--wait")
@@ -230,17 +268,21 @@ class ChangeTest(Case):
     def test_another_wish_ends_the_wait(self):
         d = self.state.add_dataset(self.here, {"name": "stuck"}, state="mounted")
         d["state"] = "attaching"
-        threading.Timer(0.3, lambda: d.update(node=self.gone)).start()
+
+        def overtake():
+            d.update(node=self.gone)
+            self.state.tell("dataset", d)
+        threading.Timer(0.3, overtake).start()
         self.ctl("move", "-d", "stuck", "-t", self.there, "--wait=30", status=OVERTAKEN)
         self.assertIn(self.gone, self.stderr)
 
     def test_refusals_are_told_in_the_servers_words(self):
         self.ctl("create", "-n", self.here, "-s", "1M", status=REFUSED)
-        self.assertIn("(400): The provided JSON", self.stderr)
-        self.assertIn("  1048576 is less than the minimum of 67108864\n", self.stderr)
+        self.assertIn("refused (400 bad-body): The body is not", self.stderr)
+        self.assertIn("  /size: must be at least 67108864 bytes\n", self.stderr)
 
     def test_failures_of_the_server(self):
-        for name, status, words in (("broken", SERVER, "failed (500): a3c1f2@/2"),
+        for name, status, words in (("broken", SERVER, "failed (500 internal): a3c1f2@/2"),
                                     ("rude", CONNECT, "is no JSON"),
                                     ("cut", CONNECT, "hung up")):
             d = self.state.add_dataset(self.here, {"name": name})
@@ -261,30 +303,122 @@ class ChangeTest(Case):
         self.assertIn("more than one node", self.stderr)
         self.assertNotIn(self.gone, self.stderr)
 
+    def node_calls(self):
+        return [(path, body) for _, path, body in self.state.requests if path.startswith("/v2/nodes/")]
+
     def test_node_replace(self):
         self.ctl("node", "replace", "bbbb")
-        self.assertEqual(self.state.replaced, [self.gone])
+        self.assertEqual(self.node_calls(), [(f"/v2/nodes/{self.gone}/replace", None)])
 
     def test_node_fence_wants_the_risk_accepted(self):
         self.ctl("node", "fence", "bbbb", status=USAGE)
         self.assertIn("--accept-risk", self.stderr)
-        self.assertEqual(self.state.fenced, [])
+        self.assertEqual(self.node_calls(), [])
         self.ctl("node", "fence", "bbbb", "--accept-risk")
-        self.assertEqual(self.state.fenced, [(self.gone, {"accept_risk": True})])
+        self.assertEqual(self.node_calls(), [(f"/v2/nodes/{self.gone}/fence", {"accept_risk": True})])
 
     def test_node_forget_wants_the_risk_accepted(self):
         self.ctl("node", "forget", "bbbb", status=USAGE)
         self.assertIn("node forget needs --accept-risk", self.stderr)
-        self.assertEqual(self.state.forgotten, [])
+        self.assertEqual(self.node_calls(), [])
         self.assertIn("is forgotten", self.ctl("node", "forget", "bbbb", "--accept-risk"))
-        self.assertEqual(self.state.forgotten, [(self.gone, {"accept_risk": True})])
+        self.assertEqual(self.node_calls(), [(f"/v2/nodes/{self.gone}/forget", {"accept_risk": True})])
+
+    def patches(self):
+        return [body for method, _, body in self.state.requests if method == "PATCH"]
 
     def test_failover(self):
         self.state.add_dataset(self.here, {"name": "db"}, dataset_id="11111111-0000-4000-8000-000000000001")
         self.assertIn("is to fail over by lease", self.ctl("failover", "db", "--policy=lease", "--term=9"))
-        self.ctl("failover", "1111", "--policy", "manual")
-        self.assertEqual([body for _, body in self.state.failovers],
-                         [{"policy": "lease", "term": 9}, {"policy": "manual"}])
+        self.ctl("failover", "1111", "--policy", "manual", "--to=none")
+        self.assertEqual(self.patches(), [{"failover": {"policy": "lease", "term": 9}},
+                                          {"failover": {"policy": "manual", "to": None}}])
+
+    def test_resize_waits_until_the_filesystem_has_grown(self):
+        d = self.state.add_dataset(self.here, {"name": "db"}, 1 << 30, state="mounted")
+        out = self.ctl("resize", "db", "2G", "--wait")
+        self.assertEqual(self.patches(), [{"size": 2 << 30}])
+        self.assertIn("is to have 2.00 GiB.\n", out)
+        self.assertIn("It has 2.00 GiB.\n", out)
+        self.assertEqual(d["volume_size"], 2 << 30)
+        self.ctl("resize", "db", "1G", status=REFUSED)
+        self.assertIn("(409 shrink)", self.stderr)
+
+    def test_rename_and_set_metadata(self):
+        self.state.add_dataset(self.here, {"name": "db", "a": "b"}, state="mounted")
+        self.assertIn("is called other.", self.ctl("rename", "db", "other"))
+        self.ctl("set-metadata", "other", "-m", "a=,c=d")
+        self.assertEqual(self.patches(), [{"name": "other"}, {"metadata": {"a": None, "c": "d"}}])
+
+    def test_undelete_brings_back_what_was_kept(self):
+        d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        out = self.ctl("destroy", "-d", "web", "--undelete=2h", "--wait")
+        self.assertIn("flockerctl undelete brings it back until 2026-", out)
+        self.assertIn("its volume is kept", out)
+        self.assertIn(("DELETE", f"/v2/datasets/{d['dataset_id']}?undelete=7200", None), self.state.requests)
+        self.assertIn("deleted, kept", self.ctl("list"))
+        self.state.add_dataset(self.here, {"name": "web"}, state="mounted")  # the name is free again
+        self.assertIn("Mounted at", self.ctl("undelete", "web", "--wait"))
+        self.assertFalse(d["deleted"])
+        self.ctl("undelete", d["dataset_id"], status=REFUSED)
+        self.assertIn("has not been deleted", self.stderr)
+
+    def test_purge_ends_the_time_in_which_it_was_kept(self):
+        d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        self.ctl("purge", "web", status=NOT_FOUND)
+        self.ctl("destroy", "-d", "web", "--undelete=7d", "--wait")
+        self.assertIn("Destroyed.", self.ctl("purge", "web", "--wait"))
+        self.assertEqual(d["state"], "destroyed")
+
+    def test_a_name_means_the_living_one(self):
+        old = self.state.add_dataset(self.here, {"name": "web"}, state="destroyed")
+        old["deleted"] = True
+        new = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        self.assertEqual(json.loads(self.ctl("show", "web", "--json"))["dataset_id"], new["dataset_id"])
+        new["name"] = "other"
+        self.assertEqual(json.loads(self.ctl("show", "web", "--json"))["dataset_id"], old["dataset_id"])
+
+    def test_a_name_needs_no_list_of_all(self):
+        self.state.add_dataset(self.here, {"name": "web 1+1&x"}, state="mounted")
+        self.ctl("show", "web 1+1&x", "--json")
+        self.assertEqual([path for _, path, _ in self.state.requests if path.startswith("/v2/datasets?")],
+                         ["/v2/datasets?deleted=true&name=web%201%2B1%26x&limit=1000"])
+
+    def test_a_plan_changes_nothing_and_tells_the_steps(self):
+        self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        self.state.leases = [{"dataset_id": list(self.state.datasets)[0], "node": self.here, "expires": None}]
+        before = json.dumps([self.state.datasets, self.state.nodes, self.state.leases])
+        for words in (["create", "--name=x"], ["move", "-d", "web", "-t", "aaaa2"], ["destroy", "-d", "web"],
+                      ["resize", "web", "99G"], ["rename", "web", "x"], ["set-metadata", "web", "-m", "a=b"],
+                      ["failover", "web", "--policy=lease"], ["lease", "acquire", "web"], ["lease", "release", "web"],
+                      ["node", "drain", "aaaa1"], ["node", "undrain", "aaaa1"], ["node", "replace", "bbbb"],
+                      ["node", "fence", "bbbb", "--accept-risk"], ["node", "forget", "bbbb", "--accept-risk"],
+                      ["destroy", "-d", "web", "--undelete=1h"]):
+            with self.subTest(words):
+                rows = self.rows(self.ctl(*words, "--plan"))
+                self.assertEqual(rows[0][:3], ["Nothing", "was", "changed."])
+                self.assertEqual(rows[2:], [["1.", "record", "control", "the", "wish"],
+                                            ["2.", "mount", "aaaa1111", "(127.0.0.1)", "at", "?[31m/flocker/x"]])
+                self.assertEqual(json.loads(self.ctl(*words, "--plan", "--json"))["status"], 200)
+        after = json.loads(json.dumps([self.state.datasets, self.state.nodes, self.state.leases]))
+        for d in list(after[0].values()):
+            d["history"] = []
+        self.assertEqual(after, json.loads(before))
+
+    def test_wait_asks_the_server(self):
+        d = self.state.add_dataset(self.here, {"name": "web"}, state="mounted")
+        d["node"] = self.there
+        self.assertIn("is mounted.", self.ctl("wait", "web"))
+        self.assertEqual(d["owner"], self.there)
+        self.assertIn("?wait=60&until=settled", self.state.requests[-1][1])
+        self.ctl("wait", "web", "--until=destroyed", "--timeout=0.3", status=TIMEOUT)
+        self.assertIn("is not destroyed; it is mounted", self.stderr)
+
+    def test_health(self):
+        self.assertIn("ready         yes\nversion       9.9.9\nnodes         2 of 3 connected\ncertificate   "
+                      "control-service.crt of control-service, until 2027-01-31", self.ctl("health"))
+        self.state.health.update(ready=False, reasons=["The store cannot be written."])
+        self.assertIn("no\n              The store cannot be written.\n", self.ctl("health", status=SERVER))
 
     def test_wrong_command_lines(self):
         for args, words in (
@@ -292,7 +426,15 @@ class ChangeTest(Case):
                 (["failover", "--policy=lease"], "failover needs DATASET"),
                 (["failover", "db", "--policy=maybe"], "manual or lease, not 'maybe'"),
                 (["failover", "db", "--policy=lease", "--term=6s"], "number of seconds, not '6s'"),
-                (["create"], "create needs --node"),
+                (["create", "--unplaced", "-n", "a"], "--unplaced means no node"),
+                (["resize", "x"], "resize needs SIZE"),
+                (["resize", "x", "2X"], "10G, 1.5G or 500MiB"),
+                (["resize", "x", "2G", "3"], "one argument too many"),
+                (["destroy", "-d", "x", "--undelete=soon"], "with s, m, h, d or w"),
+                (["wait", "x", "--until=done"], "settled or a state"),
+                (["set-metadata", "x"], "set-metadata needs --metadata"),
+                (["create", "--idempotency-key=a b"], "1 to 64 of A-Z"),
+                (["list", "--plan"], "unrecognized option"),
                 (["move", "-d", "x"], "move needs --destination"),
                 (["destroy"], "destroy needs --dataset"),
                 (["show"], "show needs DATASET"),
@@ -347,25 +489,23 @@ class LeaseTest(Case):
         self.bare = self.state.add_dataset(self.there, state="mounted")["dataset_id"]
 
     def sent(self):
-        return [body for method, _, body in self.state.requests if method == "POST"]
+        return [(path, body) for method, path, body in self.state.requests if method == "PUT"]
 
     def test_a_lease_is_for_the_node_that_has_the_dataset(self):
         out = self.ctl("lease", "acquire", "web")
         self.assertEqual(out, f"Dataset {self.web} is leased to node {self.here}; the lease ends "
                          "when it is released.\n")
-        self.assertEqual(self.sent(), [{"dataset_id": self.web, "node_uuid": self.here,
-                                        "expires": None}])
+        self.assertEqual(self.sent(), [(f"/v2/leases/{self.web}", {"node": self.here})])
 
     def test_seconds_are_sent_as_they_are(self):
-        self.assertIn("the lease ends in 30.0 s", self.ctl("lease", "acquire", "web", "-e", "30"))
-        answer = json.loads(self.ctl("lease", "acquire", "web", "--expires=1.5", "--json"))
-        self.assertEqual(answer, {"dataset_id": self.web, "node_uuid": self.here, "expires": 1.5})
-        self.assertEqual([repr(body["expires"]) for body in self.sent()], ["30.0", "1.5"])
+        self.assertRegex(self.ctl("lease", "acquire", "web", "-e", "30"), r"the lease ends in (29|30)\.\d s")
+        self.assertEqual(json.loads(self.ctl("lease", "acquire", "web", "--expires=1.5", "--json"))["node"], self.here)
+        self.assertEqual([body["seconds"] for _, body in self.sent()], [30, 2])
 
     def test_a_lease_that_protects_nothing_is_warned_of(self):
         self.ctl("lease", "acquire", "web", "-n", "127.0.0.2")
         self.assertIn(f"Warning: node {self.there} does not have the dataset", self.stderr)
-        self.assertEqual(self.state.leases[0]["node_uuid"], self.there)
+        self.assertEqual(self.state.leases[0]["node"], self.there)
 
     def test_a_dataset_that_nobody_has_needs_a_node(self):
         self.state.datasets[self.web]["owner"] = None
@@ -380,25 +520,25 @@ class LeaseTest(Case):
     def test_a_lease_of_another_is_a_refusal(self):
         self.ctl("lease", "acquire", "web")
         self.ctl("lease", "acquire", "web", "-n", self.there, status=REFUSED)
-        self.assertIn("(409): Lease already held.", self.stderr)
+        self.assertIn("(409 leased): Lease already held.", self.stderr)
 
     def test_list(self):
         self.assertEqual(self.rows(self.ctl("lease", "ls")),
                          [["DATASET", "NAME", "SERVER", "EXPIRES"]])
         gone = "dddd0000-0000-4000-8000-000000000004"
         self.state.leases = [
-            {"dataset_id": self.web, "node_uuid": self.here, "expires": None},
-            {"dataset_id": self.bare, "node_uuid": self.there, "expires": 29.98},
-            {"dataset_id": gone, "node_uuid": gone, "expires": -0.2}]
+            {"dataset_id": self.web, "node": self.here, "expires": None},
+            {"dataset_id": self.bare, "node": self.there, "expires": stub_control.moment(time.time() + 3000)},
+            {"dataset_id": gone, "node": gone, "expires": stub_control.moment(time.time() - 2)}]
         rows = self.rows(self.ctl("lease", "list", "--no-header"))
         self.assertEqual(rows, [[self.web, "web", "aaaa1111", "(127.0.0.1)", "never"],
-                                [self.bare, "aaaa2222", "(127.0.0.2)", "in", "30.0", "s"],
+                                [self.bare, "aaaa2222", "(127.0.0.2)", "in", "50", "min"],
                                 [gone, "dddd0000", "(?)", "now"]])
         self.assertEqual(json.loads(self.ctl("lease", "list", "--json")), self.state.leases)
 
     def test_release_finds_leases_of_datasets_that_are_gone(self):
         gone = "dddd0000-0000-4000-8000-000000000004"
-        self.state.leases = [{"dataset_id": i, "node_uuid": self.here, "expires": None}
+        self.state.leases = [{"dataset_id": i, "node": self.here, "expires": None}
                              for i in (self.web, gone)]
         self.state.datasets[self.web]["deleted"] = True
         self.assertIn(f"{self.web} is no more leased", self.ctl("lease", "release", "web"))
@@ -457,7 +597,7 @@ class WhereTest(Case):
 
     def test_a_node_by_host_name(self):
         self.ctl("create", "-n", "localhost")
-        self.assertEqual(self.state.requests[-1][2]["primary"], self.here)
+        self.assertEqual(self.state.requests[-1][2]["node"], self.here)
         self.ctl("create", "-n", "no.such.host.invalid", status=NOT_FOUND)
         self.assertIn("there is no node 'no.such.host.invalid'", self.stderr)
 
@@ -511,8 +651,14 @@ class TrustTest(Case):
 
     def test_missing_certificates_are_named(self):
         self.ctl("list", "--user", "nobody", status=CONNECT)
-        self.assertIn(f"{certs.name}/nobody.crt", self.stderr)
+        self.assertIn(f"there is no user certificate '{certs.name}/nobody.crt': make one", self.stderr)
+        self.assertIn("flocker-ca create-api-certificate NAME", self.stderr)
         self.assertIn("--user=NAME", self.stderr)
+        with tempfile.TemporaryDirectory() as part:
+            for name in ("user.crt", "user.key"):
+                shutil.copy(f"{certs.name}/{name}", part)
+            self.ctl("list", "--certs-path", part, status=CONNECT)
+        self.assertIn("certificate of the cluster's authority", self.stderr)
 
     def test_another_clusters_server_is_not_trusted(self):
         with tempfile.TemporaryDirectory() as other:

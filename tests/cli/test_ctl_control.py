@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 
@@ -35,29 +36,38 @@ class ControlTest(unittest.TestCase):
         for end in ("crt", "key"):
             os.rename(f"{self.dir}/control-127.0.0.1.{end}",
                       f"{self.dir}/control-service.{end}")
-        self.port, agents = free_ports(2)
+        self.port, self.agents = free_ports(2)
+        self.start()
+        self.addCleanup(self.stop)
+
+    def start(self):
         command = [FLOCKER_CONTROL, "--data-path", self.dir + "/data", "--port",
                    f"tcp:{self.port}:interface=127.0.0.1", "--agent-port",
-                   f"tcp:{agents}:interface=127.0.0.1", "--certificates-directory", self.dir]
+                   f"tcp:{self.agents}:interface=127.0.0.1", "--certificates-directory", self.dir]
         if os.geteuid() == 0:
             command += ["--user", "root"]
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        if os.path.exists(self.dir + "/notify"):
+            os.unlink(self.dir + "/notify")
         notify.bind(self.dir + "/notify")
         notify.settimeout(30)
         self.control = subprocess.Popen(command, stderr=subprocess.DEVNULL,
                                         env=dict(os.environ, NOTIFY_SOCKET=self.dir + "/notify"))
-        self.addCleanup(self.stop)
-        self.assertIn(b"READY=1", notify.recv(1000))
-        notify.close()
+        try:
+            self.assertIn(b"READY=1", notify.recv(1000))
+        finally:
+            notify.close()
 
     def stop(self):
         self.control.send_signal(signal.SIGTERM)
         self.control.wait(30)
 
+    def environment(self):
+        return dict(os.environ, LC_ALL="C.UTF-8", FLOCKER_CONTROL_SERVICE="127.0.0.1",
+                    FLOCKER_CONTROL_PORT=str(self.port), FLOCKER_CERTS_PATH=self.dir)
+
     def ctl(self, *args, status=0):
-        environment = dict(os.environ, LC_ALL="C.UTF-8", FLOCKER_CONTROL_SERVICE="127.0.0.1",
-                           FLOCKER_CONTROL_PORT=str(self.port), FLOCKER_CERTS_PATH=self.dir)
-        run = subprocess.run([FLOCKERCTL, *args], env=environment, capture_output=True, text=True,
+        run = subprocess.run([FLOCKERCTL, *args], env=self.environment(), capture_output=True, text=True,
                              timeout=60)
         self.assertEqual(run.returncode, status, run.stdout + run.stderr)
         return run.stderr if status else run.stdout
@@ -67,6 +77,7 @@ class ControlTest(unittest.TestCase):
         self.assertEqual(json.loads(self.ctl("list-nodes", "--json")), [])
         self.assertEqual(json.loads(self.ctl("list", "--json")), [])
         self.ctl("create", "-n", NODE, status=4)
+        self.assertIn("(409 no-node)", self.ctl("create", status=3))
         self.ctl("show", NODE, status=4)
         self.ctl("node", "replace", "9", status=4)
         self.assertIn("There is no node", self.ctl("node", "forget", NODE, "--accept-risk", status=4))
@@ -78,8 +89,8 @@ class ControlTest(unittest.TestCase):
         self.assertEqual(self.ctl("complete", "show", "w"), f"words\nweb\t{row[0]}\n")
         shown = self.ctl("show", "web")
         for line in (f"dataset       {row[0]}", "name          web", "state         waiting",
-                     "wanted        mounted", f"primary       {NODE}",
-                     "maximum size  1.00 GiB (1073741824 bytes)", "format state  never",
+                     "wanted        mounted", f"node          {NODE}",
+                     "size          1.00 GiB (1073741824 bytes)", "format state  never",
                      "filesystem    xfs"):
             self.assertIn(line + "\n", shown)
         self.assertRegex(shown, r"since +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \(\d+ s ago\)")
@@ -91,12 +102,93 @@ class ControlTest(unittest.TestCase):
         self.assertIn("deleted", self.ctl("list", "-d"))
         self.assertIn("has been deleted", self.ctl("destroy", "-d", row[0], status=4))
 
+    def json(self, *args):
+        return json.loads(self.ctl(*args, "--json"))
+
+    def test_wishes_for_a_dataset_on_no_node(self):
+        """All of what needs no node to be done."""
+        d = self.json("create", "--unplaced", "--name=db", "-m", "a=b,flocker:failover=lease,flocker:term=9",
+                      "--filesystem=xfs", "-s", "1G", "--wait")["dataset_id"]
+        self.assertIn("(409 name-in-use)", self.ctl("create", "--unplaced", "--name=db", status=3))
+        self.ctl("rename", "db", "other")
+        self.ctl("set-metadata", "other", "-m", "a=,c=d")
+        self.ctl("failover", "other", "--policy=lease", "--term=20", "--to=any")
+        self.ctl("resize", "other", "2G")
+        self.assertIn("(409 shrink)", self.ctl("resize", "other", "1G", status=3))
+        seen = self.json("show", "other")
+        self.assertEqual((seen["metadata"]["c"], seen["size"], seen["failover"]["term"], seen["failover"]["to"]),
+                         ("d", 2 << 30, 20, "any"))
+        self.assertNotIn("a", seen["metadata"])
+        self.assertIn("failover      lease, term 20 s", self.ctl("show", d[:8]))
+        self.ctl("lease", "acquire", "other", "-n", NODE, status=4)
+
+        self.assertIn("brings it back until", self.ctl("destroy", "-d", "other", "--undelete=1h", "--wait=20"))
+        self.assertIn("deleted, kept", self.ctl("list"))
+        self.assertIn("undelete until", self.ctl("show", "other"))
+        self.ctl("undelete", "other", "--wait=20")
+        self.assertIn("has not been deleted", self.ctl("undelete", d, status=3))
+        self.ctl("destroy", "-d", "other", "--undelete=1h")
+        self.assertIn("Destroyed.", self.ctl("purge", "other", "--wait=20"))
+        self.assertIn("is destroyed.", self.ctl("wait", d, "--timeout=20"))
+
+    def test_plans_change_nothing(self):
+        self.create_by_hand()
+        before = self.ctl("show", "web", "--json")
+        for words in (["create", "--name=x", "--unplaced"], ["move", "-d", "web", "--unplaced"],
+                      ["destroy", "-d", "web"], ["resize", "web", "2G"], ["rename", "web", "x"]):
+            with self.subTest(words):
+                self.assertIn("Nothing was changed.", self.ctl(*words, "--plan"))
+        self.assertEqual(self.ctl("show", "web", "--json"), before)
+        self.assertIn("(409 shrink)", self.ctl("resize", "web", "64M", "--plan", status=3))
+
+    def test_a_key_makes_one_dataset(self):
+        first = self.json("create", "--unplaced", "--idempotency-key=k")
+        self.assertEqual(self.json("create", "--unplaced", "--idempotency-key=k")["dataset_id"], first["dataset_id"])
+        self.assertIn("(422 idempotency-key)",
+                      self.ctl("create", "--unplaced", "--name=x", "--idempotency-key=k", status=3))
+        self.assertEqual(len(self.json("list")), 1)
+
+    def test_events_are_told_from_a_revision_on_and_across_a_restart(self):
+        made = self.json("create", "--unplaced", "--name=one")
+        log = subprocess.Popen([FLOCKERCTL, "events", "--json", "--after", made["revision"]], env=self.environment(),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(log.communicate)
+        self.addCleanup(log.kill)
+        self.ctl("rename", "one", "two")
+        while (event := json.loads(log.stdout.readline()))["data"].get("name") != "two":
+            pass
+        self.assertEqual((event["event"], event["data"]["dataset_id"]), ("dataset", made["dataset_id"]))
+        self.stop()
+        self.start()
+        while (event := json.loads(log.stdout.readline()))["event"] != "list":
+            pass
+        again = json.loads(log.stdout.readline())
+        self.assertEqual((again["event"], again["data"]["name"]), ("dataset", "two"))
+        self.ctl("rename", "two", "three")
+        while (event := json.loads(log.stdout.readline()))["data"].get("name") != "three":
+            pass
+
+    def test_health_and_an_archive_of_it_all(self):
+        self.create_by_hand()
+        self.assertIn("ready         yes", self.ctl("health"))
+        archive = self.dir + "/archive.tar.gz"
+        self.ctl("diagnose", "-o", archive)
+        with tarfile.open(archive) as tar:
+            names = {name.split("/", 1)[1] for name in tar.getnames()}
+            top = tar.getnames()[0].split("/")[0]
+            self.assertLessEqual({"control/health.json", "control/nodes.json", "control/datasets-001.json",
+                                  "control/metrics.txt", "control/events.txt", "host/mountinfo.txt",
+                                  "configuration/certificates.txt", "failures.txt", "README.txt"}, names)
+            page = json.load(tar.extractfile(top + "/control/datasets-001.json"))
+            whole = json.load(tar.extractfile(f"{top}/control/datasets/{page['datasets'][0]['dataset_id']}.json"))
+            self.assertTrue(whole["history"])
+
     def test_a_viewer_may_look_and_a_revoked_one_is_told_why(self):
         subprocess.run([FLOCKER_CA, "create-viewer-certificate", "wall"], cwd=self.dir, check=True,
                        stdout=subprocess.DEVNULL)
         self.create_by_hand()
         dataset = self.ctl("list", "--user", "wall").splitlines()[1].split()[0]
-        self.assertIn("(403): The certificate 'viewer-wall' may only look",
+        self.assertIn("(403 viewer): The certificate 'viewer-wall' may only look",
                       self.ctl("destroy", "-d", dataset, "--user", "wall", status=3))
         subprocess.run([FLOCKER_CA, "revoke", "wall.crt"], cwd=self.dir, check=True,
                        stdout=subprocess.DEVNULL)

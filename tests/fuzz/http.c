@@ -10,6 +10,7 @@ static int stand_in_error(const SSL *ssl, int rc);
 #define SSL_read_ex stand_in_read
 #define SSL_get_error stand_in_error
 #include "../../cli/api.c"
+#include "../../cli/api_conn.c"
 
 #include "fuzz.h"
 
@@ -38,7 +39,7 @@ static int stand_in_error(const SSL *ssl, int rc)
 
 struct outcome {
 	int rc;
-	struct head head;
+	struct api_head head;
 	struct body body;
 };
 
