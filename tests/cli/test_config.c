@@ -46,6 +46,8 @@ static void the_shortest_file_has_the_documented_defaults(void **state)
 	assert_string_equal(c->mount_options, "");
 	assert_false(c->self_fence_reboot);
 	assert_string_equal(c->watchdog, "auto");
+	assert_int_equal(c->space_percent, 10);
+	assert_int_equal(c->discard, DISCARD_WEEKLY);
 	assert_string_equal(c->cluster_crt, "/etc/flocker/cluster.crt");
 	assert_string_equal(c->cluster_crl, "/etc/flocker/cluster.crl");
 	assert_string_equal(c->node_crt, "/etc/flocker/node.crt");
@@ -69,6 +71,8 @@ static void every_key_is_read(void **state)
 		"mount-options: nosuid,nodev,noatime\n"
 		"self-fence: reboot\n"
 		"watchdog: /dev//watchdog1\n"
+		"space-warning: 5%\n"
+		"discard: on\n"
 		"...\n");
 
 	assert_string_equal(c->control_hostname, "127.0.0.1");
@@ -84,6 +88,8 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->mount_options, "nosuid,nodev,noatime");
 	assert_true(c->self_fence_reboot);
 	assert_string_equal(c->watchdog, "/dev/watchdog1");
+	assert_int_equal(c->space_percent, 5);
+	assert_int_equal(c->discard, DISCARD_ON);
 }
 
 static void the_originals_logging_is_a_warning(void **state)
@@ -123,6 +129,10 @@ static const struct {
 	{ HEAD "self-fence: yes\n", "agent.yml line 7: 'self-fence' must be cut or reboot, not 'yes'" },
 	{ HEAD "watchdog: watchdog0\n", "agent.yml line 7: 'watchdog' must be auto, none, or a device such as /dev/watchdog0, not 'watchdog0'" },
 	{ HEAD "watchdog: /dev/../x\n", "agent.yml line 7: 'watchdog' must be auto, none, or a device such as /dev/watchdog0, not '/dev/../x'" },
+	{ HEAD "space-warning: 10\n", "agent.yml line 7: 'space-warning' must be from 0% to 99%, not '10'" },
+	{ HEAD "space-warning: 100%\n", "agent.yml line 7: 'space-warning' must be from 0% to 99%, not '100%'" },
+	{ HEAD "space-warning: \"-5%\"\n", "agent.yml line 7: 'space-warning' must be from 0% to 99%, not '-5%'" },
+	{ HEAD "discard: daily\n", "agent.yml line 7: 'discard' must be off, weekly or on, not 'daily'" },
 	{ HEAD "filesystem: zfs\n", "agent.yml line 7: 'filesystem' must be ext4, xfs or btrfs, not 'zfs'" },
 	{ HEAD "mount-root: flocker\n", "agent.yml line 7: 'mount-root' must be an absolute path of a directory, without '..', not 'flocker'" },
 	{ HEAD "mount-root: /a/../b\n", "agent.yml line 7: 'mount-root' must be an absolute path of a directory, without '..', not '/a/../b'" },
