@@ -94,6 +94,13 @@ static void order_as(struct assign *b, const struct node *from)
 			link_append(&n->wished, &ds->wished);
 		}
 	}
+}
+
+/* How many a node has counts where it is chosen, also of those that are not copied. */
+static void count_as(struct assign *b, const struct node *from)
+{
+	struct node *n = assign_find_node(b, from->now.uuid);
+
 	n->n_owned = from->n_owned;
 	n->n_wished = from->n_wished;
 }
@@ -128,8 +135,11 @@ struct assign *assign_fork(const struct assign *a, const struct id128 *only)
 			if (LINK_ITEM(l, struct pin, all)->now.held)
 				copy_pin(b, LINK_ITEM(l, struct pin, all));
 	}
-	for (const struct node *n = a->first_node; n; n = n->list_next)
-		order_as(b, n);
+	for (const struct node *n = a->first_node; n; n = n->list_next) {
+		if (!only)
+			order_as(b, n);
+		count_as(b, n);
+	}
 	b->windows_at_ms = a->windows_at_ms;
 	return b;
 }
