@@ -19,7 +19,7 @@ import kernel
 from cluster import LIMIT_S, MIB, SIZES, Cluster, Payload, executable, scale, wait_until
 from loads import HangingDisk, Writer
 
-VALUES = ("state wanted why since owner epoch primary size used available trimmed trimmed_bytes "
+VALUES = ("state wanted why since owner epoch primary size wanted_size used available trimmed trimmed_bytes "
           "device filesystem fs_uuid mountpoint lease holders last_error status.json events").split()
 NODE_VALUES = ("uuid era control connected certificate_expires authority_expires version watchdog "
                "capacity free promised warnings metrics status.json").split()
@@ -59,7 +59,7 @@ def test_every_file_of_a_mounted_dataset(cluster, fs):
     assert values == {
         "state": "mounted\n", "wanted": "hold\n", "why": "as wished\n",
         "owner": line(here.uuid), "primary": line(here.uuid), "epoch": "1\n",
-        "size": line(SIZES[fs]), "used": line((space.f_blocks - space.f_bfree) * space.f_frsize),
+        "size": line(SIZES[fs]), "wanted_size": line(SIZES[fs]), "used": line((space.f_blocks - space.f_bfree) * space.f_frsize),
         "available": line(space.f_bavail * space.f_frsize),
         "device": line(device), "filesystem": line(fs), "fs_uuid": line(seen["fs_uuid"]),
         "mountpoint": line(here.root / dataset), "lease": "", "holders": "", "last_error": "",
@@ -67,7 +67,7 @@ def test_every_file_of_a_mounted_dataset(cluster, fs):
     assert status == status | {
         "dataset_id": dataset, "name": "web/data", "state": "mounted", "wanted": "hold",
         "why": "as wished", "owner": here.uuid, "primary": here.uuid, "epoch": 1,
-        "size": SIZES[fs], "device": device, "filesystem": fs, "fs_uuid": seen["fs_uuid"],
+        "size": SIZES[fs], "wanted_size": SIZES[fs], "device": device, "filesystem": fs, "fs_uuid": seen["fs_uuid"],
         "mountpoint": str(here.root / dataset), "lease": None, "holders": [], "last_error": None,
         "metadata": metadata}
     assert abs(seconds(status["created_at"] + "\n") - before) < 2
