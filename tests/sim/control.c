@@ -641,6 +641,15 @@ static void heartbeat_later(struct sim *s, const struct sim_session *c)
 	ev->session = c->id;
 }
 
+/* A node whose term ended by its own clock gives back what it has, whatever is promised. */
+static void note_given_back(struct sim *s, const struct wire_status *status)
+{
+	int d = sim_dataset_index(s, status->dataset_id);
+
+	if (status->releasing && s->promises[d].epoch == status->epoch && s->control.releasing[d] != status->epoch)
+		s->promises[d].made = false;
+}
+
 static void hear(struct sim *s, struct sim_session *c, struct wire_msg *m)
 {
 	struct assign_event ev = { .node = s->nodes[c->node].uuid, .session = c->id };
@@ -649,11 +658,14 @@ static void hear(struct sim *s, struct sim_session *c, struct wire_msg *m)
 	if (m->type == WIRE_HELLO) {
 		ev.type = ASSIGN_HELLO;
 		ev.hello = &m->hello;
+		for (size_t i = 0; i < m->hello.n_holds; i++)
+			note_given_back(s, &m->hello.holds[i]);
 		ev.address = "127.0.0.1";
 		heartbeat_later(s, c);
 	} else if (m->type == WIRE_REPORT) {
 		ev.type = ASSIGN_REPORT;
 		ev.report = &m->report;
+		note_given_back(s, &m->report.status);
 	} else if (m->type == WIRE_PING && m->ping.stamp_ms) {
 		ev.type = ASSIGN_RENEW;
 		ev.stamp_ms = m->ping.stamp_ms;
