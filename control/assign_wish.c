@@ -333,6 +333,8 @@ static void on_node(struct decision *d, const struct assign_event *ev)
 	if (ev->type == ASSIGN_DRAIN)
 		list_for_each(l, &n->wished)
 			assign_settle(d, LINK_ITEM(l, struct ads, wished));
+	if (ev->type == ASSIGN_UNDRAIN)
+		assign_drain_all(d); /* what is stuck elsewhere may come here */
 	if (!d->result->n_changes)
 		d->result->txn = n->txn;
 }

@@ -181,8 +181,9 @@ static void keep_knowledge(struct converge_seen *seen, const struct converge_see
 {
 	/* A listing may lag; a device that is here proves its volume. */
 	seen->volume |= seen->attached;
-	seen->expanded_bytes = old->expanded_bytes;
-	seen->grown_bytes = old->grown_bytes;
+	/* Of this device: another one may be of a volume that was made anew under the same id. */
+	seen->expanded_bytes = seen->attached && old->attached ? old->expanded_bytes : 0;
+	seen->grown_bytes = seen->attached && old->attached ? old->grown_bytes : 0;
 	seen->destroyed = old->destroyed;
 	seen->discarded = old->discarded;
 	seen->detached = old->detached && !seen->attached;

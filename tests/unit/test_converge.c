@@ -453,6 +453,23 @@ static void nothing_grows_that_may_not_be_written_to(void **state)
 	assert_step(&f, STEP_UNMOUNT);
 }
 
+/* After a restore of control the same volume_id may be made again. */
+static void what_another_device_had_is_not_reported(void **state)
+{
+	struct fixture f = mounted();
+
+	order_sizes(&f, SIZE, 2 * SIZE, SIZE);
+	assert_step(&f, STEP_EXPAND);
+	f.seen.size_bytes = 2 * SIZE;
+	book(&f, STEP_EXPAND, 0);
+	f.seen.attached = f.seen.mounted = false;
+	f.seen.size_bytes = SIZE;
+	book(&f, STEP_OBSERVE, 0);
+	f.seen.attached = f.seen.mounted = true;
+	book(&f, STEP_OBSERVE, 0);
+	assert_step(&f, STEP_EXPAND);
+}
+
 static void control_of_an_earlier_version_wishes_no_growth(void **state)
 {
 	struct fixture f = mounted();
@@ -488,6 +505,7 @@ int main(void)
 		cmocka_unit_test(a_growth_that_fails_is_told_and_the_dataset_stays_of_use),
 		cmocka_unit_test(the_filesystem_fills_the_volume_before_it_grows_again),
 		cmocka_unit_test(nothing_grows_that_may_not_be_written_to),
+		cmocka_unit_test(what_another_device_had_is_not_reported),
 		cmocka_unit_test(control_of_an_earlier_version_wishes_no_growth),
 	};
 

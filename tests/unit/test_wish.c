@@ -426,6 +426,17 @@ static void a_drain_that_is_asked_for_again_waits_for_what_it_moves(void **state
 	assert_true(res.txn > drained);
 }
 
+static void a_node_that_drains_no_more_takes_what_drains_elsewhere(void **state)
+{
+	mounted_on_a();
+	hello(node_b, NULL, 0);
+	say_node(ASSIGN_DRAIN, node_b);
+	say_node(ASSIGN_DRAIN, node_a);
+	assert_true(id128_equal(record()->primary, node_a));
+	say_node(ASSIGN_UNDRAIN, node_b);
+	assert_true(id128_equal(record()->primary, node_b));
+}
+
 static void v1_is_not_refused_by_a_drain_but_moved_on(void **state)
 {
 	hello(node_a, NULL, 0);
@@ -474,6 +485,7 @@ int main(void)
 		TEST(what_cannot_leave_a_draining_node_says_why_and_goes_when_it_can),
 		TEST(a_node_that_comes_takes_what_drains_elsewhere),
 		TEST(a_drain_that_is_asked_for_again_waits_for_what_it_moves),
+		TEST(a_node_that_drains_no_more_takes_what_drains_elsewhere),
 		TEST(v1_is_not_refused_by_a_drain_but_moved_on),
 		TEST(datasets_of_a_node_are_counted_and_told),
 	};
