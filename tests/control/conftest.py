@@ -51,6 +51,14 @@ def control(authority, tmp_path):
 
 
 @pytest.fixture
+def bare(authority, tmp_path):
+    """A server that the test starts."""
+    server = rig.Control(authority, tmp_path)
+    yield server
+    server.end()
+
+
+@pytest.fixture
 def make_control(tmp_path):
     """make_control(authority): one that the test starts, and ends when all is well."""
     made = []

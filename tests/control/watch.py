@@ -6,10 +6,12 @@ import json
 import re
 import socket
 import threading
+import time
 
 import openapi
 import rig
 
+DATASETS = "/v1/configuration/datasets"
 KINDS = {"dataset": "dataset_id", "node": "uuid", "lease": "dataset_id"}
 
 
@@ -203,3 +205,64 @@ def steady(thing):
     if "why" in thing:
         thing["why"] = re.sub(r"within \d+ s", "within N s", thing["why"])
     return thing
+
+
+def move(control, dataset, node):
+    assert control.post(f"{DATASETS}/{dataset}", {"primary": node}).status == 200
+
+
+def fill(control, node, n, size=200):
+    """So many events at least; text of that size in each."""
+    return [control.create(node, metadata={f"k{i}": "v" * size for i in range(4)}) for _ in range(n)]
+
+
+def quiet_revision(control, quiet_s=0.5):
+    """The revision after which nothing happens any more."""
+    last, since, end = None, time.monotonic(), time.monotonic() + rig.LIMIT_S
+    while time.monotonic() - since < quiet_s:
+        revision = control.get("/v2/nodes").json["revision"]
+        assert time.monotonic() < end, "it does not become quiet"
+        if revision != last:
+            last, since = revision, time.monotonic()
+        time.sleep(0.05)
+    return last
+
+
+class Listening:
+    def __init__(self, control, after=None, query="", **kw):
+        self.stream = Stream(control, "&".join(p for p in (query, f"after={after}" if after else "") if p), **kw)
+        assert self.stream.status == 200, self.stream.json
+
+    def __enter__(self):
+        return self.stream
+
+    def __exit__(self, *_):
+        self.stream.close()
+
+
+class Asking:
+    """A request that waits, on a thread."""
+
+    def __init__(self, control, path):
+        self.connection = control.connect()
+        self.connection.connect()
+        self.connection.request("GET", path)
+        self.answer = None
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        try:
+            self.answer = rig.Answer(self.connection.getresponse())
+        except OSError:
+            pass
+
+    def join(self):
+        self.thread.join(rig.LIMIT_S)
+        assert self.answer
+        return self.answer
+
+    def close(self):
+        socket.socket.shutdown(self.connection.sock, socket.SHUT_RDWR)
+        self.thread.join(rig.LIMIT_S)
+        self.connection.close()
