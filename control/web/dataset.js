@@ -108,7 +108,7 @@ function metadata(d) {
 
 /* What a person can do about it, on a terminal: this page only looks. */
 function next(cluster, d) {
-	const id = d.dataset_id, said = [["See it there", `flockerctl show ${id}`]];
+	const id = d.dataset_id, said = [["Follow it there", `flockerctl show --watch ${id}`]];
 	const target = d.node && cluster.nodes.get(d.node);
 	const others = [...cluster.nodes.values()].filter((n) => n.live && !n.draining);
 

@@ -22,3 +22,9 @@ def test_only_the_servers_own_page_may_write(control, headers, status):
     assert answer.status == status, answer.text
     assert len(control.get("/v1/configuration/datasets").json) == (1 if status == 201 else 0)
     assert control.get("/v1/configuration/datasets", headers=headers).status == 200
+
+
+def test_the_refusal_has_a_word_of_its_own(control):
+    answer = control.post("/v2/datasets", {"node": None}, headers={"Origin": "https://elsewhere.example"})
+    assert (answer.status, answer.json["code"]) == (403, "cross-site")
+    assert control.get("/v2/datasets").json["datasets"] == []

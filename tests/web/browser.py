@@ -185,6 +185,12 @@ class Page:
         return self.run("""(() => { const e = document.activeElement;
             return e && e !== document.body ? `${e.localName} ${e.id} ${e.innerText ?? ""}`.trim() : ""; })()""")
 
+    def busy_s(self):
+        """How long the page's thread has been at work, as the processor counts it."""
+        self.call("Performance.enable", timeDomain="threadTicks")
+        metrics = self.call("Performance.getMetrics")["metrics"]
+        return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
+
     def look(self, dark=False, width=1280, height=900, calm=False):
         self.call("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},

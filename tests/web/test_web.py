@@ -15,7 +15,8 @@ from cluster import wait_until
 
 RISK = {"accept_risk": True}
 MANY = 10_000
-LONGEST_MS = 400  # that the page may leave a key without an answer, with ten thousand datasets
+KEY_S = 0.15  # of the processor that a key may take, with ten thousand datasets
+FREEZE_MS = 3000  # and that the page may be deaf, on a machine with other things to do
 
 
 def viewer_of(authority):
@@ -322,11 +323,13 @@ def test_ten_thousand_datasets_do_not_freeze_it(make_page, shot):
     page.wait_text("10,000 datasets")
     assert page.run("document.querySelectorAll('tbody tr').length") == 100
     page.run("document.querySelector('#q').focus()")
+    before = page.busy_s()
     for letter in "d-09999":
         page.type(letter)
     page.wait_text("1 of 10,000 datasets")
     page.wait_text("d-09999", "table")
-    assert page.run("Math.max(...gaps.slice(1))") < LONGEST_MS
+    assert page.busy_s() - before < KEY_S * len("d-09999")
+    assert page.run("Math.max(...gaps.slice(1))") < FREEZE_MS
     check_good(page)
     fresh = make_page(cluster)
     fresh.run("location.hash = '#datasets?page=100'")
