@@ -188,6 +188,12 @@ def test_a_node_that_saw_a_newer_state_stops_all_decisions(control, seen):
     answer = control.post(DATASETS, {"primary": N1})
     assert answer.status == 503 and "flocker-control recover" in answer.json["description"]
     assert control.delete(f"{DATASETS}/{dataset}").status == 503
+    for method, path, body in (("POST", "/v2/datasets", {"node": None}), ("DELETE", f"/v2/datasets/{dataset}", None),
+                               ("PATCH", f"/v2/datasets/{dataset}", {"name": "db"}),
+                               ("PUT", f"/v2/leases/{dataset}", {"node": N1}), ("POST", f"/v2/nodes/{N1}/drain", None)):
+        for plan in ("", "?plan=true"):
+            answer = control.call(method, path + plan, body)
+            assert (answer.status, answer.json["code"]) == (503, "old-store"), (method, path, answer.text)
     assert configured(control).keys() == {dataset}
     assert "flocker-control recover" in control.get(f"/v2/datasets/{dataset}").json["why"]
     shown = {n["uuid"]: n for n in control.get("/v2/nodes").json["nodes"]}
@@ -302,6 +308,8 @@ def test_a_full_disk_refuses_writes_and_recovers(small):
         kept.add(answer.json["dataset_id"])
     assert answer.status == 503
     assert "No space left on device" in answer.json["description"]
+    answer = small.post("/v2/datasets", {"node": N1, "metadata": {f"k{i}": "v" * 256 for i in range(16)}})
+    assert (answer.status, answer.json["code"]) == (503, "unwritable")
     small.wait_log("the store cannot be written; changes are refused until it works again")
     assert configured(small).keys() == kept
     node.send("ping")
