@@ -257,6 +257,10 @@ void node_fence(struct sim *s, struct event *ev);
 void node_lose_helper(struct sim *s, int node);
 void node_start_helper(struct sim *s, int node);
 
+/* store */
+void store_make_durable(struct sim *s, const struct queued_commit *q);
+bool store_says_given_up(const struct sim *s, int node);
+
 /* control */
 void control_start(struct sim *s);
 void control_kill(struct sim *s);
