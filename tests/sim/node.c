@@ -118,6 +118,17 @@ static void take_arm(struct sim *s, int node, const struct roster_arm *a)
 	arm(s, node, dataset);
 }
 
+/* A node that ended a term by itself lets go of it, and control hears of that with the next hello. */
+static void void_promises_of_ended_terms(struct sim *s, int node)
+{
+	struct roster_view v;
+
+	for (int i = 0; i < s->n_datasets; i++)
+		if (s->promises[i].made && s->promises[i].node == node &&
+			roster_view(s->nodes[node].roster, s->dataset_ids[i], &v) == 0 && v.wish->term_over)
+			s->promises[i].made = false;
+}
+
 static void run_roster(struct sim *s, int node)
 {
 	struct sim_node *n = &s->nodes[node];
@@ -125,6 +136,7 @@ static void run_roster(struct sim *s, int node)
 	uint64_t wake;
 
 	roster_run(n->roster, node_now(s, node), &out);
+	void_promises_of_ended_terms(s, node);
 	for (size_t i = 0; i < out.n_starts; i++) {
 		struct job *j = new_job(s);
 

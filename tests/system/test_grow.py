@@ -182,6 +182,25 @@ def test_a_leased_dataset_grows_within_its_term(cluster):
     wait_grown(cluster, here, dataset, larger("xfs"))
 
 
+def test_what_the_end_of_a_term_interrupts_goes_on_under_the_next_grant(cluster, seed):
+    here, _ = cluster
+    dice = random.Random(seed)
+    dataset = cluster.make(here, "xfs", metadata={"flocker:failover": "lease", "flocker:term": "2"})
+    payload = Payload(seed)
+    payload.write(here.data(dataset))
+    for n in range(1, scale(3, 20)):
+        patch(cluster, dataset, size=larger("xfs", n))
+        time.sleep(dice.uniform(0, 0.03))  # whatever moment it is
+        cluster.control.pause()
+        try:
+            wait_until("it is fenced", lambda: (here.status(dataset) or {}).get("state") not in ("mounted", None))
+        finally:
+            cluster.control.resume()
+        cluster.wait_mounted(dataset, here)
+        wait_grown(cluster, here, dataset, larger("xfs", n))
+        payload.check(here.data(dataset))
+
+
 @pytest.fixture
 def small_disk():
     """Ends after the cluster, as it is asked for before it."""
