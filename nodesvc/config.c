@@ -196,7 +196,8 @@ static int read_space_warning(struct yamlmap *y, const struct yamlmap_field *f, 
 
 	if (rc < 0)
 		return rc;
-	if (strlen(text) > 3 || sscanf(text, "%2u%c", &percent, &end) != 2 || end != '%' || !strchr("0123456789", *text))
+	if (strlen(text) > 3 || !strchr("0123456789", *text) ||
+		sscanf(text, "%2u%c", &percent, &end) != 2 || end != '%')
 		return yamlmap_refuse(y, yamlmap_line(ev), "'%s' must be from 0%% to 99%%, not '%.64s'", f->name, text);
 	config_of(y)->space_percent = percent;
 	return 0;

@@ -481,14 +481,14 @@ static void plan_hold(const struct converge_in *in, struct converge_out *out)
 		if (!s->attached)
 			say(out, DS_FAULTY, "the device vanished under the mounted filesystem");
 		else if (s->read_only && s->no_room)
-			say(out, DS_FAULTY, "the backend is full, and the kernel turned the filesystem read-only: make room "
-				"in the backend, end who uses the dataset and unmount it; the node mounts it again");
+			say(out, DS_FAULTY, "the backend is full, and the kernel turned the filesystem read-only: make "
+				"room in the backend, end who uses the dataset and unmount it; the node mounts it again");
 		else if (s->no_room)
-			say(out, DS_FAULTY, "the backend is full, and writes fail: make room in it; what was not written "
+			say(out, DS_FAULTY, "the backend is full, and writes fail: make room in it; what was written "
 				"since is lost where no fsync succeeded");
 		else if (s->read_only)
-			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error: end who uses the "
-				"dataset and unmount it; the node checks it and mounts it again");
+			say(out, DS_FAULTY, "the kernel turned the filesystem read-only after an error: end who uses "
+				"the dataset and unmount it; the node checks it and mounts it again");
 		else
 			plan_growth(in, out);
 	} else if (s->volume && (grant_used_up(in) || s->detached)) {

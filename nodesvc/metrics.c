@@ -116,7 +116,8 @@ char *metrics_text(const struct metrics *m, const struct metrics_now *now)
 		"When that session began, or the last one ended.");
 	single(&p, "flocker_node_last_renewal_timestamp_seconds", "gauge", seconds(now->renewed_ms),
 		"When control last renewed the terms of leased datasets; 0: it was not asked to.");
-	single(&p, "flocker_node_trims_total", "counter", (double)now->trims, "Datasets that were trimmed to their end.");
+	single(&p, "flocker_node_trims_total", "counter", (double)now->trims,
+		"Datasets that were trimmed to their end.");
 	single(&p, "flocker_node_trimmed_bytes_total", "counter", (double)now->trimmed_bytes,
 		"What went back to the backend by that.");
 	single(&p, "flocker_node_certificate_expires_timestamp_seconds", "gauge", seconds(v->certificate_expires_ms),

@@ -324,10 +324,12 @@ static void on_unknown(const struct wire_msg *m, void *userdata)
 	const struct node *n = userdata;
 
 	if (m->type == WIRE_ASSIGN)
-		log_dataset(m->assign.dataset_id, LOG_WARNING, 0, "an order of control has %s, which this version does not "
-			"know: it is not obeyed, and what was ordered before stays in force; upgrade this node", m->unknown);
+		log_dataset(m->assign.dataset_id, LOG_WARNING, 0,
+			"an order of control has %s, which this version does not know: it is not obeyed, and what "
+			"was ordered before stays in force; upgrade this node", m->unknown);
 	else
-		log_node(n->uuid, LOG_WARNING, 0, "control says %s, which this version does not know, ignoring", m->unknown);
+		log_node(n->uuid, LOG_WARNING, 0,
+			"control says %s, which this version does not know, ignoring", m->unknown);
 }
 
 static void on_renewed(uint64_t stamp_ms, void *userdata)

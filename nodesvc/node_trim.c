@@ -172,8 +172,8 @@ static void failed(struct node *n, int error)
 	struct trimming *t = n->trimming;
 
 	trims_put_off(&t->plan, t->dataset_id, wall_s(), AGAIN_S);
-	log_dataset(t->dataset_id, LOG_WARNING, error, "cannot be trimmed; the room that it no longer needs stays taken, "
-		"and it is tried again in a day");
+	log_dataset(t->dataset_id, LOG_WARNING, error,
+		"cannot be trimmed; the room that it no longer needs stays taken, and it is tried again in a day");
 	give_up(n);
 	save(n);
 }
@@ -199,6 +199,12 @@ static bool let_go(struct node *n)
 	return true;
 }
 
+/* Of btrfs the last one begins where the others end, since it may have counted on. */
+static bool is_last(const struct slice *s)
+{
+	return s->fs == FS_BTRFS ? s->start >= s->end : s->start + s->length >= s->end;
+}
+
 static void slice_done(void *arg)
 {
 	struct slice *s = arg;
@@ -213,13 +219,13 @@ static void slice_done(void *arg)
 		t->at = s->start + s->length;
 		t->bytes += s->error == 0 ? s->bytes : 0;
 		t->length = next_length(s->length, s->ms);
-		if (s->error == -ERANGE || (s->error == 0 && (t->at >= s->end && (s->fs != FS_BTRFS ||
-			s->start >= s->end))))
+		if (s->error == -ERANGE || (s->error == 0 && is_last(s)))
 			ended(n);
 		else if (s->error < 0)
 			failed(n, s->error);
 		else
-			event_add(t->pace, &(struct timeval){ (time_t)(pause / 1000), (suseconds_t)(pause % 1000 * 1000) });
+			event_add(t->pace, &(struct timeval){ (time_t)(pause / 1000),
+				(suseconds_t)(pause % 1000 * 1000) });
 	}
 	free(s);
 }
@@ -274,8 +280,9 @@ static void next_slice(struct node *n)
 		give_up(n);
 		return;
 	}
-	*s = (struct slice){ .asked.slice = true, .node = n, .dataset_id = t->dataset_id, .volume_id = v.wish->volume_id,
-		.fs = v.wish->filesystem, .guarded = v.leased, .start = t->at, .length = t->length };
+	*s = (struct slice){ .asked.slice = true, .node = n, .dataset_id = t->dataset_id,
+		.volume_id = v.wish->volume_id, .fs = v.wish->filesystem, .guarded = v.leased, .start = t->at,
+		.length = t->length };
 	t->busy = true;
 	if (s->guarded)
 		guard_step_begin(n->guard, s->dataset_id, s);

@@ -50,6 +50,27 @@ static void the_backend_describes_itself(void **state)
 	assert_true(desc.capacity_bytes >= desc.free_bytes);
 }
 
+static void what_was_promised_is_the_sum_of_all_sizes(void **state)
+{
+	struct world *w = *state;
+	uint64_t bytes = 1;
+	struct id128 id;
+
+	if (!OPS(w)->promised)
+		skip();
+	assert_ok(OPS(w)->promised(w->a, &bytes));
+	assert_int_equal(bytes, 0);
+	id = make_volume(w);
+	(void)make_volume(w);
+	attach(w, w->b, id, 1);
+	assert_ok(OPS(w)->promised(w->a, &bytes));
+	assert_int_equal(bytes, 2 * SIZE);
+	assert_ok(OPS(w)->detach(w->b, id, 1));
+	assert_ok(OPS(w)->destroy(w->b, id, 2));
+	assert_ok(OPS(w)->promised(w->a, &bytes));
+	assert_int_equal(bytes, SIZE);
+}
+
 /* 4 */
 static void a_fresh_backend_lists_nothing(void **state)
 {
@@ -535,6 +556,7 @@ static int conformance(const char *name, const struct backend *b)
 	const struct CMUnitTest tests[] = {
 		T(the_table_has_no_gap),
 		T(the_backend_describes_itself),
+		T(what_was_promised_is_the_sum_of_all_sizes),
 		T(a_fresh_backend_lists_nothing),
 		T(a_created_volume_is_listed_with_dataset_and_size),
 		T(attach_of_an_unknown_volume_is_enoent),

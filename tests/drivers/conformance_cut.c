@@ -4,6 +4,10 @@
  * that was cut, and what a fenced node claims stands in nobody's way.
  */
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 
 #include "harness.h"
 
@@ -89,6 +93,54 @@ static void nothing_is_written_through_a_cut_device(void **state)
 	device_expect(w, w->a, id, 4096, "in time");
 }
 
+/* Who trims it, and goes on when it was cut. */
+struct trimmer {
+	int fd;
+	_Atomic bool cut;
+	_Atomic unsigned int done, late; /* discards before, and after the cut */
+};
+
+static void *trim_on_and_on(void *userdata)
+{
+	struct trimmer *t = userdata;
+	uint64_t range[2] = { 8192, SIZE - 8192 };
+
+	for (unsigned int after = 0; after < 200;) {
+		bool was_cut = t->cut;
+
+		if (ioctl(t->fd, BLKDISCARD, range) == 0)
+			(*(was_cut ? &t->late : &t->done))++;
+		else if (!was_cut && errno != EIO)
+			break;
+		after += was_cut;
+	}
+	return NULL;
+}
+
+/* A discard that comes late would take away what the next owner wrote. */
+static void nothing_is_discarded_through_a_cut_device(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct trimmer t = { 0 };
+	struct driver_device dev;
+	pthread_t thread;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	assert_ok(OPS(w)->device(w->a, id, &dev));
+	t.fd = open(dev.path, O_RDWR | O_CLOEXEC);
+	assert_true(t.fd >= 0);
+	assert_int_equal(pthread_create(&thread, NULL, trim_on_and_on, &t), 0);
+	while (t.done < 10)
+		sched_yield();
+	assert_ok(OPS(w)->cut(w->a, id));
+	t.cut = true;
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(t.late, 0);
+	close(t.fd);
+}
+
 /* ---- fences ---- */
 
 static void the_claim_of_a_fenced_node_is_void(void **state)
@@ -145,6 +197,7 @@ static int conformance(const char *name, const struct backend *b)
 	};
 	const struct CMUnitTest tests_of_devices[] = {
 		T(nothing_is_written_through_a_cut_device),
+		T(nothing_is_discarded_through_a_cut_device),
 		T(the_claim_of_a_fenced_node_is_void),
 		T(what_a_fenced_node_claims_can_be_destroyed),
 	};

@@ -10,6 +10,7 @@ import pytest
 import kernel
 from cluster import LIMIT_S, Payload, wait_until
 from loads import HangingDisk, Writer
+from test_space import make_due, write_and_delete
 
 STEP_LIMIT_S = 3
 HUNG_AT_ONCE = 20  # more than the workers that a node has at work at once
@@ -341,3 +342,24 @@ def told(node):
         return node.node_status()["last_error"]
     except OSError:
         return None
+
+
+def test_a_trim_that_hangs_holds_up_its_own_dataset_alone(disk):
+    cluster = disk.cluster
+    here, there = cluster
+    payload = Payload(11)
+    trimmed, other = cluster.make(here), cluster.make(here)
+    payload.write(here.data(trimmed))
+    write_and_delete(here, trimmed)
+    here.stop()
+    make_due(here, trimmed)
+    hang(disk, trimmed)
+    here.start()
+    wait_until("the trim hangs", lambda: disk.waiting() > 0)
+    cluster.move(trimmed, there)
+    cluster.move(other, there)
+    cluster.wait_mounted(other, there)
+    assert here.has(trimmed)  # no step of it stands beside the trim
+    disk.go()
+    cluster.wait_mounted(trimmed, there)
+    payload.check(there.data(trimmed))

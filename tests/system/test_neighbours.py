@@ -34,7 +34,7 @@ class Server:
         context.verify_mode = ssl.CERT_REQUIRED
         self.listener = socket.create_server(("127.0.0.1", cluster.control.agent_port))
         self.context, self.inbox, self.sequence, self.socket = context, queue.Queue(), 0, None
-        self.ended = threading.Event()
+        self.ended, self.lock = threading.Event(), threading.Lock()
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
@@ -53,21 +53,26 @@ class Server:
             self.socket = self.context.wrap_socket(raw, server_side=True)
             while True:
                 size, = struct.unpack(">I", self.exactly(4))
-                self.inbox.put(json.loads(self.exactly(size)))
+                self.answer(json.loads(self.exactly(size)))
         except (EOFError, OSError):
             self.ended.set()
 
+    def answer(self, m):
+        """Renewals wait for nobody."""
+        if m["type"] == "ping":
+            self.send("pong", **({"stamp_ms": m["stamp_ms"]} if "stamp_ms" in m else {}))
+        self.inbox.put(m)
+
     def send(self, type_, **fields):
-        self.sequence += 1
-        data = json.dumps({"type": type_, "seq": self.sequence, **fields}).encode()
-        self.socket.sendall(struct.pack(">I", len(data)) + data)
+        with self.lock:
+            self.sequence += 1
+            data = json.dumps({"type": type_, "seq": self.sequence, **fields}).encode()
+            self.socket.sendall(struct.pack(">I", len(data)) + data)
 
     def take(self, type_, **fields):
-        """The next such message; renewals are answered on the way, and others skipped."""
+        """The next such message; others are skipped."""
         while True:
             m = self.inbox.get(timeout=LIMIT_S)
-            if m["type"] == "ping":
-                self.send("pong", **({"stamp_ms": m["stamp_ms"]} if "stamp_ms" in m else {}))
             if m["type"] == type_ and fields.items() <= m.items():
                 return m
 
@@ -118,6 +123,8 @@ def played(make_cluster):
     cluster.watch()
     yield cluster, node, server
     server.end()
+    node.stop()
+    (node.state / "control").unlink()  # the real one, which ends the cluster, has a store of its own
 
 
 @pytest.mark.parametrize("failover", ["manual", "lease"])
