@@ -223,13 +223,6 @@ void ctl_format_moment(struct json_object *value, char *buf, size_t size)
 	snprintf(buf, size, "%s", value ? json_object_get_string(value) : "-");
 }
 
-void ctl_pause_ms(uint64_t ms)
-{
-	struct timespec t = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
-
-	nanosleep(&t, NULL);
-}
-
 /* In the server's own words: {"code", "description", "errors"}, of v1 without the code, or a bare string. Of
  * its own failures its log tells more. */
 int ctl_say_refusal(const struct api_answer *a)

@@ -35,6 +35,13 @@ uint64_t ctl_now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+void ctl_pause_ms(uint64_t ms)
+{
+	struct timespec t = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
 int ctl_stream_new(const struct ctl *c, const char *query, struct ctl_stream **ret)
 {
 	const struct ctl_args *a = c->args;

@@ -131,9 +131,28 @@ static void foreign_text_cannot_drive_a_terminal(void **state)
 	free(text);
 }
 
+static void durations_have_units(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t seconds;
+	} good[] = { { "0", 0 }, { "90", 90 }, { "90s", 90 }, { "15m", 900 }, { "2h", 7200 }, { "7d", 604800 }, { "1w", 604800 } };
+	static const char *const bad[] = { "", "s", "-1", "1.5h", "1x", "1hm", "1 h", "h1" };
+	uint64_t s;
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		assert_int_equal(args_duration(good[i].text, &s), 0);
+		assert_int_equal(s, good[i].seconds);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(args_duration(bad[i], &s), -EINVAL);
+	assert_int_equal(args_duration("99999999999999999999", &s), -ERANGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(durations_have_units),
 		cmocka_unit_test(sizes_are_binary_and_rounded_up_to_1024),
 		cmocka_unit_test(what_is_no_size_is_refused),
 		cmocka_unit_test(metadata_is_pairs),

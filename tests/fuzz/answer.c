@@ -95,6 +95,10 @@ void api_answer_done(struct api_answer *a)
 	*a = (struct api_answer){ 0 };
 }
 
+void ctl_pause_ms(uint64_t ms)
+{
+}
+
 static void check_printed(const char *text, bool json)
 {
 	for (const char *p = text; *p; p++) {

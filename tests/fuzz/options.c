@@ -55,6 +55,9 @@ static void size_and_time(const char *text)
 	r = args_seconds(text, &v);
 	PROMISE(r == 0 || r == -EINVAL || r == -ERANGE);
 	PROMISE(r < 0 || v <= UINT64_C(365) * 86400 * 1000);
+	r = args_duration(text, &v);
+	PROMISE(r == 0 || r == -EINVAL || r == -ERANGE);
+	PROMISE(r < 0 || v <= UINT32_MAX * UINT64_C(7) * 86400);
 }
 
 static void metadata(const char *text)
