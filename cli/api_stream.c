@@ -51,7 +51,8 @@ int api_open(struct api *r, const char *path, struct api_answer *ret)
 static int take_line_byte(struct api *r, char byte)
 {
 	if (byte != '\n') {
-		if (r->stream.line_len + 1 == sizeof(r->stream.line) || (r->stream.chunk == CHUNK_END && byte != '\r'))
+		if (r->stream.line_len + 1 == sizeof(r->stream.line) ||
+			(r->stream.chunk == CHUNK_END && byte != '\r'))
 			return api_not_http(r);
 		r->stream.line[r->stream.line_len++] = byte;
 		return 0;

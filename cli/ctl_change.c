@@ -208,7 +208,8 @@ int ctl_run_failover(struct ctl *c)
 		return ctl_no_memory();
 	}
 	if (c->args->policy)
-		snprintf(done, sizeof(done), "is to fail over by %s; it does once its owner says so", c->args->policy);
+		snprintf(done, sizeof(done), "is to fail over by %s; it does once its owner says so",
+			c->args->policy);
 	else
 		snprintf(done, sizeof(done), "has its failover changed");
 	return patch(c, body_of("failover", failover), done);

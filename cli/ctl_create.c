@@ -82,7 +82,8 @@ static int post(struct ctl *c, struct json_object *body, const char *key, struct
 		if (r == -ENOMEM)
 			return ctl_no_memory();
 		if (!sent && api_was_sent(c->api) && !c->args->plan)
-			fprintf(stderr, "No answer: %s; asking again, which makes no second one.\n", api_error(c->api));
+			fprintf(stderr, "No answer: %s; asking again, which makes no second one.\n",
+				api_error(c->api));
 		sent |= api_was_sent(c->api) && !c->args->plan;
 		if (!sent || ctl_now_ms() + pause >= end)
 			break;

@@ -174,7 +174,8 @@ static void add_datasets(struct diagnosis *d)
 		struct api_answer a = { 0 };
 		char name[64];
 
-		if (asprintf(&path, "/v2/datasets?deleted=true&limit=1000%s%s", next ? "&after=" : "", next ? next : "") < 0)
+		if (asprintf(&path, "/v2/datasets?deleted=true&limit=1000%s%s", next ? "&after=" : "",
+			    next ? next : "") < 0)
 			return;
 		snprintf(name, sizeof(name), "control/datasets-%03u.json", i + 1);
 		get(d, path, name, &a);
@@ -295,8 +296,9 @@ static void collect(struct diagnosis *d)
 		return;
 	}
 	add_text(d, "README.txt", "flockerctl " FLOCKER_VERSION " diagnose, at %s, about the control service at %s\n"
-		"control/: what it answered. host/, logs/, tree/, configuration/: of the machine where this was made.\n"
-		"configuration/: only values that are known to be no secrets. failures.txt: what could not be had, and why.\n",
+		"control/: what it answered. host/, logs/, tree/, configuration/: of the machine where this\n"
+		"was made. configuration/: only values that are known to be no secrets. failures.txt: what\n"
+		"could not be had, and why.\n",
 		TEXT_TIME(time(NULL)), d->ctl->args->host ? d->ctl->args->host : "(none is named)");
 	add_control(d);
 	add_host(d);
@@ -329,8 +331,8 @@ int ctl_run_diagnose(struct ctl *c)
 	r = tarfile_finish(d.tar);
 	if (d.error < 0 || r < 0)
 		return say_error(CTL_USAGE, "cannot write '%s': %s", name, strerror(d.error < 0 ? -d.error : -r));
-	fprintf(stderr, "%s has %zu parts; %zu could not be had or are not whole, which failures.txt in it tells of.\n",
-		name, d.n_parts, d.n_failures);
+	fprintf(stderr, "%s has %zu parts; %zu could not be had or are not whole, which failures.txt in it tells "
+		"of.\n", name, d.n_parts, d.n_failures);
 	if (d.away[0])
 		fprintf(stderr, "The control service was not asked: ");
 	if (d.away[0]) {

@@ -59,7 +59,8 @@ int ctl_run_health(struct ctl *c)
 	/* 503 with the same object says why not. */
 	if (!ctl_member(a.body, "ready", json_type_boolean)) {
 		r = a.status >= 300 ? ctl_say_refusal(&a)
-				    : say_error(CTL_CONNECT, "the control service's answer makes no sense; is it of this version?");
+				    : say_error(CTL_CONNECT, "the control service's answer makes no sense; is "
+						"it of this version?");
 	} else {
 		if (c->args->json)
 			ctl_print_json(a.body);

@@ -10,6 +10,8 @@
 #include "say.h"
 #include "types.h"
 
+#define EARLY_MS 100  /* what is answered so long before the time is over was not answered since it was over */
+#define PAUSE_MS 1000 /* when it does not answer */
 #define ROUND_S 60 /* so long does the server wait at a time; in between it is seen that all else went on */
 
 struct follow {
@@ -190,6 +192,16 @@ static int judge(const struct ctl_wait *w, struct json_object *d)
 	}
 }
 
+/* That its filesystem has grown as well only the server knows: it answers at once then. */
+static int is_settled(struct follow *f)
+{
+	struct json_object *d = NULL;
+	int r = ctl_wait_settled(f->ctl, f->wait->dataset_id, "settled", ctl_now_ms(), &d);
+
+	json_object_put(d);
+	return r == CTL_TIMEOUT ? 0 : r == CTL_OK ? 1 : -r;
+}
+
 /*
  * One look. As judge(); that nobody answers, which may pass, is told once. @ret is replaced when there is
  * an answer.
@@ -220,7 +232,8 @@ static int look(struct follow *f, struct json_object **ret)
 	*ret = a.body;
 	if (print_progress(f, *ret) < 0)
 		return -ctl_no_memory();
-	return judge(f->wait, *ret);
+	r = judge(f->wait, *ret);
+	return r == 1 && f->wait->until == UNTIL_GROWN ? is_settled(f) : r;
 }
 
 static int say_timeout(const struct ctl_wait *w, uint64_t limit_ms, struct json_object *d)
@@ -289,60 +302,71 @@ int ctl_wait_run(struct ctl *c, struct ctl_wait *w, struct json_object **ret)
 	free(f.why);
 	if (r < 0)
 		return -r;
-	/* That its filesystem has grown as well only the server knows. */
-	if (r > 0 && w->until == UNTIL_GROWN) {
-		json_object_put(TAKE_PTR(*ret));
-		r = ctl_wait_settled(c, w->dataset_id, "settled", deadline, ret);
-		return r == CTL_TIMEOUT ? say_timeout(w, limit, *ret) : r;
-	}
 	return r > 0 ? CTL_OK : say_timeout(w, limit, *ret);
 }
 
-/* What the server means by "settled", as far as its answer has it. */
-static bool is_reached(struct json_object *d, const char *until)
+/* One request that the server answers when it is time to. CTL_SERVER and CTL_CONNECT may pass, and are told once. */
+static int ask(struct ctl *c, const char *path, bool *told, struct json_object **ret)
 {
-	const char *node = ctl_text(d, "node"), *owner = ctl_text(d, "owner");
-	bool there = node && owner && STREQ(node, owner);
-	int64_t size = 0, has = 0;
+	const struct api_request q = { .method = "GET", .path = path };
+	struct api_answer a = { 0 };
+	int r = api_call(c->api, &q, &a);
 
-	if (!STREQ(until, "settled"))
-		return is_text(d, "state", until) && (there || !STREQ(until, "mounted"));
-	if (ctl_flag(d, "deleted"))
-		return is_text(d, "state", "destroyed") || (ctl_text(d, "undelete_until") && !owner);
-	if (!node)
-		return !owner;
-	return there && is_text(d, "state", "mounted") && ctl_number(d, "size", &size) &&
-	       ctl_number(d, "volume_size", &has) && has >= size;
+	if (r == 0 && a.status == 200 && json_object_is_type(a.body, json_type_object)) {
+		*told = false;
+		*ret = a.body;
+		return CTL_OK;
+	}
+	if (r == -ENOMEM)
+		return ctl_no_memory();
+	if (r == 0 && a.status < 500) {
+		r = ctl_say_refusal(&a);
+		api_answer_done(&a);
+		return r;
+	}
+	if (!*told)
+		fprintf(stderr, "Warning: %s; still waiting\n",
+			r < 0 ? api_error(c->api) : "the control service has no answer");
+	*told = true;
+	api_answer_done(&a);
+	return CTL_SERVER;
 }
 
 int ctl_wait_settled(struct ctl *c, const char *dataset_id, const char *until, uint64_t deadline_ms,
 	struct json_object **ret)
 {
+	bool told = false;
+
 	for (;;) {
 		uint64_t now = ctl_now_ms(), left = deadline_ms > now ? deadline_ms - now : 0;
-		uint64_t seconds = MIN((left + 999) / 1000, (uint64_t)ROUND_S);
+		uint64_t seconds = MAX(MIN((left + 999) / 1000, (uint64_t)ROUND_S), (uint64_t)1);
 		char path[160];
 		int r;
 
-		snprintf(path, sizeof(path), "/v2/datasets/%.36s?wait=%" PRIu64 "&until=%.32s", dataset_id, seconds, until);
+		snprintf(path, sizeof(path), "/v2/datasets/%.36s?wait=%" PRIu64 "&until=%.32s", dataset_id,
+			seconds, until);
 		json_object_put(TAKE_PTR(*ret));
-		r = ctl_call(c, "GET", path, NULL, json_type_object, ret);
-		if (r != CTL_OK)
+		r = ask(c, path, &told, ret);
+		if (r != CTL_OK && r != CTL_SERVER)
 			return r;
-		/* It was answered before the time was over: then the server has seen what it was asked for. */
-		if (is_reached(*ret, until) || ctl_now_ms() + 100 < now + seconds * 1000)
+		/* Answered before the time was over: the server has seen what it was asked for. */
+		if (r == CTL_OK && ctl_now_ms() + EARLY_MS < now + seconds * 1000)
 			return CTL_OK;
+		if (is_text(*ret, "state", "destroyed"))
+			return say_error(CTL_OVERTAKEN, "the dataset has been destroyed");
 		if (ctl_now_ms() >= deadline_ms)
 			return CTL_TIMEOUT;
+		if (r != CTL_OK)
+			ctl_pause_ms(MIN(left, (uint64_t)PAUSE_MS));
 	}
 }
 
-static int say_not_until(const struct ctl *c, const char *until, struct json_object *d)
+static int say_not_until(const struct ctl *c, const char *id, const char *until, struct json_object *d)
 {
 	const char *state = ctl_text(d, "state"), *why = ctl_text(d, "why");
 
 	return say_error(CTL_TIMEOUT, "after %" PRIu64 ".%" PRIu64 " s dataset %s is not %s; it is %s%s%s",
-		c->args->timeout_ms / 1000, c->args->timeout_ms % 1000 / 100, ctl_text(d, "dataset_id"), until,
+		c->args->timeout_ms / 1000, c->args->timeout_ms % 1000 / 100, id, until,
 		state ? state : "not known", why && why[0] ? ": " : "", why ? why : "");
 }
 
@@ -359,7 +383,7 @@ int ctl_run_wait(struct ctl *c)
 	if (d && c->args->json)
 		ctl_print_json(d);
 	if (r == CTL_TIMEOUT)
-		return say_not_until(c, until, d);
+		return say_not_until(c, ctl_text(dataset, "dataset_id"), until, d);
 	if (r == CTL_OK && !c->args->json) {
 		const char *state = ctl_text(d, "state");
 

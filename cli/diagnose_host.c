@@ -78,8 +78,8 @@ static void print_attribute(const char *device, const char *attribute)
 
 static int run_loops(const void *userdata)
 {
-	static const char *const attributes[] = { "loop/backing_file", "loop/offset", "loop/sizelimit", "loop/autoclear",
-		"loop/dio", "size", "ro", "diskseq", "inflight" };
+	static const char *const attributes[] = { "loop/backing_file", "loop/offset", "loop/sizelimit",
+		"loop/autoclear", "loop/dio", "size", "ro", "diskseq", "inflight" };
 	struct dirent **names;
 	int n = list("/sys/block", &names);
 	struct stat st;
@@ -207,10 +207,12 @@ static int print_files(const char *dir)
 
 		snprintf(path, sizeof(path), "%.4096s/%.255s", dir, name);
 		if (name[0] == '.' || lstat(path, &st) < 0 ||
-			!(ends_in(name, ".crt") || ends_in(name, ".key") || ends_in(name, ".crl") || ends_in(name, ".yml")))
+			!(ends_in(name, ".crt") || ends_in(name, ".key") || ends_in(name, ".crl") ||
+				ends_in(name, ".yml")))
 			continue;
 		printf("  %s mode %04o owner %u:%u, %lld bytes, of %s\n", name, (unsigned int)st.st_mode & 07777,
-			(unsigned int)st.st_uid, (unsigned int)st.st_gid, (long long)st.st_size, TEXT_TIME(st.st_mtime));
+			(unsigned int)st.st_uid, (unsigned int)st.st_gid, (long long)st.st_size,
+			TEXT_TIME(st.st_mtime));
 		if (ends_in(name, ".crt"))
 			print_certificate(path);
 	}
@@ -267,10 +269,10 @@ const struct host_part host_parts[] = {
 	{ "host/versions/ext4.txt", run_command, { "mkfs.ext4", "-V" } },
 	{ "host/versions/xfs.txt", run_command, { "mkfs.xfs", "-V" } },
 	{ "host/versions/btrfs.txt", run_command, { "mkfs.btrfs", "--version" } },
-	{ "logs/flocker.txt", run_command, { "journalctl", "--no-pager", "--quiet", "--output=short-iso-precise", "--lines=20000",
-		"--unit=flocker-*" } },
-	{ "logs/kernel.txt", run_command, { "journalctl", "--no-pager", "--quiet", "--output=short-iso-precise", "--lines=2000",
-		"--dmesg" } },
+	{ "logs/flocker.txt", run_command, { "journalctl", "--no-pager", "--quiet", "--output=short-iso-precise",
+		"--lines=20000", "--unit=flocker-*" } },
+	{ "logs/kernel.txt", run_command, { "journalctl", "--no-pager", "--quiet", "--output=short-iso-precise",
+		"--lines=2000", "--dmesg" } },
 	{ "tree/node.txt", run_tree, { NULL } },
 	{ "configuration/agent.yml", run_config, { ETC "/agent.yml" } },
 	{ "configuration/user/agent.yml", run_config, { "agent.yml" } },

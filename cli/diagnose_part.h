@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * diagnose_part.h - one part of a diagnosis, looked for in a process of its own: on a machine that is being diagnosed any
- * file may hang, and a process that hangs is left behind.
+ * diagnose_part.h - one part of a diagnosis, looked for in a process of its own: on a machine that is
+ * being diagnosed any file may hang, and a process that hangs is left behind.
  */
 #pragma once
 

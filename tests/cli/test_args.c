@@ -136,7 +136,8 @@ static void durations_have_units(void **state)
 	static const struct {
 		const char *text;
 		uint64_t seconds;
-	} good[] = { { "0", 0 }, { "90", 90 }, { "90s", 90 }, { "15m", 900 }, { "2h", 7200 }, { "7d", 604800 }, { "1w", 604800 } };
+	} good[] = { { "0", 0 }, { "90", 90 }, { "90s", 90 }, { "15m", 900 }, { "2h", 7200 },
+		{ "7d", 604800 }, { "1w", 604800 } };
 	static const char *const bad[] = { "", "s", "-1", "1.5h", "1x", "1hm", "1 h", "h1" };
 	uint64_t s;
 

@@ -168,6 +168,21 @@ class ControlTest(unittest.TestCase):
         while (event := json.loads(log.stdout.readline()))["data"].get("name") != "three":
             pass
 
+    def test_a_wait_outlives_a_restart_of_control(self):
+        self.create_by_hand()
+        waits = subprocess.Popen([FLOCKERCTL, "wait", "web", "--until=destroyed", "--timeout=60"], env=self.environment(),
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(waits.communicate)
+        self.addCleanup(waits.kill)
+        while not self.waiting():
+            pass
+        self.stop()
+        self.assertIn("still waiting", waits.stderr.readline())
+        self.start()
+        self.ctl("destroy", "-d", "web")
+        self.assertEqual(waits.wait(60), 0)
+        self.assertIn("is destroyed.", waits.stdout.read())
+
     def test_health_and_an_archive_of_it_all(self):
         self.create_by_hand()
         self.assertIn("ready         yes", self.ctl("health"))
@@ -198,19 +213,27 @@ class ControlTest(unittest.TestCase):
                           self.ctl("list", "--user", "wall", status=2))
         self.assertIn(dataset[:8], self.ctl("list"))
 
+    def waiting(self):
+        """Does a request wait for a dataset?"""
+        return "\nflocker_control_watchers 1\n" in self.request("GET", "/metrics", 200)
+
     def create_by_hand(self):
         """flockerctl refuses nodes that are not there; the API does not."""
+        self.request("POST", "/v1/configuration/datasets", 201, json.dumps(
+            {"primary": NODE, "maximum_size": 1 << 30, "metadata": {"name": "web", "flocker:filesystem": "xfs"}}))
+
+    def request(self, method, path, status, body=None):
         context = ssl.create_default_context(cafile=self.dir + "/cluster.crt")
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         context.load_cert_chain(self.dir + "/user.crt", self.dir + "/user.key")
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context,
                                                  timeout=30)
-        connection.request("POST", "/v1/configuration/datasets", json.dumps(
-            {"primary": NODE, "maximum_size": 1 << 30,
-             "metadata": {"name": "web", "flocker:filesystem": "xfs"}}))
+        connection.request(method, path, body)
         answer = connection.getresponse()
-        self.assertEqual(answer.status, 201, answer.read())
+        text = answer.read().decode()
         connection.close()
+        self.assertEqual(answer.status, status, text)
+        return text
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ and destroyed."""
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 
@@ -172,12 +173,44 @@ def test_flockerctl_leases_a_dataset_to_the_node_that_has_it(cluster):
         cluster, "show", "data"), re.MULTILINE)
     said = flockerctl(cluster, "move", "--wait=0.2", "-d", "data", "-t", there.uuid[:8], status=5)
     assert "a lease keeps it there" in said
-    assert "Lease already held." in flockerctl(
+    assert "(409 leased)" in flockerctl(
         cluster, "lease", "acquire", "data", "--node", there.uuid, status=3)
 
     flockerctl(cluster, "lease", "release", dataset[:13])
     cluster.wait_mounted(dataset, there)
     assert "no leased dataset" in flockerctl(cluster, "lease", "release", "data", status=4)
+
+
+def test_flockerctl_grows_drains_and_brings_back(cluster):
+    """xfs, since to grow an ext4 needs a privilege that containers lack (test_grow.py)."""
+    here, there = cluster
+    plan = flockerctl(cluster, "create", "--size=300M", "--filesystem=xfs", "--name=data", "--plan")
+    assert "format" in plan and cluster.datasets() == []
+    made = flockerctl(cluster, "create", "--size=300M", "--filesystem=xfs", "--name=data", "--wait=60")
+    assert "The control service chose that node: " in made
+    dataset = json.loads(flockerctl(cluster, "show", "--json", "data"))
+    node = here if dataset["node"] == here.uuid else there
+    other = there if node is here else here
+    dataset = dataset["dataset_id"]
+    payload = Payload(1)
+    payload.write(node.data(dataset))
+
+    assert "It has 400.00 MiB." in flockerctl(cluster, "resize", "data", "400M", "--wait=50")
+    assert shutil.disk_usage(node.data(dataset)).total > 300 * MIB
+
+    out = flockerctl(cluster, "node", "drain", node.uuid[:13], "--wait=60")
+    assert "is drained" in out
+    payload.check(other.data(dataset))
+    assert re.search(rf"(?m)^{node.uuid[:8]} .* drained ", flockerctl(cluster, "status"))
+    flockerctl(cluster, "node", "undrain", node.uuid)
+
+    flockerctl(cluster, "destroy", "-d", "data", "--undelete=1h", "--wait=60")
+    assert not other.has(dataset)
+    flockerctl(cluster, "undelete", "data", "--wait=60")
+    payload.check(other.data(dataset))
+    flockerctl(cluster, "destroy", "-d", "data", "--undelete=1h")
+    flockerctl(cluster, "purge", "data", "--wait=60")
+    assert cluster.show(dataset)["state"] == "destroyed"
 
 
 def test_many_datasets_at_once(cluster):
