@@ -6,13 +6,19 @@ for trouble: a dataset "stuck" stops at attaching, "rude" gets an answer that is
 gets a 500, "cut" an answer without its end; a lease of 666 s gets none. Chunked and sized answers take turns.
 """
 import datetime
+import hashlib
 import http.server
 import json
+import pathlib
 import ssl
+import sys
 import threading
 import time
 import urllib.parse
 import uuid
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "control"))
+import openapi  # noqa: E402
 
 STEPS = ["waiting", "creating", "attaching", "attached", "formatting", "mounting", "mounted"]
 LEAVE = ["unmounting", "detaching", "released"]
@@ -34,14 +40,22 @@ class State:
         self.run, self.events, self.first = "run", [], 0
         self.lost_answers = 0  # so many creates are done and not answered
         self.streams = 0
+        self.deviations = []  # of what is asked and answered from control/openapi.json
         self.health = {"live": True, "ready": True, "reasons": [], "version": "9.9.9", "nodes": {"live": 2, "known": 3},
+                       "incarnation": 1, "revision": "run-0", "store": {"writable": True},
                        "certificates": [{"file": "control-service.crt", "name": "control-service", "serial": "1",
-                                         "expires": "2027-01-31T12:00:00.000Z", "warning": None}]}
+                                         "expires": "2027-01-31T12:00:00.000Z", "warning": None},
+                                        {"file": "cluster.crt", "name": "c", "serial": "2",
+                                         "expires": "2037-01-31T12:00:00.000Z", "warning": None}]}
 
     def revision(self):
         return f"{self.run}-{self.first + len(self.events)}"
 
     def tell(self, kind, data):
+        try:
+            openapi.Events.check(kind, json.dumps(data), self.revision())
+        except openapi.Deviation as e:
+            self.deviations.append(f"{kind}: {e}")
         with self.lock:
             self.events.append((kind, json.dumps(data)))
             self.lock.notify_all()
@@ -58,9 +72,11 @@ class State:
         self.nodes.append({"uuid": node, "host": host, "state": "live" if live else "away", "live": live,
                            "draining": False, "drained": False, "drain": None,
                            "backends": [{"name": "default", "driver": "loopback", "capacity": 4 << 30, "free": 3 << 29,
-                                         "shared": True, "capabilities": [], "warning": None}],
+                                         "promised": None, "allocation_unit": 4096, "shared": True,
+                                         "capabilities": [], "warning": None}],
                            "version": "2.0.0", "boot": str(uuid.uuid4()), "silent_s": 0 if live else 99,
-                           "awaited": False, "refused": None, "n_datasets": 0, "unknown_datasets": []})
+                           "awaited": False, "refused": None, "n_datasets": 0, "unknown_datasets": [],
+                           "revision": f"{self.run}-0"})
         return node
 
     def add_dataset(self, node, metadata=None, size=None, dataset_id=None, state="waiting", name=None):
@@ -79,7 +95,8 @@ class State:
             "maximum_size": size, "used": None, "available": None,
             "failover": {"policy": "manual", "term": None, "to": None, "in_force": True, "term_in_force": None},
             "failed_over": False, "fenced": None, "lease": None, "deleted": False, "deleted_at": None,
-            "undelete_until": None, "request": None, "created_at": moment(self.clock), "history": []}
+            "undelete_until": None, "request": None, "created_at": moment(self.clock), "history": [],
+            "revision": f"{self.run}-0"}
         return self.datasets[dataset_id]
 
     def picture(self, dataset, history=False):
@@ -141,12 +158,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def check(self, status, headers, body):
+        """Nothing is asked of the stub that a control service would refuse, nor answered that none would say."""
+        try:
+            openapi.check(self.command, self.path, dict(self.headers), self.body, status, headers, body)
+        except openapi.Deviation as e:
+            self.server.state.deviations.append(str(e))
+
     def answer(self, status, value, raw=None, headers=()):
+        """@raw: what no control service would say; it is not checked."""
         body = raw if raw is not None else json.dumps(value).encode()
+        headers = {"Content-Type": "application/json", "X-Request-Id": "r-%d" % len(self.server.state.requests),
+                   **dict(headers)}
+        if self.command == "GET" and status == 200 and self.path.startswith("/v2/"):
+            headers["ETag"] = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        if raw is None:
+            self.check(status, headers, body)
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("X-Request-Id", "r-%d" % len(self.server.state.requests))
-        for name, text in headers:
+        for name, text in headers.items():
             self.send_header(name, text)
         Handler.chunked = not Handler.chunked
         if Handler.chunked:
@@ -171,7 +200,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def route(self):
         state = self.server.state
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        self.body = self.rfile.read(length)
+        body = json.loads(self.body) if length else None
         self.url = urllib.parse.urlsplit(self.path)
         self.query = dict(urllib.parse.parse_qsl(self.url.query, keep_blank_values=True))
         self.parts = self.url.path.strip("/").split("/")
@@ -239,7 +269,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if first != body:
                 self.refuse(422, "idempotency-key", "Another body.")
                 return
-            dataset, status = state.datasets[dataset_id], 201
+            dataset, status, replayed = state.datasets[dataset_id], 201, {"Idempotency-Replayed": "true"}
         elif body.get("size", 67108864) < 67108864:
             self.refuse(400, "bad-body", "The body is not as it should be.",
                         ["/size: must be at least 67108864 bytes"])
@@ -253,12 +283,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             dataset["filesystem"] = body.get("filesystem", "ext4")
             state.keys[key] = (dataset["dataset_id"], body)
             state.tell("dataset", state.picture(dataset))
-            status = 201
+            status, replayed = 201, {}
         if state.lost_answers > 0:
             state.lost_answers -= 1
             self.close_connection = True
             return
-        self.answer(status, state.picture(dataset, True), headers=[("Location", "/v2/datasets/x")])
+        headers = {"Location": f"/v2/datasets/{dataset['dataset_id']}"}
+        self.answer(status, state.picture(dataset, True), headers=headers | replayed)
 
     def get_dataset(self, state, d):
         if d["name"] == "rude":
@@ -330,7 +361,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def node(self, state, body):
         known = [n for n in state.nodes if n["uuid"] == self.parts[2]]
-        node = known[0] if known else {"uuid": self.parts[2]}
+        node = known[0] if known else {**state.nodes[0], "uuid": self.parts[2], "state": "forgotten"}
         verb = self.parts[3] if len(self.parts) > 3 else "show"
         if not known and verb != "forget":
             self.refuse(404, "not-found", "Node not found.")
@@ -360,9 +391,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def plan(self, state, body):
         node = state.nodes[0]["uuid"]
-        self.answer(200, {"status": 200, "steps": [
+        answer = {"status": 200, "steps": [
             {"dataset_id": None, "node": None, "step": "record", "what": "the wish"},
-            {"dataset_id": None, "node": node, "step": "mount", "what": "at \x1b[31m/flocker/x"}], "dataset": {}})
+            {"dataset_id": None, "node": node, "step": "mount", "what": "at \x1b[31m/flocker/x"}]}
+        if self.parts[1] == "nodes":
+            answer["node"] = next(n for n in state.nodes if n["uuid"] == self.parts[2])
+        elif self.parts[1] == "leases":
+            answer["lease"] = None
+        else:
+            known = state.datasets.get(self.parts[2]) if len(self.parts) > 2 else None
+            dataset = known or state.datasets.pop(state.add_dataset(None)["dataset_id"])
+            answer["dataset"] = state.picture(dataset)
+        self.answer(200, answer)
 
     def stream(self, state):
         after = self.query.get("after", self.headers.get("Last-Event-ID"))

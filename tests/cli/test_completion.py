@@ -43,6 +43,7 @@ class Case(unittest.TestCase):
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
         state = self.server.state
+        self.addCleanup(lambda: self.assertEqual(state.deviations, []))
         state.add_node("127.0.0.1", node=HERE)
         state.add_node("127.0.0.2", node=THERE)
         state.add_dataset(HERE, {"name": "webserver"}, state="mounted")

@@ -41,6 +41,7 @@ class Case(unittest.TestCase):
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
         self.state = self.server.state
+        self.addCleanup(lambda: self.assertEqual(self.state.deviations, []))
         self.here = self.state.add_node("127.0.0.1", node="aaaa1111-0000-4000-8000-000000000001")
         self.there = self.state.add_node("127.0.0.2", node="aaaa2222-0000-4000-8000-000000000002")
         self.gone = self.state.add_node("127.0.0.3", node="bbbb0000-0000-4000-8000-000000000003",
@@ -271,7 +272,7 @@ class ChangeTest(Case):
 
         def overtake():
             d.update(node=self.gone)
-            self.state.tell("dataset", d)
+            self.state.tell("dataset", self.state.picture(d))
         threading.Timer(0.3, overtake).start()
         self.ctl("move", "-d", "stuck", "-t", self.there, "--wait=30", status=OVERTAKEN)
         self.assertIn(self.gone, self.stderr)

@@ -45,6 +45,7 @@ class Case(unittest.TestCase):
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
         self.state = self.server.state
+        self.addCleanup(lambda: self.assertEqual(self.state.deviations, []))
         self.here = self.state.add_node("127.0.0.1")
         self.port = str(self.server.server_address[1])
 

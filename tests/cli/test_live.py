@@ -136,6 +136,7 @@ class Case(unittest.TestCase):
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
         self.state = self.server.state
+        self.addCleanup(lambda: self.assertEqual(self.state.deviations, []))
         self.state.add_node("127.0.0.1", node=HERE)
         self.state.add_node("127.0.0.2", node=THERE)
         self.web = self.state.add_dataset(HERE, {"name": "web"}, state="mounted")
@@ -182,7 +183,7 @@ class TerminalTest(Case):
         self.change(new)
         t.has("name=db")
         t.has("2 datasets")
-        self.state.tell("dataset-dropped", {"dataset_id": new["dataset_id"]})
+        self.state.tell("dataset-dropped", {"dataset_id": new["dataset_id"], "revision": "run-0"})
         t.wait(lambda t: not any("name=db" in line for line in t.lines()))
 
     def test_it_is_drawn_in_place_and_never_cleared(self):
@@ -251,7 +252,7 @@ class TerminalTest(Case):
         n = self.terminal("node", "list", "--watch")
         n.has("live")
         self.until_watched(2)
-        self.state.nodes[0].update(draining=True, drain={"since": None, "left": 3, "stuck": []})
+        self.state.nodes[0].update(draining=True, drain={"since": stub_control.moment(0), "left": 3, "stuck": []})
         self.state.tell("node", self.state.nodes[0])
         n.has("draining, 3 left")
 
@@ -290,24 +291,24 @@ class EventsTest(Case):
         return [json.loads(p.stdout.readline()) for _ in range(n)]
 
     def test_all_and_in_order(self):
-        self.change(self.web, state="one")
-        self.change(self.web, state="two")
+        self.change(self.web, state="creating")
+        self.change(self.web, state="attaching")
         p = self.pipe("events", "--json", "--after", "run-1")
-        for state in ("three", "four"):
+        for state in ("attached", "mounted"):
             self.until_watched()
             self.change(self.web, state=state)
         self.assertEqual([(e["id"], e["data"]["state"]) for e in self.lines(p, 3)],
-                         [("run-2", "two"), ("run-3", "three"), ("run-4", "four")])
+                         [("run-2", "attaching"), ("run-3", "attached"), ("run-4", "mounted")])
 
     def test_a_broken_connection_loses_and_repeats_nothing(self):
         p = self.pipe("events", "--json", "--after", "run-0")
-        self.change(self.web, state="one")
+        self.change(self.web, state="creating")
         self.assertEqual(self.lines(p, 1)[0]["id"], "run-1")
         with self.state.lock:  # all streams end
             self.state.streams = 0
             self.state.lock.notify_all()
-        self.change(self.web, state="two")
-        self.change(self.web, state="three")
+        self.change(self.web, state="attaching")
+        self.change(self.web, state="attached")
         self.assertEqual([e["id"] for e in self.lines(p, 2)], ["run-2", "run-3"])
 
     def test_filters_are_the_servers(self):
