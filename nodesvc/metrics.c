@@ -119,7 +119,7 @@ char *metrics_text(const struct metrics *m, const struct metrics_now *now)
 	single(&p, "flocker_node_trims_total", "counter", (double)now->trims,
 		"Datasets that were trimmed to their end.");
 	single(&p, "flocker_node_trimmed_bytes_total", "counter", (double)now->trimmed_bytes,
-		"What went back to the backend by that.");
+		"Bytes that the backend was told of by that.");
 	single(&p, "flocker_node_certificate_expires_timestamp_seconds", "gauge", seconds(v->certificate_expires_ms),
 		"Until when the node's certificate is valid.");
 	return promtext_close(&p, &text, &size) == 0 ? text : NULL;

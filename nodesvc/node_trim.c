@@ -159,7 +159,7 @@ static void ended(struct node *n)
 	trims_trimmed(&t->plan, t->dataset_id, wall_s(), t->bytes);
 	t->total_trims++;
 	t->total_bytes += t->bytes;
-	log_dataset(t->dataset_id, LOG_INFO, 0, "trimmed: %" PRIu64 " MiB that no file needs went back to the backend",
+	log_dataset(t->dataset_id, LOG_INFO, 0, "trimmed: the backend was told of %" PRIu64 " MiB that no file needs",
 		t->bytes / MIB);
 	give_up(n);
 	save(n);

@@ -90,11 +90,22 @@ def test_a_dataset_on_a_full_disk_says_so_and_is_mended_without_loss(small_disk,
 
     disk.empty()
     wait_until("there is room", lambda: not warnings(node))
-    if "read-only" in wait_until("it says what is left of it", lambda: node.read(dataset, "state") == "mounted\n"
-                                 and "mounted" or ("read-only" in node.read(dataset, "why")
-                                                   and node.read(dataset, "why"))):
-        subprocess.run(node.inside("umount", f"{node.root}/{dataset}"), check=True)
-    node.wait_state(dataset, "mounted")
+    mount = f"{node.root}/{dataset}"
+
+    def is_mended():
+        """By itself, or, when the filesystem has turned read-only meanwhile, once it is unmounted."""
+        try:
+            if node.has(dataset):
+                with open(node.data(dataset, "try"), "wb") as f:
+                    f.write(b"again")
+                    os.fsync(f.fileno())
+                node.data(dataset, "try").unlink()
+                return node.read(dataset, "state") == "mounted\n"
+        except OSError:
+            subprocess.run(node.inside("umount", mount), check=False, stderr=subprocess.DEVNULL)
+        return False
+
+    wait_until("it is mended", is_mended)
     if node.data(dataset, "more").exists():
         node.data(dataset, "more").unlink()
     payload.add(node.data(dataset))
@@ -141,7 +152,8 @@ def test_a_trim_gives_room_back_and_is_remembered(make_cluster, fs, failover):
     node.start()
 
     wait_until("it is trimmed", lambda: node.read(dataset, "trimmed"))
-    assert taken(cluster) - before < 10 * MIB  # btrfs may have begun to give it back by itself
+    # Newer kernels' xfs does not wait for the device; btrfs may have begun to give it back by itself.
+    wait_until("the room is back", lambda: taken(cluster) - before < 10 * MIB)
     assert int(node.read(dataset, "trimmed_bytes")) > 30 * MIB
     assert "flocker_node_trims_total 1\n" in node.tree(".node", "metrics").read_text()
     payload.check(node.data(dataset))
@@ -151,7 +163,7 @@ def test_a_trim_gives_room_back_and_is_remembered(make_cluster, fs, failover):
     node.start()
     node.wait_state(dataset, "mounted")
     assert node.read(dataset, "trimmed") == when
-    assert node.log.count("went back to the backend") == 1
+    assert node.log.count("the backend was told of") == 1
 
 
 def test_discard_on_gives_room_back_at_once_and_off_never(make_cluster):
