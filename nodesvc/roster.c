@@ -48,6 +48,7 @@ struct roster *roster_free(struct roster *r)
 	}
 	free(r->entries);
 	free(r->slots);
+	free(r->inherited);
 	free(r);
 	return NULL;
 }
@@ -88,6 +89,7 @@ static struct entry *add(struct roster *r, uint64_t now_ms, struct id128 id)
 	e->id = id;
 	e->since_ms = now_ms;
 	e->recheck_ms = CONVERGE_NEVER;
+	roster_take_inherited(r, e);
 	r->entries = roster_grow(r->entries, r->n, sizeof(*r->entries));
 	r->entries[r->n++] = e;
 	if (r->n * 2 <= r->n_slots) {

@@ -108,7 +108,7 @@ void roster_renewed(struct roster *r, uint64_t now_ms, uint64_t stamp_ms);
 void roster_armed(struct roster *r, uint64_t now_ms, struct id128 dataset_id, uint64_t until_ms,
 	uint64_t rev);
 
-/* The helper has it from a daemon before this one; after roster_adopt(), before any order. */
+/* The helper has it from a daemon before this one; before any order. What is not known here is kept for when it is. */
 void roster_inherit(struct roster *r, struct id128 dataset_id, uint64_t until_ms);
 
 /* The helper takes writing away from the dataset: from now on no step of it begins. */

@@ -48,6 +48,12 @@ struct entry {
 	struct id128 said_volume;
 };
 
+/* What the helper has of a dataset that this daemon does not know yet. */
+struct inherited {
+	struct id128 id;
+	uint64_t until_ms;
+};
+
 struct roster {
 	struct entry **entries;
 	size_t n, n_slots;
@@ -59,6 +65,8 @@ struct roster {
 	unsigned int n_told; /* reports of no urgency since control answered last for such */
 	uint64_t asked_ms;   /* the stamp that follows them; 0: not that many */
 	uint64_t next_ticket, limit_max_ms;
+	struct inherited *inherited;
+	size_t n_inherited;
 };
 
 void *roster_grow(void *p, size_t n, size_t size); /* in powers of two */
@@ -68,6 +76,9 @@ struct entry *roster_find(const struct roster *r, struct id128 id);
 
 bool roster_is_leased(const struct entry *e);
 bool roster_may_write(const struct entry *e, uint64_t now_ms);
+
+/* A new entry begins with what the helper has of it. */
+void roster_take_inherited(struct roster *r, struct entry *e);
 
 /* Ends it once; a helper that has it armed acts at the same time. */
 void roster_end_term(struct entry *e, uint64_t now_ms);

@@ -63,8 +63,23 @@ void roster_inherit(struct roster *r, struct id128 dataset_id, uint64_t until_ms
 {
 	struct entry *e = roster_find(r, dataset_id);
 
-	if (e)
+	if (e) {
 		e->arm_said_ms = e->armed_ms = until_ms;
+	} else if (until_ms) {
+		r->inherited = roster_grow(r->inherited, r->n_inherited, sizeof(*r->inherited));
+		r->inherited[r->n_inherited++] = (struct inherited){ dataset_id, until_ms };
+	}
+}
+
+/* Else a deadline of an earlier daemon would stay, and cut what is granted again without a lease. */
+void roster_take_inherited(struct roster *r, struct entry *e)
+{
+	for (size_t i = 0; i < r->n_inherited; i++) {
+		if (!id128_equal(r->inherited[i].id, e->id))
+			continue;
+		e->arm_said_ms = e->armed_ms = r->inherited[i].until_ms;
+		r->inherited[i--] = r->inherited[--r->n_inherited];
+	}
 }
 
 void roster_end_term(struct entry *e, uint64_t now_ms)

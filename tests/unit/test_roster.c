@@ -411,6 +411,24 @@ static void control_that_orders_no_growth_does_not_hear_that_it_failed(void **st
 	roster_free(r);
 }
 
+/* The daemon before this one was killed between a detach and telling the helper. */
+static void what_the_helper_has_is_let_go_when_the_dataset_comes_without_a_lease(void **state)
+{
+	struct roster_out out;
+	struct roster *r;
+
+	assert_int_equal(roster_new(&r), 0);
+	roster_inherit(r, dataset, 5000);
+	roster_connected(r, 1000);
+	take_order(r, WISH_HOLD, 5);
+	roster_run(r, 1000, &out);
+	assert_int_equal(out.n_arms, 1);
+	assert_true(id128_equal(out.arms[0].dataset_id, dataset));
+	assert_int_equal(out.arms[0].until_ms, 0);
+	roster_out_done(&out);
+	roster_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +446,7 @@ int main(void)
 		cmocka_unit_test(reports_wait_for_control_to_have_answered_those_before),
 		cmocka_unit_test(renewals_go_first_and_what_others_wait_for_comes_next),
 		cmocka_unit_test(control_that_orders_no_growth_does_not_hear_that_it_failed),
+		cmocka_unit_test(what_the_helper_has_is_let_go_when_the_dataset_comes_without_a_lease),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
