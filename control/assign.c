@@ -134,6 +134,11 @@ static void adopt(const struct assign *a, const struct ads *ds, struct ds_record
 	next->owner = ds->status_node;
 	next->epoch = ds->status.epoch;
 	next->grant = GRANT_HOLD;
+	/* What was kept was granted again: so it was undeleted. */
+	if (next->undelete_until) {
+		next->deleted = false;
+		next->deleted_at = next->undelete_until = 0;
+	}
 	confirm(a, next);
 }
 

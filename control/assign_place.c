@@ -82,6 +82,8 @@ char *assign_drain_why(const struct assign *a, uint64_t now_ms, struct id128 id,
 		return assign_why(a, now_ms, id, buf, size);
 	if (assign_pinned(a, ds))
 		snprintf(buf, size, "a lease keeps it there: %s", assign_pin_text(a, id, lease, sizeof(lease)));
+	else if (ds_record_text(&ds->now, FAILOVER_TO_KEY) && assign_roomiest(a, ds, NULL))
+		snprintf(buf, size, "of the nodes that " FAILOVER_TO_KEY " names none that could take it is connected");
 	else
 		snprintf(buf, size, "no other node that could take it is connected");
 	return buf;

@@ -134,7 +134,10 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 
 	if (id128_is_nil(r->owner)) {
 		name_node(a, r->primary, name, sizeof(name));
-		if (r->undelete_until)
+		if (r->undelete_until && r->incarnation != a->incarnation)
+			snprintf(buf, size, "deleted, as a backup of control says that was restored; its volume is kept until "
+				"somebody purges it, or undeletes it");
+		else if (r->undelete_until)
 			snprintf(buf, size, "deleted, and its volume is kept until %s: it can be undeleted",
 				TEXT_TIME(r->undelete_until));
 		else if (!r->deleted && id128_is_nil(r->primary))

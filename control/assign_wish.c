@@ -286,6 +286,12 @@ static void on_change(struct decision *d, const struct assign_event *ev)
 	d->result->txn = ds->txn;
 }
 
+/* A record from before the present incarnation may be of a dataset that was undeleted since. */
+static bool may_end(const struct assign *a, const struct ads *ds)
+{
+	return ds->now.incarnation == a->incarnation;
+}
+
 /* From now on it may be destroyed: durable before it is. */
 static void end_window(struct decision *d, struct ads *ds)
 {
@@ -308,6 +314,8 @@ void assign_end_windows(struct decision *d)
 	list_for_each(l, &a->windows) {
 		struct ads *ds = LINK_ITEM(l, struct ads, window);
 
+		if (!may_end(a, ds))
+			continue;
 		if (ds->keep_until_ms <= d->now_ms)
 			end_window(d, ds);
 		else

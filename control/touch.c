@@ -120,6 +120,9 @@ static void touch_change(const struct touch *t, const struct assign_change *chan
 	case CHANGE_PIN:
 		t->watcher->lease(t->userdata, change->pin.dataset_id);
 		touch_dataset(t, change->pin.dataset_id);
+		/* A node that drains tells what a lease keeps there. */
+		if (assign_dataset(t->assign, cluster_now_ms(), change->pin.dataset_id, &v) == 0)
+			touch_record(t, v.record);
 		break;
 	case CHANGE_FLOOR:
 		break;

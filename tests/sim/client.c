@@ -74,10 +74,13 @@ void client_undelete(struct sim *s)
 	if (!s->control.up)
 		return;
 	sim_log(s, "client: %s dataset %d", purge ? "purges" : "undeletes", dataset);
-	if (!control_ask(s, &ev, (struct op){ .dataset = dataset, .kind = purge ? OP_PURGE : OP_UNDELETE }))
+	if (!control_ask(s, &ev, (struct op){ .dataset = dataset, .kind = purge ? OP_PURGE : OP_UNDELETE })) {
 		sim_log(s, "client: refused");
-	else
-		s->purged[dataset] = purge;
+		return;
+	}
+	s->purged[dataset] = purge;
+	if (purge)
+		s->undeleted[dataset] = false;
 }
 
 void client_wish(struct sim *s)
@@ -120,7 +123,9 @@ void client_wish(struct sim *s)
 	if (!taken)
 		sim_log(s, "client: refused");
 	else if (op.kind == OP_CREATE)
-		s->purged[dataset] = false;
+		s->purged[dataset] = s->undeleted[dataset] = false;
+	else if (op.kind == OP_DELETE)
+		s->undeleted[dataset] = false;
 }
 
 /* Now and then what was deleted is not kept any longer, and its id may be used again. */

@@ -123,14 +123,26 @@ static void free_commit(struct queued_commit *q)
 	free(q);
 }
 
+static bool is_deleted_again(const struct sim *s, int op)
+{
+	for (int i = op + 1; i < s->n_ops; i++)
+		if (s->ops[i].dataset == s->ops[op].dataset &&
+			(s->ops[i].kind == OP_DELETE || s->ops[i].kind == OP_PURGE))
+			return true;
+	return false;
+}
+
 static void ack_ops(struct sim *s)
 {
 	struct sim_control *c = &s->control;
 
 	for (int i = 0; i < s->n_ops; i++)
 		if (!s->ops[i].acked && s->ops[i].generation == c->generation &&
-			s->ops[i].txn && s->ops[i].txn <= c->durable_txn)
+			s->ops[i].txn && s->ops[i].txn <= c->durable_txn) {
 			s->ops[i].acked = true;
+			if (s->ops[i].kind == OP_UNDELETE && !is_deleted_again(s, i))
+				s->undeleted[s->ops[i].dataset] = true;
+		}
 }
 
 static void drop_queues(struct sim *s)

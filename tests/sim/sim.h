@@ -208,6 +208,7 @@ struct sim {
 	bool restores;		/* backups of control's store are put to use in this history */
 	bool restored;		/* control has started from a backup: it may know less than there is */
 	bool delete_wanted[SIM_DATASETS]; /* durably, once, and not to be undone any more */
+	bool undeleted[SIM_DATASETS];	   /* durably, and not deleted since: also a restored control has to mind it */
 	bool purged[SIM_DATASETS];
 	uint64_t kept_until[SIM_DATASETS]; /* what was deleted with a window; 0: it may be destroyed */
 	struct promise promises[SIM_DATASETS];

@@ -94,6 +94,8 @@ static void note_window(struct sim *s, int i, const struct ds_record *new)
 		s->kept_until[i] = 0;
 	else if (until > WINDOW_SLACK_MS && !(disk->have[i] && disk->records[i].deleted))
 		s->kept_until[i] = until - WINDOW_SLACK_MS;
+	if (disk->have[i] && disk->records[i].undelete_until && new->deleted && !new->undelete_until && s->undeleted[i])
+		sim_fail(s, "dataset %d was undeleted, and a restored control destroys it", i);
 	if (new->deleted && !new->undelete_until && s->now < s->kept_until[i] && !s->purged[i])
 		sim_fail(s, "dataset %d was deleted and is not kept as long as it was said", i);
 }

@@ -353,6 +353,59 @@ static void a_window_outlives_control(void **state)
 	assert_int_equal(record()->grant, GRANT_DESTROY);
 }
 
+/* The backup is of before the undeletion. */
+static void a_restored_control_destroys_nothing_that_may_have_been_undeleted(void **state)
+{
+	uint64_t sa = mounted_on_a();
+	struct wire_status held;
+	struct node_record na = { .uuid = node_a, .host = node_a };
+	struct ds_record r;
+	char text[256];
+
+	say(ASSIGN_DELETE, 60000);
+	report(node_a, sa, REPORT_RELEASED, record()->epoch);
+	ds_record_copy(record(), &r);
+	for (int undeleted = 0; undeleted < 2; undeleted++) {
+		held = (struct wire_status){ .dataset_id = dataset, .volume_id = r.volume_id, .epoch = r.epoch + 1,
+			.state = DS_MOUNTED, .mounted = true };
+		a = assign_free(a);
+		assert_int_equal(assign_new(1000, now_ms, &a), 0);
+		assign_load_node(a, &na);
+		assign_load_dataset(a, &r, -5000);
+		assign_loaded(a);
+		hello(node_a, &held, (size_t)undeleted);
+		tick_after(120000);
+		assert_int_equal(record()->grant, GRANT_HOLD);
+		if (undeleted) {
+			assert_false(record()->deleted);
+			assert_true(id128_equal(record()->owner, node_a));
+		}
+	}
+	a = assign_free(a);
+	assert_int_equal(assign_new(1000, now_ms, &a), 0);
+	assign_load_node(a, &na);
+	assign_load_dataset(a, &r, -5000);
+	hello(node_a, NULL, 0);
+	assert_non_null(strstr(assign_why(a, now_ms, dataset, text, sizeof(text)), "until somebody purges it"));
+	assert_int_equal(say(ASSIGN_PURGE, 0), 0);
+	assert_int_equal(record()->grant, GRANT_DESTROY);
+	ds_record_done(&r);
+}
+
+static void a_drain_tells_that_it_may_not_go_where_it_could(void **state)
+{
+	struct json_object *only_a = named(NULL);
+	char text[256];
+
+	mounted_on_a();
+	hello(node_b, NULL, 0);
+	json_object_object_add(only_a, FAILOVER_TO_KEY, json_object_new_string(ID128_STR(node_a)));
+	assert_int_equal(patch((struct assign_patch){ .metadata = only_a }), 0);
+	say_node(ASSIGN_DRAIN, node_a);
+	assert_true(id128_equal(record()->primary, node_a));
+	assert_non_null(strstr(assign_drain_why(a, now_ms, dataset, text, sizeof(text)), "flocker:failover-to names"));
+}
+
 static void a_name_that_was_taken_meanwhile_is_in_the_way_of_an_undeletion(void **state)
 {
 	create_strict(dataset, "one");
@@ -475,6 +528,8 @@ int main(void)
 		TEST(at_the_end_of_the_window_it_is_destroyed),
 		TEST(a_purge_ends_the_window),
 		TEST(a_window_outlives_control),
+		TEST(a_restored_control_destroys_nothing_that_may_have_been_undeleted),
+		TEST(a_drain_tells_that_it_may_not_go_where_it_could),
 		TEST(a_name_that_was_taken_meanwhile_is_in_the_way_of_an_undeletion),
 		TEST(a_drain_moves_everything_away_and_places_nothing),
 		TEST(what_cannot_leave_a_draining_node_says_why_and_goes_when_it_can),
