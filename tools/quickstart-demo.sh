@@ -47,8 +47,19 @@ check_sums() { # check_sums NODE
 	said="all $(wc -l <$checksums) checksums are right"
 }
 
+# One that was being made when an earlier run was interrupted: by its mark, since others may be called so.
+marked_demo() {
+	"$build/cli/flockerctl" list --json 2>/dev/null | python3 -c '
+import json, sys
+print(*(d["dataset_id"] for d in json.load(sys.stdin) if d["metadata"].get("made-by") == "quickstart"))'
+}
+
 find_demo() { # sets demo to the id of quickstart's own dataset; fails when there is none
 	demo=$(sed -n 's/^dataset //p' $manifest | tail -n 1)
+	if [ -z "$demo" ]; then
+		demo=$(marked_demo)
+		[ -z "$demo" ] || note dataset "$demo"
+	fi
 	[ -n "$demo" ] && "$build/cli/flockerctl" show "$demo" >/dev/null 2>&1
 }
 
@@ -58,7 +69,7 @@ demonstrate() {
 		echo "The dataset of an earlier run is there: $demo"
 		show move -d "$demo" -t $here --wait
 	else
-		show create -n $here -s 2G --name demo --wait
+		show create -n $here -s 2G --name demo -m made-by=quickstart --wait
 		demo=$(basename "$(readlink /flocker/datasets/by-name/demo)")
 		note dataset "$demo"
 	fi
@@ -121,6 +132,7 @@ destroy_datasets() {
 	pid_of control >/dev/null || { said="control does not run: their files are removed below"; return 0; }
 	for id in $(all_datasets); do
 		"$build/cli/flockerctl" destroy -d "$id" --wait=60 ||
+			"$build/cli/flockerctl" purge "$id" --wait=60 || # it was destroyed with a window
 			fail "dataset $id cannot be destroyed: $(tail -n 1 "$log")" "./quickstart ctl show $id tells why"
 	done
 }

@@ -235,6 +235,7 @@ def test_purge_refuses_to_destroy_what_others_made_and_then_leaves_nothing(clust
     machine.quickstart("ctl", "create", "-n", "127.0.0.2", "-s", "64M", "--name", "mine", "--wait")
     refused = machine.quickstart("purge", check=False)
     assert refused.returncode == 1 and "these datasets are not quickstart's" in refused.stdout
+    machine.quickstart("ctl", "destroy", "-d", "mine", "--undelete=1h")  # its volume is kept, and goes as well
     cluster.wait_mounted()
     machine.quickstart("purge", "--all")
     assert not machine.mounts() and not machine.loops()
