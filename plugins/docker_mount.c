@@ -18,7 +18,7 @@
 
 #define RETRY_MS 500
 #define AWAY_LIMIT_S 20 /* a Mount waits that long for a control service that cannot be asked */
-#define IDLE_SWEEPS 10	/* a lease that nobody counts on is kept for so many minutes */
+#define IDLE_SWEEPS 60	/* a lease that nobody counts on is kept for so many looks, which are ten minutes */
 
 enum job_state {
 	JOB_LEASING,

@@ -8,7 +8,7 @@
 
 #define HELD_MAX 1024
 #define HELD_LIMIT_S 15 /* for the first list; then it is said that control cannot be asked */
-#define SWEEP_S 60
+#define SWEEP_S 10
 
 struct held {
 	struct held *next;
