@@ -74,7 +74,7 @@ static void volume_free(struct volume *v)
 	if (!v)
 		return;
 	char *texts[] = { v->name, v->state, v->why, v->created_at, v->mountpoint, v->device, v->last_error,
-		v->filesystem, v->failover, v->profile };
+		v->filesystem, v->failover, v->profile, v->used_by };
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		free(texts[i]);
 	json_object_put(v->used);
@@ -98,6 +98,7 @@ static int volume_new(struct json_object *o, const char *name, struct volume **r
 		!copy(&v->filesystem, text_of(o, "filesystem") ?: "") ||
 		!copy(&v->failover, text_of(member(o, "failover"), "policy") ?: "") ||
 		!copy(&v->profile, text_of(metadata, CATALOG_PROFILE_KEY)) ||
+		!copy(&v->used_by, text_of(metadata, CATALOG_USED_BY_KEY)) ||
 		error_text(member(o, "last_error"), &v->last_error) < 0)
 		return -ENOMEM;
 	v->delete_on_remove = remove && STREQ(remove, "delete");

@@ -13,6 +13,7 @@
 #include "types.h"
 
 #define CATALOG_ON_REMOVE_KEY "flocker:on-remove"
+#define CATALOG_USED_BY_KEY "flocker:used-by"
 #define CATALOG_PROFILE_KEY "clusterhq:flocker:profile"
 
 struct catalog;
@@ -29,6 +30,7 @@ struct volume {
 	char *last_error; /* "step: message; holder, ..."; NULL: none */
 	char *filesystem, *failover; /* words */
 	char *profile;	  /* NULL: none */
+	char *used_by;	  /* names of containers, where its lease is; NULL: none is known */
 	bool delete_on_remove;
 	struct id128 node;   /* where it is wanted; nil: nowhere */
 	struct id128 owner;  /* nil: nobody */

@@ -30,6 +30,8 @@ static const char usage[] =
 	"                             (/run/docker/plugins/flocker/flocker.sock)\n"
 	"      --state-directory DIR  remembers which containers use what\n"
 	"                             (/var/lib/flocker-docker-plugin)\n"
+	"      --docker-socket FILE   of dockerd's API, which is asked for the names of\n"
+	"                             containers, to tell others (/run/docker.sock)\n"
 	"      --in-use refuse|wait   a volume that a container on another node uses:\n"
 	"                             say so at once (refuse), or wait for its end\n"
 	"      --mount-limit SECONDS  for a volume to come here (110; Docker hangs up\n"
@@ -49,6 +51,7 @@ enum {
 	OPT_PORT = 256,
 	OPT_USER,
 	OPT_SOCKET,
+	OPT_ENGINE,
 	OPT_STATE,
 	OPT_IN_USE,
 	OPT_LIMIT,
@@ -82,6 +85,9 @@ static int take(struct docker_config *c, int option)
 	case OPT_SOCKET:
 		c->socket = optarg;
 		return *optarg == '/' ? 0 : wrong("socket", optarg, "an absolute path");
+	case OPT_ENGINE:
+		c->engine_socket = optarg;
+		return *optarg == '/' ? 0 : wrong("docker-socket", optarg, "an absolute path");
 	case OPT_STATE:
 		c->state_directory = optarg;
 		return *optarg == '/' ? 0 : wrong("state-directory", optarg, "an absolute path");
@@ -114,12 +120,14 @@ int docker_config_parse(int argc, char **argv, struct docker_config *ret)
 		{ "control-port", required_argument, NULL, OPT_PORT }, { "user", required_argument, NULL, OPT_USER },
 		{ "socket", required_argument, NULL, OPT_SOCKET },
 		{ "state-directory", required_argument, NULL, OPT_STATE },
+		{ "docker-socket", required_argument, NULL, OPT_ENGINE },
 		{ "in-use", required_argument, NULL, OPT_IN_USE },
 		{ "mount-limit", required_argument, NULL, OPT_LIMIT },
 		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL }, { "help", no_argument, NULL, OPT_HELP },
 		{ "version", no_argument, NULL, OPT_VERSION }, { 0 } };
 	struct docker_config c = { .agent_yml = "/etc/flocker/agent.yml",
 		.socket = "/run/docker/plugins/flocker/flocker.sock",
+		.engine_socket = "/run/docker.sock",
 		.state_directory = "/var/lib/flocker-docker-plugin", .user = "plugin", .limit_s = DOCKER_LIMIT_S,
 		.port = 4523, .log_level = LOG_INFO };
 	int option, r = 0;

@@ -7,7 +7,7 @@
 #define DOCKER_CONFIG_FILES 4 /* in the order of struct tls_files */
 
 struct docker_config {
-	const char *agent_yml, *socket, *state_directory, *user; /* of the command line */
+	const char *agent_yml, *socket, *engine_socket, *state_directory, *user; /* of the command line */
 	unsigned int limit_s;
 	uint16_t port; /* of the REST API */
 	bool wait_in_use;

@@ -118,7 +118,7 @@ static int open_socket(struct plugin *p, int *ret_fd)
 static int open_volumes(struct plugin *p)
 {
 	struct docker_volumes_config c = { .node = p->config.node, .mount_root = p->config.mount_root,
-		.state_path = p->config.state_path, .limit_s = p->config.limit_s,
+		.state_path = p->config.state_path, .engine_socket = p->config.engine_socket, .limit_s = p->config.limit_s,
 		.wait_in_use = p->config.wait_in_use, .control = { p->config.host, p->config.port, p->ctx } };
 	int fd, r = docker_volumes_new(p->base, &c, &p->volumes);
 

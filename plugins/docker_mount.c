@@ -40,6 +40,7 @@ struct job {
 	struct docker_volumes *v;
 	struct id128 dataset;
 	enum job_state state;
+	bool in_use; /* elsewhere, and its end is waited for */
 	bool asking; /* an answer will come, and the job has to be there */
 	struct event *retry;
 	struct waiter *first;
@@ -165,6 +166,7 @@ static void answer_mounted(struct docker_volumes *v, const struct volume *volume
 	docker_state_write(v);
 	docker_place(v, volume, place, sizeof(place));
 	docker_succeed(c, docker_mountpoint(place));
+	docker_note_user(v, volume);
 }
 
 static void job_done(struct job *j, const struct volume *volume)
@@ -232,8 +234,9 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 		docker_user_text(j->v, volume, user, sizeof(user));
 	if (j->v->c.wait_in_use) {
 		snprintf(j->problem, sizeof(j->problem), "%.400s", *user ? user : a->why);
-		if (job_is_wanted(j)) /* also woken when its lease ends */
-			(void)event_add(j->retry, &(struct timeval){ .tv_sec = 2 });
+		j->in_use = true;
+		if (job_is_wanted(j)) /* is_due() when its lease ends; this is for one that was not told of */
+			(void)event_add(j->retry, &(struct timeval){ .tv_sec = 5 });
 		return;
 	}
 	(void)mounts_set_leased(j->v->mounts, j->dataset, mounts_count(j->v->mounts, j->dataset) > 0);
@@ -290,6 +293,7 @@ static void ask_for_lease(struct job *j)
 		}
 		docker_state_write(j->v);
 	}
+	j->in_use = false;
 	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(j->dataset));
 	ask(j, "PUT", path, "node", on_leased);
 }
@@ -359,11 +363,21 @@ static void job_step(struct job *j)
 		wait_for(j, volume);
 }
 
+/* What is to be tried again later is not tried with each event. */
+static bool is_due(const struct job *j)
+{
+	const struct volume *volume = catalog_by_id(j->v->catalog, j->dataset);
+
+	if (j->in_use)
+		return !volume || id128_is_nil(volume->leased);
+	return !event_pending(j->retry, EV_TIMEOUT, NULL);
+}
+
 void docker_jobs_look(struct docker_volumes *v, const struct id128 *dataset)
 {
 	for (struct job *next, *j = v->jobs; j; j = next) {
 		next = j->next;
-		if ((!dataset || id128_equal(*dataset, j->dataset)) && !event_pending(j->retry, EV_TIMEOUT, NULL))
+		if ((!dataset || id128_equal(*dataset, j->dataset)) && is_due(j))
 			job_step(j);
 	}
 }

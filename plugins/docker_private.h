@@ -15,6 +15,7 @@
 
 struct held; /* a request that waits for the first list */
 struct job;  /* the Mounts of one volume */
+struct user;   /* an engine that is asked for names */
 struct change; /* a Create, Remove or Unmount that waits for control */
 
 struct docker_volumes {
@@ -30,6 +31,7 @@ struct docker_volumes {
 	struct held *held;
 	struct job *jobs;
 	struct change *changes;
+	struct user *users;
 };
 
 /* ---- docker_volumes.c ---- */
@@ -41,6 +43,12 @@ void docker_place(const struct docker_volumes *v, const struct volume *volume, c
 
 /* Of an answer with a dataset in it. */
 void docker_take(struct docker_volumes *v, const struct link_answer *a);
+
+/* ---- docker_user.c ---- */
+
+/* A container is about to use it: its name is asked for, and told to others. */
+void docker_note_user(struct docker_volumes *v, const struct volume *volume);
+void docker_users_free(struct docker_volumes *v);
 
 /* Who has the volume in use, when it is another node: for people; "" when nobody is known. */
 void docker_user_text(const struct docker_volumes *v, const struct volume *volume, char *buf, size_t size);

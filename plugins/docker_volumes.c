@@ -71,16 +71,6 @@ void docker_place(const struct docker_volumes *v, const struct volume *volume, c
 		snprintf(buf, size, "%s/%s", v->c.mount_root, ID128_STR(volume->id));
 }
 
-void docker_user_text(const struct docker_volumes *v, const struct volume *volume, char *buf, size_t size)
-{
-	char node[CATALOG_NODE_SIZE];
-
-	*buf = '\0';
-	if (!id128_is_nil(volume->leased) && !id128_equal(volume->leased, v->c.node))
-		snprintf(buf, size, "volume %s is in use on %s", volume->name,
-			catalog_node_text(v->catalog, volume->leased, node));
-}
-
 static int put(struct json_object *o, const char *key, struct json_object *value)
 {
 	if (o && value && json_object_object_add(o, key, value) == 0)
@@ -107,6 +97,7 @@ static struct json_object *status_of(const struct docker_volumes *v, const struc
 	if (put_id(o, "dataset_id", volume->id) < 0 || put_text(o, "state", volume->state) < 0 ||
 		put_text(o, "why", volume->why) < 0 || put_id(o, "node", volume->node) < 0 ||
 		put_id(o, "owner", volume->owner) < 0 || put_id(o, "in_use_on", volume->leased) < 0 ||
+		(!id128_is_nil(volume->leased) && put_text(o, "in_use_by", volume->used_by) < 0) ||
 		put_text(o, "filesystem", volume->filesystem) < 0 || put_text(o, "failover", volume->failover) < 0 ||
 		put_text(o, "profile", volume->profile) < 0 || put_text(o, "last_error", volume->last_error) < 0 ||
 		put_text(o, "on-remove", volume->delete_on_remove ? "delete" : "keep") < 0 ||
@@ -332,6 +323,7 @@ struct docker_volumes *docker_volumes_free(struct docker_volumes *v)
 	}
 	docker_jobs_free(v);
 	docker_changes_free(v);
+	docker_users_free(v);
 	mirror_free(v->mirror);
 	link_free(v->stream);
 	link_free(v->link);

@@ -75,7 +75,7 @@ class Plugin:
             self.process = subprocess.Popen(self.host.node.inside(
                 plugin_program(), "--agent-config", str(self.host.node.config), "--control-port",
                 str(self.host.hosts.cluster.control.port), "--state-directory", str(self.host.dir / "plugin"),
-                "--log-level", "debug"), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                "--docker-socket", str(self.host.docker.socket), "--log-level", "debug"), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self.host.node.environment)
         clusters.wait_until("the plugin is ready", lambda: self.process.poll() is not None
                             or self.log.count("ready: node") > before)

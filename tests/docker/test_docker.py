@@ -23,7 +23,7 @@ def test_a_volume_in_use_is_refused_elsewhere_and_not_taken(hosts, volume):
     began = time.monotonic()
     error = b.docker.bad("run", "--rm", "--network", "none", "-v", f"{volume}:/data", "--volume-driver", "flocker",
                          "flocker-test", "echo")
-    assert IN_USE in error and a.node.uuid in error
+    assert IN_USE in error and a.node.uuid in error and "container keeper" in error
     assert time.monotonic() - began < 20
     assert a.docker.good("exec", "keeper", "sh", "-c", "echo x >/data/f && cat /data/f") == "x"
     a.docker.good("stop", "keeper")

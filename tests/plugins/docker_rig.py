@@ -94,6 +94,7 @@ class Plugin:
     def command(self, *extra):
         return [os.environ["FLOCKER_DOCKER_PLUGIN"], "--agent-config", str(self.dir / "agent.yml"), "--control-port",
                 str(self.cluster.control.port), "--socket", str(self.socket), "--state-directory", str(self.state),
+                "--docker-socket", str(self.dir / "docker.sock"),
                 "--log-level", "debug", *extra]
 
     def start(self, *extra, **options):
@@ -156,10 +157,16 @@ class Plugin:
         assert answer.status == 200, answer.text + self.log.encode()
         return pathlib.Path(answer.json["Mountpoint"])
 
-    def mount_later(self, name, mount_id="a" * 64, **kw):
+    def mount_later(self, name, mount_id="a" * 64, may_break=False):
         """In a thread: [answer], when it is there."""
         box = []
-        thread = threading.Thread(target=lambda: box.append(self.mount(name, mount_id, **kw)), daemon=True)
+
+        def ask():
+            try:
+                box.append(self.mount(name, mount_id))
+            except http.client.RemoteDisconnected:
+                assert may_break
+        thread = threading.Thread(target=ask, daemon=True)
         thread.start()
         return thread, box
 

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "docker_proto.h"
+#include "engine.h"
 #include "jsonin.h"
 
 static void calls_are_found_by_their_paths(void **state)
@@ -69,12 +70,32 @@ static void answers_have_the_words_of_the_protocol(void **state)
 	expect(docker_list_end(list), "{\"Volumes\":[{\"Name\":\"v\",\"Mountpoint\":\"\"}],\"Err\":\"\"}\n");
 }
 
+static void names_of_containers_are_those_of_their_engine(void **state)
+{
+	static const char list[] = "[{\"Names\":[\"/web\",\"/other/web\"]},{\"Names\":[]},{},7,{\"Names\":[\"/a b\"]},"
+				   "{\"Names\":[\"db-1\"]}]";
+	char names[ENGINE_NAMES_MAX + 1], many[8192] = "[{\"Names\":[\"/a\"]}";
+
+	engine_names(list, strlen(list), names);
+	assert_string_equal(names, "web, db-1");
+	engine_names("{}", 2, names);
+	assert_string_equal(names, "");
+	engine_names("", 0, names);
+	assert_string_equal(names, "");
+	for (int i = 0; i < 100; i++)
+		strcat(many, ",{\"Names\":[\"/container-of-many\"]}");
+	strcat(many, "]");
+	engine_names(many, strlen(many), names);
+	assert_int_equal(strncmp(names, "a, container-of-many, ", 22), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(calls_are_found_by_their_paths),
 		cmocka_unit_test(a_mount_may_have_no_id),
 		cmocka_unit_test(a_name_is_one_that_engines_can_say),
+		cmocka_unit_test(names_of_containers_are_those_of_their_engine),
 		cmocka_unit_test(answers_have_the_words_of_the_protocol),
 	};
 
