@@ -48,7 +48,7 @@ def cgroups():
     engines.remove_cgroups()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hosts():
     """Two machines: each has .docker, .plugin, .node."""
     base = pathlib.Path(os.environ[isolate.INSIDE]) / "docker"

@@ -163,6 +163,41 @@ class Docker:
         return json.loads(self.good("volume", "inspect", volume))[0]
 
 
+class Podman:
+    """Of the same machine as dockerd, with the same plugin. It has no daemon."""
+
+    def __init__(self, host):
+        self.host, self.ready = host, False
+        self.dir = host.dir / "podman"
+        self.dir.mkdir()
+        (self.dir / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        (self.dir / "containers.conf").write_text(
+            '[containers]\ndefault_ulimits = []\nlog_driver = "k8s-file"\n[engine]\ncgroup_manager = "cgroupfs"\n'
+            f'events_logger = "file"\nruntime = "runc"\nvolume_plugin_timeout = 60\n'
+            f'[engine.volume_plugins]\nflocker = "{host.plugin.socket}"\n')
+
+    def __call__(self, *words, limit=120):
+        command = self.host.node.inside(
+            "podman", "--root", str(self.dir / "data"), "--runroot", f"/run/podman-{self.host.node.name}", "--tmpdir",
+            str(self.dir / "tmp"), "--storage-driver", "vfs", *words)
+        environment = dict(os.environ, CONTAINERS_CONF=str(self.dir / "containers.conf"), TMPDIR=str(self.dir))
+        return Result(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit,
+                                     env=environment))
+
+    def good(self, *words, **kw):
+        result = self(*words, **kw)
+        assert result.status == 0, f"podman {' '.join(words)}: {result}"
+        return result.out
+
+    def make_image(self):
+        self.good("import", "--signature-policy", str(self.dir / "policy.json"), str(self.host.dir / "image.tar"), IMAGE)
+        self.ready = True
+
+    def run(self, volume, script, *options):
+        return self.good("run", "--rm", "--network", "none", "--cgroup-parent", CGROUP_PARENT, "-v", f"{volume}:/data", *options,
+                         f"localhost/{IMAGE}", "sh", "-c", script)
+
+
 class Host:
     def __init__(self, hosts, node):
         self.hosts, self.node = hosts, node
@@ -171,6 +206,7 @@ class Host:
         for kind in ("crt", "key"):
             shutil.copy(hosts.cluster.authority.dir / f"plugin.{kind}", node.etc / f"plugin.{kind}")
         self.docker, self.plugin = Docker(self), Plugin(self)
+        self.podman = Podman(self)
 
     def start(self):
         own = self.dir / "run"
@@ -224,6 +260,8 @@ class Hosts:
             ids = host.docker("ps", "-aq").out.split()
             if ids:
                 host.docker("rm", "-f", *ids)
+            if host.podman.ready:
+                host.podman("volume", "rm", "-f", volume)
         dataset = self.dataset(volume)
         if dataset:
             self.cluster.wait(dataset["dataset_id"], "not leased", lambda d: d["lease"] is None)
