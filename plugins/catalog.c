@@ -58,7 +58,8 @@ static int error_text(struct json_object *error, char **ret)
 
 	if (!error)
 		return 0;
-	n = (size_t)snprintf(buf, sizeof(buf), "%s: %s", text_of(error, "step") ?: "?", text_of(error, "message") ?: "?");
+	n = (size_t)snprintf(buf, sizeof(buf), "%s: %s", text_of(error, "step") ?: "?",
+		text_of(error, "message") ?: "?");
 	for (size_t i = 0; json_object_is_type(holders, json_type_array) && i < json_object_array_length(holders) &&
 		n < sizeof(buf); i++)
 		n += (size_t)snprintf(buf + n, sizeof(buf) - n, "; %s",

@@ -135,13 +135,16 @@ static void on_created(const struct link_answer *a, void *userdata)
 	}
 }
 
-static int find_node(const struct docker_volumes *v, const char *text, struct id128 *ret, char error[DOCKER_ERROR_MAX])
+static int find_node(const struct docker_volumes *v, const char *text, struct id128 *ret,
+	char error[DOCKER_ERROR_MAX])
 {
 	int r = text ? catalog_find_node(v->catalog, text, ret) : 0;
 
 	if (r < 0)
-		snprintf(error, DOCKER_ERROR_MAX, "option node: %s node is meant by '%.64s'; give its UUID (flockerctl "
-			"list-nodes)", r == -ENOTUNIQ ? "more than one" : "no", text);
+		snprintf(error, DOCKER_ERROR_MAX,
+			"option node: %s node is meant by '%.64s'; give its UUID (flockerctl "
+			"list-nodes)",
+			r == -ENOTUNIQ ? "more than one" : "no", text);
 	return r;
 }
 

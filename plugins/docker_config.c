@@ -152,7 +152,8 @@ static int name_files(struct docker_config *c)
 
 	if (!dir || asprintf(&c->files[0], "%s/cluster.crt", dir) < 0 ||
 		asprintf(&c->files[1], "%s/%s.crt", dir, c->user) < 0 ||
-		asprintf(&c->files[2], "%s/%s.key", dir, c->user) < 0 || asprintf(&c->files[3], "%s/cluster.crl", dir) < 0 ||
+		asprintf(&c->files[2], "%s/%s.key", dir, c->user) < 0 ||
+		asprintf(&c->files[3], "%s/cluster.crl", dir) < 0 ||
 		asprintf(&c->state_path, "%s/mounts.json", c->state_directory) < 0)
 		return log_error(ENOMEM, "cannot start");
 	return 0;

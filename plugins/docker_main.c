@@ -88,8 +88,9 @@ static int load_certificates(struct plugin *p)
 	int r = tls_client_new(&config.files, &p->ctx, &error);
 
 	if (r < 0)
-		return log_error(0, "%s%s", error ?: strerror(-r), r == -ENOENT ? "; flocker-ca create-api-certificate "
-			"plugin makes it" : "") ?: r;
+		return log_error(0, "%s%s", error ?: strerror(-r),
+			       r == -ENOENT ? "; flocker-ca create-api-certificate plugin makes it" : "")
+			       ?: r;
 	config.contexts[0] = p->ctx;
 	return certs_new(p->base, &config, &p->certs) < 0 ? log_error(ENOMEM, "cannot start") : 0;
 }
@@ -117,9 +118,13 @@ static int open_socket(struct plugin *p, int *ret_fd)
 
 static int open_volumes(struct plugin *p)
 {
-	struct docker_volumes_config c = { .node = p->config.node, .mount_root = p->config.mount_root,
-		.state_path = p->config.state_path, .engine_socket = p->config.engine_socket, .limit_s = p->config.limit_s,
-		.wait_in_use = p->config.wait_in_use, .control = { p->config.host, p->config.port, p->ctx } };
+	struct docker_volumes_config c = {.node = p->config.node,
+		.mount_root = p->config.mount_root,
+		.state_path = p->config.state_path,
+		.engine_socket = p->config.engine_socket,
+		.limit_s = p->config.limit_s,
+		.wait_in_use = p->config.wait_in_use,
+		.control = {p->config.host, p->config.port, p->ctx}};
 	int fd, r = docker_volumes_new(p->base, &c, &p->volumes);
 
 	if (r == 0)
@@ -147,7 +152,8 @@ static int arm_events(struct plugin *p)
 		event_add(p->sigint, NULL) < 0)
 		return log_error(ENOMEM, "cannot start");
 	if (sd_watchdog_enabled(0, &us) > 0)
-		(void)event_add(p->watchdog, &(struct timeval){ (time_t)(us / 2000000), (suseconds_t)(us / 2 % 1000000) });
+		(void)event_add(p->watchdog,
+			&(struct timeval){(time_t)(us / 2000000), (suseconds_t)(us / 2 % 1000000)});
 	return 0;
 }
 

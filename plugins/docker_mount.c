@@ -18,7 +18,6 @@
 
 #define RETRY_MS 500
 #define AWAY_LIMIT_S 20 /* a Mount waits that long for a control service that cannot be asked */
-#define IDLE_SWEEPS 60	/* a lease that nobody counts on is kept for so many looks, which are ten minutes */
 
 enum job_state {
 	JOB_LEASING,
@@ -149,7 +148,8 @@ static void job_fail(struct job *j, bool release, const char *why)
 		docker_release(v, dataset, NULL);
 }
 
-static void answer_mounted(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c)
+static void answer_mounted(struct docker_volumes *v, const struct volume *volume, const char *id,
+	struct docker_caller *c)
 {
 	char place[4096 + ID128_TEXT];
 	int r;
@@ -202,8 +202,10 @@ static void on_limit(evutil_socket_t fd, short what, void *userdata)
 
 	if (volume)
 		describe(j, volume, why, sizeof(why));
-	docker_fail(w->caller, STATUS_FAILED, "volume %s is not here yet: %s; that goes on, please start the container "
-		"again", volume ? volume->name : "", why);
+	docker_fail(w->caller, STATUS_FAILED,
+		"volume %s is not here yet: %s; that goes on, please start the container "
+		"again",
+		volume ? volume->name : "", why);
 	waiter_free(w);
 	(void)job_is_wanted(j);
 }
@@ -387,7 +389,8 @@ void docker_jobs_free(struct docker_volumes *v)
 	while (v->jobs) {
 		v->jobs->asking = false;
 		while (v->jobs->first) {
-			docker_fail(v->jobs->first->caller, STATUS_FAILED, "the Flocker volume plugin is being stopped");
+			docker_fail(v->jobs->first->caller, STATUS_FAILED,
+				"the Flocker volume plugin is being stopped");
 			waiter_free(v->jobs->first);
 		}
 		job_free(v->jobs);
@@ -457,53 +460,4 @@ void docker_unmount(struct docker_volumes *v, const struct volume *volume, const
 		docker_release(v, volume->id, c);
 	else
 		docker_succeed(c, docker_done());
-}
-
-/* ---- what is left over ---- */
-
-struct tidy {
-	struct docker_volumes *v;
-	bool idle_too;
-	struct id128 *list;
-	size_t n, room;
-};
-
-static void collect(struct id128 dataset, void *userdata)
-{
-	struct tidy *t = userdata;
-
-	if (t->n < t->room)
-		t->list[t->n++] = dataset;
-}
-
-static void count_one(struct id128 dataset, void *userdata)
-{
-	((struct tidy *)userdata)->room++;
-}
-
-static void tidy_one(struct tidy *t, struct id128 dataset)
-{
-	struct docker_volumes *v = t->v;
-
-	if (t->idle_too && mounts_count_old(v->mounts, dataset) > 0 && !mounted_is_used(v->mounted, dataset)) {
-		log_dataset(dataset, LOG_NOTICE, 0, "no container has it any more, though its engine has not said so");
-		mounts_give_up(v->mounts, dataset);
-		docker_state_write(v);
-	}
-	if (!docker_is_mounting(v, dataset) && mounts_is_over(v->mounts, dataset, t->idle_too ? IDLE_SWEEPS : 0))
-		docker_release(v, dataset, NULL);
-}
-
-void docker_tidy(struct docker_volumes *v, bool idle_too)
-{
-	struct tidy t = { .v = v, .idle_too = idle_too };
-
-	mounts_each(v->mounts, count_one, &t);
-	t.list = calloc(t.room + 1, sizeof(*t.list));
-	if (!t.list)
-		return;
-	mounts_each(v->mounts, collect, &t);
-	for (size_t i = 0; i < t.n; i++)
-		tidy_one(&t, t.list[i]);
-	free(t.list);
 }

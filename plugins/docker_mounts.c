@@ -379,7 +379,8 @@ int mounts_read(struct mounts *m, struct json_object *o, struct id128 boot)
 	int r = list && b ? 0 : -EBADMSG;
 
 	for (size_t i = 0; r == 0 && i < json_object_array_length(list); i++)
-		r = read_used(m, json_object_array_get_idx(list, i), STREQ(json_object_get_string(b), ID128_STR(boot)));
+		r = read_used(m, json_object_array_get_idx(list, i),
+			STREQ(json_object_get_string(b), ID128_STR(boot)));
 	if (r < 0)
 		clear(m);
 	return r;

@@ -41,7 +41,10 @@ static int read_profile(struct docker_options *o, const char *text, char error[D
 static int read_filesystem(struct docker_options *o, const char *text, char error[DOCKER_ERROR_MAX])
 {
 	o->filesystem = fs_kind_parse(text);
-	return o->filesystem >= 0 ? 0 : refuse(error, "option filesystem: must be ext4, xfs or btrfs, not '%.64s'", text);
+	return o->filesystem >= 0
+		       ? 0
+		       : refuse(error, "option filesystem: must be ext4, xfs or btrfs, not '%.64s'",
+				 text);
 }
 
 static int read_failover(struct docker_options *o, const char *text, char error[DOCKER_ERROR_MAX])
@@ -77,7 +80,10 @@ static int read_one(struct docker_options *o, const char *key, const char *text,
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (STREQ(key, known[i].name))
 			return known[i].read(o, text, error);
-	return refuse(error, "there is no option '%.64s'; there are: size, profile, filesystem, failover, node, on-remove", key);
+	return refuse(error,
+		"there is no option '%.64s'; there are: size, profile, filesystem, failover, node, "
+		"on-remove",
+		key);
 }
 
 int docker_options_read(struct json_object *o, struct docker_options *ret, char error[DOCKER_ERROR_MAX])
@@ -123,8 +129,10 @@ bool docker_options_differ(const struct docker_options *o, const struct volume *
 	}
 	if (!option)
 		return false;
-	(void)refuse(error, "there is a volume %s already, and it is different: its %s is %.128s, not %.128s; leave the option "
-		"away to use it as it is", v->name, option, is, said);
+	(void)refuse(error,
+		"there is a volume %s already, and it is different: its %s is %.128s, not %.128s; leave the option "
+		"away to use it as it is",
+		v->name, option, is, said);
 	return true;
 }
 

@@ -71,7 +71,10 @@ void docker_unmount(struct docker_volumes *v, const struct volume *volume, const
 void docker_jobs_look(struct docker_volumes *v, const struct id128 *dataset); /* NULL: all */
 void docker_jobs_free(struct docker_volumes *v);
 
-/* Leases that nobody needs any more go, and counts that nobody stands behind. */
+/* ---- docker_tidy.c ---- */
+
+/* Leases that nobody needs any more go, and counts that nobody stands behind. @idle_too: this is a
+ * look of the timer. */
 void docker_tidy(struct docker_volumes *v, bool idle_too);
 
 /* ---- docker_state.c ---- */

@@ -89,8 +89,10 @@ static int read_named(struct docker_request *q, char error[DOCKER_ERROR_MAX])
 	if (r < 0)
 		return r;
 	if (!q->name || !docker_name_valid(q->name))
-		return refuse(error, -EBADMSG, "'%.64s' is no name of a volume: it has to begin with a letter or digit, and "
-			"have letters, digits and _.- only, %d at most", q->name ?: "", DOCKER_NAME_MAX);
+		return refuse(error, -EBADMSG,
+			"'%.64s' is no name of a volume: it has to begin with a letter or digit, and "
+			"have letters, digits and _.- only, %d at most",
+			q->name ?: "", DOCKER_NAME_MAX);
 	q->id = q->id ?: "";
 	if (strlen(q->id) > DOCKER_NAME_MAX)
 		return refuse(error, -EBADMSG, "/ID: must have %d bytes at most", DOCKER_NAME_MAX);
@@ -106,7 +108,8 @@ static int read_body(struct docker_request *q, const char *body, size_t size, ch
 	int r;
 
 	if (size == 0)
-		return refuse(error, -EBADMSG, "the request is empty, as it is when it was sent again after its connection broke; "
+		return refuse(error, -EBADMSG,
+			"the request is empty, as it is when it was sent again after its connection broke; "
 			"please repeat the command");
 	r = jsonin_parse(body, size, &q->body, why);
 	if (r == -EBADMSG)

@@ -63,8 +63,10 @@ int docker_state_read(struct docker_volumes *v)
 	if (r == 0)
 		r = mounts_read(v->mounts, o, v->boot);
 	if (r == -EBADMSG) /* Leases stay, which is safe; who needs them mounts again. */
-		log_error(0, "%s cannot be understood: which containers use which volumes is not known, and leases of "
-			"this node stay until they are released by hand (flockerctl lease)", v->c.state_path);
+		log_error(0,
+			"%s cannot be understood: which containers use which volumes is not known, and leases of "
+			"this node stay until they are released by hand (flockerctl lease)",
+			v->c.state_path);
 	return r == -EBADMSG ? 0 : r < 0 ? log_error(r, "cannot read %s", v->c.state_path) : 0;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who uses a volume, for people on other machines: the names of its containers are kept in the dataset's metadata, where
- * the plugins of others find them. A name that has not changed is not written again.
+ * Who uses a volume, for people on other machines: the names of its containers are kept in the
+ * dataset's metadata, where the plugins of others find them. A name that has not changed is not
+ * written again.
  */
 #include "docker_private.h"
 #include "engine.h"

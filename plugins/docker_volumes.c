@@ -169,7 +169,8 @@ static void say_unknown(struct docker_volumes *v, const struct docker_request *q
 		docker_succeed(c, docker_done());
 	else
 		docker_fail(c, STATUS_FAILED, "there is no volume %s%s%s", q->name,
-			mirror_live(v->mirror) ? "" : ", as far as is known: ", mirror_live(v->mirror) ? "" : mirror_why(v->mirror));
+			mirror_live(v->mirror) ? "" : ", as far as is known: ",
+			mirror_live(v->mirror) ? "" : mirror_why(v->mirror));
 }
 
 static void dispatch(struct docker_volumes *v, struct docker_request *q, struct docker_caller *c)
@@ -238,7 +239,8 @@ static void hold(struct docker_volumes *v, struct docker_request *q, struct dock
 		n++;
 	if (h)
 		h->limit = evtimer_new(v->base, on_held_limit, h);
-	if (!h || !h->limit || n >= HELD_MAX || evtimer_add(h->limit, &(struct timeval){ .tv_sec = HELD_LIMIT_S }) < 0) {
+	if (!h || !h->limit || n >= HELD_MAX ||
+		evtimer_add(h->limit, &(struct timeval){.tv_sec = HELD_LIMIT_S}) < 0) {
 		if (h && h->limit)
 			event_free(h->limit);
 		free(h);

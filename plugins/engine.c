@@ -35,7 +35,9 @@ static const char *name_of(struct json_object *container)
 
 static bool is_clean(const char *name)
 {
-	return *name && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen(name);
+	return *name &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") ==
+		       strlen(name);
 }
 
 void engine_names(const char *json, size_t size, char names[ENGINE_NAMES_MAX + 1])
@@ -116,7 +118,8 @@ static int begin(struct engine_question *q, const struct sockaddr_un *sa, const 
 	(void)bufferevent_set_timeouts(q->bev, &limit, &limit);
 	if (evbuffer_add_printf(bufferevent_get_output(q->bev),
 		    "GET /v1.24/containers/json?all=1&filters=%%7B%%22volume%%22%%3A%%5B%%22%s%%22%%5D%%7D HTTP/1.1\r\n"
-		    "Host: docker\r\nConnection: close\r\n\r\n", volume) < 0 ||
+		    "Host: docker\r\nConnection: close\r\n\r\n",
+		    volume) < 0 ||
 		bufferevent_enable(q->bev, EV_READ | EV_WRITE) < 0)
 		return -ENOMEM;
 	return bufferevent_socket_connect(q->bev, (const struct sockaddr *)sa, sizeof(*sa)) < 0 ? -ECONNREFUSED : 0;

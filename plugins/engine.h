@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine.h - asks the engine of this host which containers have a volume, so that others can be told who uses it. That
- * is for people alone: when there is no answer, nothing depends on it. Nothing blocks and nothing logs.
+ * engine.h - asks the engine of this host which containers have a volume, so that others can be
+ * told who uses it. That is for people alone: when there is no answer, nothing depends on it.
+ * Nothing blocks and nothing logs.
  */
 #pragma once
 

@@ -81,7 +81,8 @@ static void fail(struct link *l, int err, const char *what)
 	hang_up(l);
 	if (!l->first)
 		return;
-	snprintf(why, sizeof(why), "the control service at %s port %u cannot be asked: %s", l->c.host, l->c.port, what);
+	snprintf(why, sizeof(why), "the control service at %s port %u cannot be asked: %s",
+		l->c.host, l->c.port, what);
 	finish(l, &(struct link_answer){ .err = err, .why = why });
 }
 
@@ -127,7 +128,8 @@ static void complete(struct link *l)
 	l->heard = false;
 	a.body = body;
 	if (a.status >= 300) {
-		snprintf(why, sizeof(why), "%s", description_of(body) ?: "the control service refused, without a reason");
+		snprintf(why, sizeof(why), "%s",
+			description_of(body) ?: "the control service refused, without a reason");
 		a.why = why;
 	}
 	finish(l, &a);
@@ -281,7 +283,8 @@ static int request_text(const struct link *l, const char *method, const char *pa
 	if (!text)
 		return -ENOMEM;
 	if (body)
-		snprintf(head, sizeof(head), "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(text));
+		snprintf(head, sizeof(head),
+			"Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(text));
 	return asprintf(ret,
 		"%s %s HTTP/1.1\r\n"
 		"Host: %s%s%s:%u\r\n"
@@ -323,7 +326,8 @@ int link_call(struct link *l, const char *method, const char *path, struct json_
 
 int link_follow(struct link *l, const char *path, link_piece_fn on_piece, link_done_fn fn, void *userdata)
 {
-	return ask(l, &(struct request){ .on_piece = on_piece, .on_done = fn, .userdata = userdata }, "GET", path, NULL);
+	return ask(l, &(struct request){.on_piece = on_piece, .on_done = fn, .userdata = userdata},
+		"GET", path, NULL);
 }
 
 void link_hang_up(struct link *l)

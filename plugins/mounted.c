@@ -139,11 +139,12 @@ bool mounted_is_used(const struct mounted *m, struct id128 dataset)
 	if (!proc || !seen || !namespace_of("self", &ns))
 		return true;
 	if (!number_in_table(m, dataset, &devno))
-		return mounted_find(m, dataset, &devno); /* a name of the mount root that the table writes otherwise */
+		return mounted_find(m, dataset,
+			&devno); /* a name of the mount root that the table writes otherwise */
 	(void)is_new(seen, ns);
 	while ((de = readdir(proc)))
-		if (de->d_name[0] >= '1' && de->d_name[0] <= '9' && namespace_of(de->d_name, &ns) && is_new(seen, ns) &&
-			has_elsewhere(de->d_name, devno, ID128_STR(dataset)))
+		if (de->d_name[0] >= '1' && de->d_name[0] <= '9' && namespace_of(de->d_name, &ns) &&
+			is_new(seen, ns) && has_elsewhere(de->d_name, devno, ID128_STR(dataset)))
 			return true;
 	return false;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the Docker plugin reads of others, by the first byte of the input: a call of an engine with its options, an answer
- * over HTTP in pieces, a dataset of control, its own file of mounts, an engine's list of containers.
+ * What the Docker plugin reads of others, by the first byte of the input: a call of an engine with
+ * its options, an answer over HTTP in pieces, a dataset of control, its own file of mounts, an
+ * engine's list of containers.
  */
 #include "answer.h"
 #include "docker_mounts.h"

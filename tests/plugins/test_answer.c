@@ -42,8 +42,9 @@ static void answers_are_read_however_they_are_cut(void **state)
 {
 	expect("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP", 200, "hello", 4, false);
 	expect("HTTP/1.1 404 Not Found\r\ncontent-length:0\r\nX: y\r\nConnection: close\r\n\r\n", 404, "", 0, true);
-	expect("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nT: r\r\n\r\n", 200,
-		"abc0123456789", 0, false);
+	expect("HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+	       "chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nT: r\r\n\r\n",
+		200, "abc0123456789", 0, false);
 	expect("HTTP/1.0 201 Created\r\n\r\nall of it", 201, "all of it", 0, true);
 	expect("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 204, "", 0, false);
 	expect("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", 200, "ok", 0, false);
@@ -51,12 +52,13 @@ static void answers_are_read_however_they_are_cut(void **state)
 
 static void what_is_no_answer_is_refused(void **state)
 {
-	static const char *const bad[] = { "HTTP/2 200\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 99 x\r\n", "HTTP/1.1 600 x\r\n",
-		"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
+	static const char *const bad[] = {"HTTP/2 200\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 99 x\r\n",
+		"HTTP/1.1 600 x\r\n", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000000000000000\r\n" };
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000000000000000\r\n"};
 	char got[256];
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

@@ -41,8 +41,9 @@ static void put_named(struct catalog *c, const char *id, const char *name, const
 {
 	char text[512];
 
-	snprintf(text, sizeof(text), "{\"dataset_id\":\"%s\",\"name\":%s%s%s,\"created_at\":\"%s\"}", id, name ? "\"" : "",
-		name ?: "null", name ? "\"" : "", created);
+	snprintf(text, sizeof(text),
+		"{\"dataset_id\":\"%s\",\"name\":%s%s%s,\"created_at\":\"%s\"}", id,
+		name ? "\"" : "", name ?: "null", name ? "\"" : "", created);
 	assert_int_equal(put(c, text), 0);
 }
 
@@ -84,8 +85,11 @@ static void values_of_any_type_do_no_harm(void **state)
 {
 	const struct volume *v;
 
-	assert_int_equal(put(*state, "{\"dataset_id\":\"" ID_A "\",\"name\":\"db\",\"lease\":7,\"metadata\":[],\"node\":{},"
-		"\"failover\":null,\"last_error\":{\"holders\":[1,null]},\"size\":\"big\",\"state\":null}"), 0);
+	assert_int_equal(put(*state, "{\"dataset_id\":\"" ID_A
+				     "\",\"name\":\"db\",\"lease\":7,\"metadata\":[],\"node\":{},"
+				     "\"failover\":null,\"last_error\":{\"holders\":[1,null]},"
+				     "\"size\":\"big\",\"state\":null}"),
+		0);
 	v = catalog_by_name(*state, "db");
 	assert_non_null(v);
 	assert_true(id128_is_nil(v->leased));
@@ -96,10 +100,14 @@ static void what_matters_of_a_dataset_is_kept(void **state)
 {
 	const struct volume *v;
 
-	assert_int_equal(put(*state, "{\"dataset_id\":\"" ID_A "\",\"name\":\"db\",\"node\":\"" ID_B "\",\"owner\":\"" ID_C
-		"\",\"lease\":{\"node\":\"" ID_B "\",\"expires\":null},\"size\":1073741824,\"metadata\":"
-		"{\"flocker:on-remove\":\"delete\",\"clusterhq:flocker:profile\":\"gold\"},\"state\":\"failed\",\"last_error\":"
-		"{\"step\":\"mount\",\"message\":\"No space\",\"holders\":[\"pid 1 (sh)\"]}}"), 0);
+	assert_int_equal(put(*state, "{\"dataset_id\":\"" ID_A "\",\"name\":\"db\",\"node\":\"" ID_B
+				     "\",\"owner\":\"" ID_C "\",\"lease\":{\"node\":\"" ID_B
+				     "\",\"expires\":null},\"size\":1073741824,\"metadata\":"
+				     "{\"flocker:on-remove\":\"delete\",\"clusterhq:flocker:"
+				     "profile\":\"gold\"},\"state\":\"failed\",\"last_error\":"
+				     "{\"step\":\"mount\",\"message\":\"No "
+				     "space\",\"holders\":[\"pid 1 (sh)\"]}}"),
+		0);
 	v = catalog_by_id(*state, id_of(ID_A));
 	assert_true(id128_equal(v->node, id_of(ID_B)));
 	assert_true(id128_equal(v->owner, id_of(ID_C)));
@@ -164,13 +172,16 @@ static void names_are_told_in_order_and_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(of_a_name_that_repeats_the_oldest_has_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			of_a_name_that_repeats_the_oldest_has_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(deleted_datasets_are_not_in_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_no_dataset_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(values_of_any_type_do_no_harm, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_matters_of_a_dataset_is_kept, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_whole_list_drops_what_is_not_in_it, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_node_is_meant_by_its_host_or_the_beginning_of_its_uuid, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_whole_list_drops_what_is_not_in_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_node_is_meant_by_its_host_or_the_beginning_of_its_uuid, setup, teardown),
 		cmocka_unit_test_setup_teardown(names_are_told_in_order_and_once, setup, teardown),
 	};
 

@@ -152,10 +152,12 @@ static void after_a_reboot_nothing_is_mounted_and_leases_are_over(void **state)
 
 static void what_they_did_not_write_is_refused_as_a_whole(void **state)
 {
-	static const char *const bad[] = { "{}", "[]", "{\"boot\":\"x\"}", "{\"boot\":\"x\",\"volumes\":[7]}",
+	static const char *const bad[] = {"{}", "[]", "{\"boot\":\"x\"}",
+		"{\"boot\":\"x\",\"volumes\":[7]}",
 		"{\"boot\":\"x\",\"volumes\":[{\"dataset\":\"x\",\"mounts\":[]}]}",
 		"{\"boot\":\"00000000-0000-0003-0000-000000000003\",\"volumes\":[{\"dataset\":"
-		"\"00000000-0000-0001-0000-000000000001\",\"leased\":true,\"mounts\":[{\"id\":\"a\",\"count\":0}]}]}" };
+		"\"00000000-0000-0001-0000-000000000001\",\"leased\":true,\"mounts\":[{\"id\":"
+		"\"a\",\"count\":0}]}]}"};
 	char error[JSONIN_ERROR_MAX];
 	struct mounts *m = *state;
 
@@ -173,14 +175,20 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(each_volume_and_id_has_a_count, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_old_count_is_taken_over_by_its_id_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_is_given_up_is_only_what_is_old, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			an_old_count_is_taken_over_by_its_id_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_is_given_up_is_only_what_is_old, setup, teardown),
 		cmocka_unit_test_setup_teardown(podmans_one_id_counts_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_lease_is_over_when_its_last_mount_is, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_lease_that_nobody_counted_on_is_kept_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_lease_is_over_when_its_last_mount_is, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_lease_that_nobody_counted_on_is_kept_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(they_are_written_and_read, setup, teardown),
-		cmocka_unit_test_setup_teardown(after_a_reboot_nothing_is_mounted_and_leases_are_over, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_they_did_not_write_is_refused_as_a_whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			after_a_reboot_nothing_is_mounted_and_leases_are_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_they_did_not_write_is_refused_as_a_whole, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,11 +26,15 @@ static void a_body_says_what_was_said_and_no_more(void **state)
 	static const struct {
 		const char *options, *body;
 	} cases[] = {
-		{ "{}", "{\"name\":\"v\",\"node\":null}" },
-		{ "{\"size\":\"1G\",\"on-remove\":\"keep\"}", "{\"name\":\"v\",\"size\":1073741824,\"node\":null}" },
-		{ "{\"profile\":\"p\",\"on-remove\":\"delete\",\"failover\":\"lease\",\"filesystem\":\"btrfs\"}",
-			"{\"name\":\"v\",\"metadata\":{\"clusterhq:flocker:profile\":\"p\",\"flocker:on-remove\":\"delete\"},"
-			"\"failover\":{\"policy\":\"lease\"},\"filesystem\":\"btrfs\",\"node\":null}" },
+		{"{}", "{\"name\":\"v\",\"node\":null}"},
+		{"{\"size\":\"1G\",\"on-remove\":\"keep\"}",
+			"{\"name\":\"v\",\"size\":1073741824,\"node\":null}"},
+		{"{\"profile\":\"p\",\"on-remove\":\"delete\",\"failover\":\"lease\","
+		 "\"filesystem\":\"btrfs\"}",
+			"{\"name\":\"v\",\"metadata\":{\"clusterhq:flocker:profile\":\"p\","
+			"\"flocker:on-remove\":\"delete\"},"
+			"\"failover\":{\"policy\":\"lease\"},\"filesystem\":\"btrfs\",\"node\":"
+			"null}"},
 	};
 	char error[DOCKER_ERROR_MAX];
 
@@ -52,8 +56,11 @@ static void the_first_difference_is_told(void **state)
 	char error[DOCKER_ERROR_MAX];
 	struct docker_options o;
 
-	assert_int_equal(read_options("{\"size\":\"1024M\",\"filesystem\":\"xfs\",\"failover\":\"lease\",\"on-remove\":\"delete\","
-		"\"node\":\"anywhere\"}", &o, &same, error), 0);
+	assert_int_equal(read_options("{\"size\":\"1024M\",\"filesystem\":\"xfs\",\"failover\":"
+				      "\"lease\",\"on-remove\":\"delete\","
+				      "\"node\":\"anywhere\"}",
+				 &o, &same, error),
+		0);
 	assert_false(docker_options_differ(&o, &v, error));
 	assert_int_equal(read_options("{\"on-remove\":\"keep\"}", &o, &from, error), 0);
 	assert_true(docker_options_differ(&o, &v, error));

@@ -18,7 +18,9 @@ static void calls_are_found_by_their_paths(void **state)
 		assert_int_equal(q.call, i);
 		docker_request_done(&q);
 	}
-	assert_int_equal(docker_request_read("/volumedriver.get", "", 0, &(struct docker_request){ 0 }, error), -ENOENT);
+	assert_int_equal(
+		docker_request_read("/volumedriver.get", "", 0, &(struct docker_request){0}, error),
+		-ENOENT);
 }
 
 static void a_mount_may_have_no_id(void **state)
@@ -72,8 +74,9 @@ static void answers_have_the_words_of_the_protocol(void **state)
 
 static void names_of_containers_are_those_of_their_engine(void **state)
 {
-	static const char list[] = "[{\"Names\":[\"/web\",\"/other/web\"]},{\"Names\":[]},{},7,{\"Names\":[\"/a b\"]},"
-				   "{\"Names\":[\"db-1\"]}]";
+	static const char list[] =
+		"[{\"Names\":[\"/web\",\"/other/web\"]},{\"Names\":[]},{},7,{\"Names\":[\"/a b\"]},"
+		"{\"Names\":[\"db-1\"]}]";
 	char names[ENGINE_NAMES_MAX + 1], many[8192] = "[{\"Names\":[\"/a\"]}";
 
 	engine_names(list, strlen(list), names);
