@@ -7,7 +7,8 @@
 struct mount {
 	struct mount *next;
 	unsigned int count;
-	bool old; /* of before the latest handshake, or taken over from there */
+	bool old;   /* of before the latest handshake, as is what has an earlier generation */
+	bool taken; /* over from there, by a mount since */
 	uint64_t generation;
 	char id[];
 };
@@ -163,9 +164,11 @@ int mounts_add(struct mounts *m, struct id128 dataset, const char *id)
 		return r;
 	if (STREQ(id, MOUNTS_PODMAN_ID)) {
 		p->count = 1;
+		p->old = false;
 		p->generation = UINT64_MAX; /* handshakes of others say nothing of it */
-	} else if (p->generation < m->generation) {
-		p->old = p->count > 0;
+	} else if (is_old(m, p)) {
+		p->taken = p->count > 0;
+		p->old = false;
 		p->count = 1;
 		p->generation = m->generation;
 	} else {
@@ -178,17 +181,17 @@ bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id)
 {
 	struct used *u = find(m, dataset);
 	struct mount **p = u ? find_mount(u, id) : NULL;
-	bool old;
+	bool doubtful;
 
 	if (!p || !*p)
 		return false;
-	old = is_old(m, *p);
+	doubtful = is_old(m, *p) || (*p)->taken;
 	if (--(*p)->count > 0)
 		return false;
 	remove_mount(m, p);
 	u->ended = !u->first;
 	tidy(m, dataset);
-	return old;
+	return doubtful;
 }
 
 int mounts_doubt(struct mounts *m, struct id128 dataset, const char *id)
@@ -297,7 +300,8 @@ static struct json_object *write_mount(const struct mounts *m, const struct moun
 
 	if (!o || put(o, "id", json_object_new_string(p->id)) < 0 ||
 		put(o, "count", json_object_new_int64(p->count)) < 0 ||
-		put(o, "old", json_object_new_boolean(is_old(m, p))) < 0)
+		put(o, "old", json_object_new_boolean(is_old(m, p))) < 0 ||
+		put(o, "taken", json_object_new_boolean(p->taken)) < 0)
 		return NULL;
 	return TAKE_PTR(o);
 }
@@ -351,6 +355,7 @@ static int read_mount(struct mounts *m, struct id128 dataset, struct json_object
 		return r;
 	p->count = (unsigned int)json_object_get_int64(n);
 	p->old = json_object_get_boolean(member(o, "old", json_type_boolean));
+	p->taken = json_object_get_boolean(member(o, "taken", json_type_boolean));
 	if (STREQ(p->id, MOUNTS_PODMAN_ID))
 		p->generation = UINT64_MAX;
 	return 0;

@@ -33,7 +33,8 @@ int mounts_add(struct mounts *m, struct id128 dataset, const char *id);
 
 /*
  * One less; of an unknown one nothing: it may be said again. True: that was the last of an ID which was
- * counted before the latest handshake, so it is not sure that nobody is left; mounts_doubt() brings it back.
+ * counted before the latest handshake as well, so it is not sure that nobody is left; mounts_doubt() brings
+ * it back.
  */
 bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id);
 
