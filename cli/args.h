@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * args.h - the words that people type, as values: sizes, metadata, and which of many they mean.
+ * args.h - the words that people type, as values: metadata, times, and which of many they mean. Sizes
+ * are in text.h.
  * Pure; prints nothing.
  */
 #pragma once
@@ -8,18 +9,6 @@
 #include <json-c/json.h>
 
 #include "macro.h"
-
-#define ARGS_SIZE_FORM "such as 10G, 1.5G or 500MiB (K, M, G, T and P are powers of 1024)"
-
-/**
- * args_size() - a size in bytes, rounded up to a multiple of 1024
- *
- * Digits, a fraction if there is a unit, a unit of K M G T P with "B" or "iB" behind it; any case;
- * always powers of 1024. Without a unit, bytes.
- *
- * Returns: 0, -EINVAL for another form or nothing at all, -ERANGE when beyond 2^63 - 1024.
- */
-int args_size(const char *text, uint64_t *ret_bytes);
 
 /**
  * args_metadata() - add the pairs of "a=b,c=d" to an object of strings

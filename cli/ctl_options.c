@@ -10,13 +10,13 @@
 
 static int set_size(struct ctl_args *a, const char *text)
 {
-	int r = args_size(text, &a->size);
+	int r = text_size(text, &a->size);
 
 	if (r == -ERANGE)
 		return say_error(
 			CTL_USAGE, "size '%s' is larger than anything that can be stored", text);
 	if (r < 0)
-		return say_error(CTL_USAGE, "'%s' is no size; write one " ARGS_SIZE_FORM, text);
+		return say_error(CTL_USAGE, "'%s' is no size; write one " TEXT_SIZE_FORM, text);
 	return CTL_OK;
 }
 

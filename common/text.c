@@ -2,7 +2,10 @@
 #include "text.h"
 
 #include <fcntl.h>
+#include <strings.h>
 #include <time.h>
+
+#define SIZE_MAXIMUM ((unsigned __int128)(INT64_MAX - 1023))
 
 int text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 {
@@ -80,5 +83,67 @@ int text_read_line(int dir_fd, const char *path, char *buf, size_t size)
 	if (n < 0)
 		return (int)n;
 	buf[strcspn(buf, "\n")] = '\0';
+	return 0;
+}
+
+/* ---- sizes that people write ---- */
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* The power of 1024 that @text is, all of it: "", "K", "kb", "MiB"; -EINVAL. */
+static int unit_power(const char *text)
+{
+	static const char units[] = "KMGTP";
+	const char *at;
+
+	if (*text == '\0' || strcasecmp(text, "b") == 0)
+		return 0;
+	at = strchr(units, *text & ~0x20);
+	if (!at || *at == '\0')
+		return -EINVAL;
+	text++;
+	if (*text != '\0' && strcasecmp(text, "b") != 0 && strcasecmp(text, "ib") != 0)
+		return -EINVAL;
+	return (int)(at - units) + 1;
+}
+
+int text_size(const char *text, uint64_t *ret_bytes)
+{
+	unsigned __int128 whole = 0, fraction = 0, scale = 1, bytes;
+	const char *p = text;
+	bool point = false;
+	int power;
+
+	if (!is_digit(*p))
+		return -EINVAL;
+	for (; is_digit(*p); p++) {
+		whole = whole * 10 + (unsigned int)(*p - '0');
+		if (whole > SIZE_MAXIMUM)
+			return -ERANGE;
+	}
+	if (*p == '.') {
+		point = true;
+		if (!is_digit(*++p))
+			return -EINVAL;
+		for (; is_digit(*p); p++) {
+			if (scale > 1000000000000000ull)
+				return -EINVAL; /* more digits than any size needs */
+			fraction = fraction * 10 + (unsigned int)(*p - '0');
+			scale *= 10;
+		}
+	}
+	power = unit_power(p);
+	if (power < 0 || (point && power == 0))
+		return -EINVAL;
+
+	bytes = (whole << (10 * power)) + ((fraction << (10 * power)) + scale - 1) / scale;
+	if (bytes > SIZE_MAXIMUM)
+		return -ERANGE;
+	if (bytes == 0)
+		return -EINVAL;
+	*ret_bytes = ((uint64_t)bytes + 1023) / 1024 * 1024;
 	return 0;
 }

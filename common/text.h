@@ -31,6 +31,18 @@ char *text_time(int64_t seconds, char buf[TEXT_TIME_SIZE]);
 char *text_bytes(uint64_t n, char buf[TEXT_BYTES_SIZE]);
 #define TEXT_BYTES(n) text_bytes((n), (char[TEXT_BYTES_SIZE]){ 0 })
 
+#define TEXT_SIZE_FORM "such as 10G, 1.5G or 500MiB (K, M, G, T and P are powers of 1024)"
+
+/**
+ * text_size() - a size in bytes, rounded up to a multiple of 1024
+ *
+ * Digits, a fraction if there is a unit, a unit of K M G T P with "B" or "iB" behind it; any case;
+ * always powers of 1024. Without a unit, bytes.
+ *
+ * Returns: 0, -EINVAL for another form or nothing at all, -ERANGE when beyond 2^63 - 1024.
+ */
+int text_size(const char *text, uint64_t *ret_bytes);
+
 /**
  * text_fail() - say in one line what was wrong
  * @ret_error: allocated; the caller frees it

@@ -10,6 +10,7 @@
 
 #include "args.h"
 #include "say.h"
+#include "text.h"
 
 static void sizes_are_binary_and_rounded_up_to_1024(void **state)
 {
@@ -37,7 +38,7 @@ static void sizes_are_binary_and_rounded_up_to_1024(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		uint64_t bytes = 0;
 
-		assert_int_equal(args_size(good[i].text, &bytes), 0);
+		assert_int_equal(text_size(good[i].text, &bytes), 0);
 		assert_int_equal(bytes, good[i].bytes);
 	}
 }
@@ -52,9 +53,9 @@ static void what_is_no_size_is_refused(void **state)
 	uint64_t bytes = 42;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(args_size(bad[i], &bytes), -EINVAL);
+		assert_int_equal(text_size(bad[i], &bytes), -EINVAL);
 	for (size_t i = 0; i < ARRAY_SIZE(huge); i++)
-		assert_int_equal(args_size(huge[i], &bytes), -ERANGE);
+		assert_int_equal(text_size(huge[i], &bytes), -ERANGE);
 	assert_int_equal(bytes, 42);
 }
 

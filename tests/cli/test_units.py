@@ -28,6 +28,16 @@ class UnitTest(unittest.TestCase):
             self.assertIn(line + "\n", text)
         self.assertRegex(text, r"(?m)^WatchdogSec=")
 
+    def test_the_docker_plugin_sees_the_hosts_mounts(self):
+        text = next(p for p in UNITS if p.name == "flocker-docker-plugin.service").read_text()
+        self.assertIsNone(NAMESPACE_SETTINGS.search(text))
+        self.assertRegex(text, r"(?m)^CapabilityBoundingSet=CAP_SYS_PTRACE$")
+
+    def test_the_docker_plugins_socket_is_roots_alone(self):
+        text = next(p for p in UNITS if p.name == "flocker-docker-plugin.socket").read_text()
+        for line in ("SocketMode=0600", "DirectoryMode=0700", "ListenStream=%t/docker/plugins/flocker/flocker.sock"):
+            self.assertIn(line + "\n", text)
+
     def test_the_node_may_restart_the_machine(self):
         """As "self-fence: reboot" asks for."""
         text = next(p for p in UNITS if p.name == "flocker-node.service").read_text()

@@ -9,6 +9,7 @@
 #include "fuzz.h"
 #include "options.h"
 #include "say.h"
+#include "text.h"
 
 #define WORDS_MAX 8
 
@@ -48,7 +49,7 @@ static void command_line(char **words, int n)
 static void size_and_time(const char *text)
 {
 	uint64_t v;
-	int r = args_size(text, &v);
+	int r = text_size(text, &v);
 
 	PROMISE(r == 0 || r == -EINVAL || r == -ERANGE);
 	PROMISE(r < 0 || (v > 0 && v <= INT64_MAX && v % 1024 == 0));

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Create and Remove, and the end of a lease: a few requests to control, one after another. */
+#include "docker_private.h"
+#include "jsonin.h"
+#include "log.h"
+
+struct change {
+	struct change *prev, *next;
+	struct docker_volumes *v;
+	struct docker_caller *caller; /* NULL: nobody waits for it */
+	char *name;
+	struct json_object *options; /* of a Create; what @read borrows from */
+	struct docker_options read;
+	struct id128 dataset;
+};
+
+static void change_free(struct change *ch)
+{
+	if (ch->prev)
+		ch->prev->next = ch->next;
+	else
+		ch->v->changes = ch->next;
+	if (ch->next)
+		ch->next->prev = ch->prev;
+	json_object_put(ch->options);
+	free(ch->name);
+	free(ch);
+}
+
+static struct change *change_new(struct docker_volumes *v, const char *name, struct docker_caller *c)
+{
+	struct change *ch = calloc(1, sizeof(*ch));
+
+	if (!ch)
+		return NULL;
+	*ch = (struct change){ .v = v, .caller = c, .next = v->changes, .name = strdup(name) };
+	if (ch->next)
+		ch->next->prev = ch;
+	v->changes = ch;
+	if (ch->name)
+		return ch;
+	change_free(ch);
+	return NULL;
+}
+
+void docker_changes_free(struct docker_volumes *v)
+{
+	while (v->changes) {
+		if (v->changes->caller)
+			docker_fail(v->changes->caller, STATUS_FAILED, "the Flocker volume plugin is being stopped");
+		change_free(v->changes);
+	}
+}
+
+static void fail(struct change *ch, const char *why)
+{
+	if (ch->caller)
+		docker_fail(ch->caller, STATUS_FAILED, "%s", why);
+	change_free(ch);
+}
+
+static void done(struct change *ch)
+{
+	if (ch->caller)
+		docker_succeed(ch->caller, docker_done());
+	change_free(ch);
+}
+
+static const char *code_of(const struct link_answer *a)
+{
+	struct json_object *v = NULL;
+
+	(void)json_object_object_get_ex(a->body, "code", &v);
+	return v ? json_object_get_string(v) : "";
+}
+
+/* Asks; when that fails at once, so does the change. */
+static void ask(struct change *ch, const char *method, const char *path, struct json_object *body, link_done_fn fn)
+{
+	if (link_call(ch->v->link, method, path, body, fn, ch) < 0)
+		fail(ch, "too many requests wait for the control service");
+}
+
+/* ---- create ---- */
+
+/* Does the volume that is there do? */
+static void answer_existing(const struct docker_options *o, const struct volume *volume, struct docker_caller *c)
+{
+	char error[DOCKER_ERROR_MAX];
+
+	if (docker_options_differ(o, volume, error))
+		docker_fail(c, STATUS_REFUSED, "%s", error);
+	else
+		docker_succeed(c, docker_done());
+}
+
+static void on_named(const struct link_answer *a, void *userdata)
+{
+	struct change *ch = userdata;
+	struct json_object *list = NULL;
+	const struct volume *volume;
+	struct id128 id;
+
+	if (a->status != 200) {
+		fail(ch, a->why);
+		return;
+	}
+	(void)json_object_object_get_ex(a->body, "datasets", &list);
+	for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++)
+		(void)catalog_put(ch->v->catalog, json_object_array_get_idx(list, i), &id);
+	volume = catalog_by_name(ch->v->catalog, ch->name);
+	if (!volume) {
+		fail(ch, "a dataset of this name came and went: please repeat the command");
+		return;
+	}
+	answer_existing(&ch->read, volume, ch->caller);
+	change_free(ch);
+}
+
+static void on_created(const struct link_answer *a, void *userdata)
+{
+	struct change *ch = userdata;
+	char path[64 + DOCKER_NAME_MAX];
+
+	if (a->status == 201) {
+		docker_take(ch->v, a);
+		log_info("volume %s is made", ch->name);
+		done(ch);
+	} else if (a->status == 409 && STREQ(code_of(a), "name-in-use")) {
+		/* Somebody else made it just now, or this plugin did before its connection broke. */
+		snprintf(path, sizeof(path), "/v2/datasets?name=%s", ch->name);
+		ask(ch, "GET", path, NULL, on_named);
+	} else {
+		fail(ch, a->why);
+	}
+}
+
+static int find_node(const struct docker_volumes *v, const char *text, struct id128 *ret,
+	char error[DOCKER_ERROR_MAX])
+{
+	int r = text ? catalog_find_node(v->catalog, text, ret) : 0;
+
+	if (r < 0)
+		snprintf(error, DOCKER_ERROR_MAX,
+			"option node: %s node is meant by '%.64s'; give its UUID (flockerctl "
+			"list-nodes)",
+			r == -ENOTUNIQ ? "more than one" : "no", text);
+	return r;
+}
+
+void docker_create(struct docker_volumes *v, struct docker_request *q, struct docker_caller *c)
+{
+	const struct volume *volume = catalog_by_name(v->catalog, q->name);
+	_cleanup_json_ struct json_object *body = NULL;
+	struct id128 node = ID128_NIL;
+	char error[DOCKER_ERROR_MAX];
+	struct docker_options o;
+	struct change *ch;
+
+	if (docker_options_read(q->options, &o, error) < 0 || find_node(v, o.node, &node, error) < 0) {
+		docker_fail(c, STATUS_REFUSED, "%s", error);
+		return;
+	}
+	if (volume) {
+		answer_existing(&o, volume, c);
+		return;
+	}
+	body = docker_options_body(&o, q->name, node);
+	ch = body ? change_new(v, q->name, c) : NULL;
+	if (!ch) {
+		docker_fail(c, STATUS_FAILED, "out of memory");
+		return;
+	}
+	ch->read = o;
+	ch->options = json_object_get(q->options);
+	ask(ch, "POST", "/v2/datasets", body, on_created);
+}
+
+/* ---- the end of a lease ---- */
+
+static void on_released(const struct link_answer *a, void *userdata)
+{
+	struct change *ch = userdata;
+	struct docker_volumes *v = ch->v;
+
+	if (a->err || (a->status != 200 && a->status != 404)) {
+		log_dataset(ch->dataset, LOG_WARNING, 0, "its lease is not released yet: %s", a->why);
+	} else if (mounts_count(v->mounts, ch->dataset) == 0 && !docker_is_mounting(v, ch->dataset)) {
+		(void)mounts_set_leased(v->mounts, ch->dataset, false);
+		docker_state_write(v);
+		log_dataset(ch->dataset, LOG_INFO, 0, "not in use here any more");
+	}
+	done(ch);
+}
+
+/* Where control cannot be asked, docker_tidy() tries again. */
+void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c)
+{
+	struct change *ch = change_new(v, "", c);
+	char path[64];
+
+	if (!ch) {
+		if (c)
+			docker_succeed(c, docker_done());
+		return;
+	}
+	ch->dataset = dataset;
+	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(dataset));
+	ask(ch, "DELETE", path, NULL, on_released);
+}
+
+/* ---- remove ---- */
+
+static void on_removed(const struct link_answer *a, void *userdata)
+{
+	struct change *ch = userdata;
+
+	if (a->status == 200)
+		docker_take(ch->v, a);
+	if (a->status != 200 && a->status != 404) {
+		fail(ch, a->why);
+		return;
+	}
+	log_dataset(ch->dataset, LOG_NOTICE, 0, "volume %s is removed, and with it its dataset", ch->name);
+	done(ch);
+}
+
+void docker_remove(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c)
+{
+	unsigned int n = mounts_count(v->mounts, volume->id);
+	char user[DOCKER_ERROR_MAX / 2], path[64];
+	struct change *ch;
+
+	docker_user_text(v, volume, user, sizeof(user));
+	if (n > 0) {
+		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine (%u mounts)", volume->name, n);
+	} else if (!volume->delete_on_remove) {
+		docker_succeed(c, docker_done());
+	} else if (*user) {
+		docker_fail(c, STATUS_FAILED, "%s; it is not removed", user);
+	} else {
+		ch = change_new(v, volume->name, c);
+		if (!ch) {
+			docker_fail(c, STATUS_FAILED, "out of memory");
+			return;
+		}
+		ch->dataset = volume->id;
+		if (mounts_leased(v->mounts, volume->id)) /* of a Mount that nobody waited for */
+			docker_release(v, volume->id, NULL);
+		snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(ch->dataset));
+		ask(ch, "DELETE", path, NULL, on_removed);
+	}
+}

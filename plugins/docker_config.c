@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <libgen.h>
+#include <sys/stat.h>
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include "docker_config.h"
+#include "docker_volumes.h"
+#include "log.h"
+#include "text.h"
+#include "ymlpick.h"
+
+#define NODE_PREFIX "node-"
+
+static const char usage[] =
+	"flocker-docker-plugin - Flocker's datasets as volumes of Docker and Podman\n"
+	"\n"
+	"usage: flocker-docker-plugin [OPTION]...\n"
+	"\n"
+	"  -c, --agent-config FILE    of this host's node (/etc/flocker/agent.yml): says\n"
+	"                             where the control service is; cluster.crt, node.crt,\n"
+	"                             plugin.crt, plugin.key and, if there is one,\n"
+	"                             cluster.crl lie beside it\n"
+	"      --control-port PORT    of the control service's REST API (4523)\n"
+	"      --user NAME            whose certificate to show: NAME.crt and NAME.key\n"
+	"                             (plugin)\n"
+	"      --socket FILE          to listen on, where systemd does not hand one over\n"
+	"                             (/run/docker/plugins/flocker/flocker.sock)\n"
+	"      --state-directory DIR  remembers which containers use what\n"
+	"                             (/var/lib/flocker-docker-plugin)\n"
+	"      --docker-socket FILE   of dockerd's API, which is asked for the names of\n"
+	"                             containers, to tell others (/run/docker.sock)\n"
+	"      --in-use refuse|wait   a volume that a container on another node uses:\n"
+	"                             say so at once (refuse), or wait for its end\n"
+	"      --mount-limit SECONDS  for a volume to come here (110; Docker hangs up\n"
+	"                             after 120); after that it goes on by itself\n"
+	"      --log-level LEVEL      error, warning, notice, info (default) or debug\n"
+	"      --help, --version\n"
+	"\n"
+	"docker volume create -d flocker -o KEY=VALUE NAME takes these options:\n"
+	"  size=10G                   1.5G, 500MiB; K, M, G, T are powers of 1024\n"
+	"  filesystem=ext4|xfs|btrfs  profile=TEXT  failover=manual|lease\n"
+	"  node=UUID|HOST             where it begins; without it, where it is used first\n"
+	"  on-remove=keep|delete      what docker volume rm does to the data (keep)\n"
+	"\n"
+	"SIGTERM ends it and leaves mounts as they are. See flocker-docker-plugin(8).\n";
+
+enum {
+	OPT_PORT = 256,
+	OPT_USER,
+	OPT_SOCKET,
+	OPT_ENGINE,
+	OPT_STATE,
+	OPT_IN_USE,
+	OPT_LIMIT,
+	OPT_LOG_LEVEL,
+	OPT_HELP,
+	OPT_VERSION,
+};
+
+static int wrong(const char *option, const char *text, const char *right)
+{
+	fprintf(stderr, "ERROR: --%s '%s' is not %s\n", option, text, right);
+	return -EINVAL;
+}
+
+static int take(struct docker_config *c, int option)
+{
+	uint64_t n;
+
+	switch (option) {
+	case 'c':
+		c->agent_yml = optarg;
+		return 0;
+	case OPT_PORT:
+		if (text_number(optarg, 1, UINT16_MAX, &n) < 0)
+			return wrong("control-port", optarg, "a number from 1 to 65535");
+		c->port = (uint16_t)n;
+		return 0;
+	case OPT_USER:
+		c->user = optarg;
+		return strchr(optarg, '/') || !*optarg ? wrong("user", optarg, "a name") : 0;
+	case OPT_SOCKET:
+		c->socket = optarg;
+		return *optarg == '/' ? 0 : wrong("socket", optarg, "an absolute path");
+	case OPT_ENGINE:
+		c->engine_socket = optarg;
+		return *optarg == '/' ? 0 : wrong("docker-socket", optarg, "an absolute path");
+	case OPT_STATE:
+		c->state_directory = optarg;
+		return *optarg == '/' ? 0 : wrong("state-directory", optarg, "an absolute path");
+	case OPT_IN_USE:
+		c->wait_in_use = STREQ(optarg, "wait");
+		return c->wait_in_use || STREQ(optarg, "refuse") ? 0 : wrong("in-use", optarg, "refuse or wait");
+	case OPT_LIMIT:
+		if (text_number(optarg, 1, 86400, &n) < 0)
+			return wrong("mount-limit", optarg, "a number of seconds from 1 to 86400");
+		c->limit_s = (unsigned int)n;
+		return 0;
+	case OPT_LOG_LEVEL:
+		return log_level_parse(optarg, &c->log_level) == 0 ? 0 : wrong("log-level", optarg, "one of error, "
+			"warning, notice, info and debug");
+	case OPT_HELP:
+		fputs(usage, stdout);
+		return 1;
+	case OPT_VERSION:
+		puts(FLOCKER_VERSION);
+		return 1;
+	default:
+		fputs("ERROR: see flocker-docker-plugin --help\n", stderr);
+		return -EINVAL;
+	}
+}
+
+int docker_config_parse(int argc, char **argv, struct docker_config *ret)
+{
+	static const struct option longs[] = { { "agent-config", required_argument, NULL, 'c' },
+		{ "control-port", required_argument, NULL, OPT_PORT }, { "user", required_argument, NULL, OPT_USER },
+		{ "socket", required_argument, NULL, OPT_SOCKET },
+		{ "state-directory", required_argument, NULL, OPT_STATE },
+		{ "docker-socket", required_argument, NULL, OPT_ENGINE },
+		{ "in-use", required_argument, NULL, OPT_IN_USE },
+		{ "mount-limit", required_argument, NULL, OPT_LIMIT },
+		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL }, { "help", no_argument, NULL, OPT_HELP },
+		{ "version", no_argument, NULL, OPT_VERSION }, { 0 } };
+	struct docker_config c = { .agent_yml = "/etc/flocker/agent.yml",
+		.socket = "/run/docker/plugins/flocker/flocker.sock",
+		.engine_socket = "/run/docker.sock",
+		.state_directory = "/var/lib/flocker-docker-plugin", .user = "plugin", .limit_s = DOCKER_LIMIT_S,
+		.port = 4523, .log_level = LOG_INFO };
+	int option, r = 0;
+
+	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
+		r = take(&c, option);
+	if (r == 0 && optind < argc) {
+		fprintf(stderr, "ERROR: '%s' is one word too many; see flocker-docker-plugin --help\n", argv[optind]);
+		r = -EINVAL;
+	}
+	if (r == 0)
+		*ret = c;
+	return r;
+}
+
+/* ---- files ---- */
+
+static int name_files(struct docker_config *c)
+{
+	_cleanup_free_ char *copy = strdup(c->agent_yml);
+	const char *dir = copy ? dirname(copy) : NULL;
+
+	if (!dir || asprintf(&c->files[0], "%s/cluster.crt", dir) < 0 ||
+		asprintf(&c->files[1], "%s/%s.crt", dir, c->user) < 0 ||
+		asprintf(&c->files[2], "%s/%s.key", dir, c->user) < 0 ||
+		asprintf(&c->files[3], "%s/cluster.crl", dir) < 0 ||
+		asprintf(&c->state_path, "%s/mounts.json", c->state_directory) < 0)
+		return log_error(ENOMEM, "cannot start");
+	return 0;
+}
+
+static int read_agent_yml(struct docker_config *c)
+{
+	int r = ymlpick(c->agent_yml, "control-service/hostname", &c->host);
+
+	if (r == 0)
+		r = ymlpick(c->agent_yml, "mount-root", &c->mount_root);
+	if (r == -EBADMSG)
+		return log_error(0, "%s is no YAML", c->agent_yml) ?: r;
+	if (r < 0)
+		return log_error(r, "cannot read %s", c->agent_yml);
+	if (!c->host || !*c->host)
+		return log_error(0, "%s has no control-service: hostname:", c->agent_yml) ?: -EINVAL;
+	if (!c->mount_root)
+		c->mount_root = strdup("/flocker");
+	return c->mount_root ? 0 : log_error(ENOMEM, "cannot start");
+}
+
+/* The common name of the certificate at @path; false: there is none. */
+static bool common_name(const char *path, char *buf, int size)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	X509 *cert = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
+	bool found = cert && X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, buf, size) > 0;
+
+	X509_free(cert);
+	return found;
+}
+
+/* A node's UUID is the one in its certificate, and nowhere else. */
+static int read_node(struct docker_config *c)
+{
+	_cleanup_free_ char *copy = strdup(c->agent_yml), *path = NULL;
+	char name[128];
+
+	if (!copy || asprintf(&path, "%s/node.crt", dirname(copy)) < 0) {
+		path = NULL;
+		return log_error(ENOMEM, "cannot start");
+	}
+	if (!common_name(path, name, sizeof(name)) || strncmp(name, NODE_PREFIX, strlen(NODE_PREFIX)) != 0 ||
+		id128_parse(name + strlen(NODE_PREFIX), &c->node) < 0)
+		return log_error(0, "%s is no certificate of a node, by which this host would be known (flocker-ca "
+			"create-node-certificate)", path) ?: -EINVAL;
+	return 0;
+}
+
+int docker_config_read(struct docker_config *c)
+{
+	int r = name_files(c);
+
+	if (r == 0)
+		r = read_agent_yml(c);
+	if (r == 0)
+		r = read_node(c);
+	if (r == 0 && mkdir(c->state_directory, 0700) < 0 && errno != EEXIST)
+		r = log_error(errno, "cannot make %s", c->state_directory);
+	return r;
+}
+
+void docker_config_done(struct docker_config *c)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(c->files); i++)
+		free(c->files[i]);
+	free(c->host);
+	free(c->mount_root);
+	free(c->state_path);
+}

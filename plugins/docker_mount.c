@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Mounts of one volume are one job, however many wait for it:
+ *
+ *   leasing -> moving -> waiting -> gone                    each Mount is answered, and counted
+ *      ^---------^----------'
+ *
+ * leasing: control is asked for the lease, which one node has at a time. Woken by its answer, and when that says
+ *   that another has it and we are to wait: by what is told of the dataset.
+ * moving: the dataset is wished here. Woken by control's answer.
+ * waiting: woken by what is told of the dataset, and by the mount table.
+ *
+ * A job that nobody waits for any more is dropped: what was asked goes on without it, and the next Mount asks for
+ * the same again, which changes nothing. The lease stays for a while for that one.
+ */
+#include "docker_private.h"
+#include "log.h"
+
+#define RETRY_MS 500
+#define AWAY_LIMIT_S 20 /* a Mount waits that long for a control service that cannot be asked */
+
+enum job_state {
+	JOB_LEASING,
+	JOB_MOVING,
+	JOB_WAITING,
+};
+
+struct waiter {
+	struct waiter *next;
+	struct job *job;
+	struct docker_caller *caller;
+	struct event *limit;
+	time_t since; /* monotonic */
+	char id[];
+};
+
+struct job {
+	struct job *next;
+	struct docker_volumes *v;
+	struct id128 dataset;
+	enum job_state state;
+	bool in_use; /* elsewhere, and its end is waited for */
+	bool asking; /* an answer will come, and the job has to be there */
+	struct event *retry;
+	struct waiter *first;
+	char problem[LINK_WHY_MAX]; /* what keeps it, when that is not the dataset's own state */
+};
+
+static void job_step(struct job *j);
+
+static time_t now_s(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+/* ---- jobs and who waits for them ---- */
+
+static struct job *find_job(const struct docker_volumes *v, struct id128 dataset)
+{
+	struct job *j = v->jobs;
+
+	while (j && !id128_equal(j->dataset, dataset))
+		j = j->next;
+	return j;
+}
+
+bool docker_is_mounting(const struct docker_volumes *v, struct id128 dataset)
+{
+	const struct job *j = find_job(v, dataset);
+
+	return j && j->first;
+}
+
+static void waiter_free(struct waiter *w)
+{
+	struct waiter **p = &w->job->first;
+
+	while (*p != w)
+		p = &(*p)->next;
+	*p = w->next;
+	event_free(w->limit);
+	free(w);
+}
+
+static void job_free(struct job *j)
+{
+	struct job **p = &j->v->jobs;
+
+	while (*p != j)
+		p = &(*p)->next;
+	*p = j->next;
+	event_free(j->retry);
+	free(j);
+}
+
+/* Nobody waits for it any more: false, and it is gone unless an answer is still to come. */
+static bool job_is_wanted(struct job *j)
+{
+	if (j->first)
+		return true;
+	if (!j->asking)
+		job_free(j);
+	return false;
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *userdata)
+{
+	job_step(userdata);
+}
+
+static struct job *get_job(struct docker_volumes *v, struct id128 dataset)
+{
+	struct job *j = find_job(v, dataset);
+
+	if (j)
+		return j;
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return NULL;
+	*j = (struct job){ .v = v, .dataset = dataset, .next = v->jobs };
+	j->retry = evtimer_new(v->base, on_retry, j);
+	if (!j->retry) {
+		free(j);
+		return NULL;
+	}
+	v->jobs = j;
+	return j;
+}
+
+/* ---- how it ends ---- */
+
+/* Everybody who waits is told. @release: nothing of it is to go on. */
+static void job_fail(struct job *j, bool release, const char *why)
+{
+	struct docker_volumes *v = j->v;
+	struct id128 dataset = j->dataset;
+
+	log_dataset(dataset, LOG_WARNING, 0, "not mounted: %s", why);
+	while (j->first) {
+		docker_fail(j->first->caller, STATUS_FAILED, "%s", why);
+		waiter_free(j->first);
+	}
+	(void)job_is_wanted(j);
+	if (release && mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset))
+		docker_release(v, dataset, NULL);
+}
+
+static void answer_mounted(struct docker_volumes *v, const struct volume *volume, const char *id,
+	struct docker_caller *c)
+{
+	char place[4096 + ID128_TEXT];
+	int r;
+
+	if (!c->is_there(c)) { /* who comes again finds it here */
+		docker_fail(c, STATUS_FAILED, "nobody waits");
+		return;
+	}
+	r = mounts_add(v->mounts, volume->id, id);
+	if (r < 0) {
+		docker_fail(c, STATUS_FAILED, "this mount cannot be counted: %s", strerror(-r));
+		return;
+	}
+	docker_state_write(v);
+	docker_place(v, volume, place, sizeof(place));
+	docker_succeed(c, docker_mountpoint(place));
+	docker_note_user(v, volume);
+}
+
+static void job_done(struct job *j, const struct volume *volume)
+{
+	log_dataset(j->dataset, LOG_INFO, 0, "volume %s is mounted for a container", volume->name);
+	while (j->first) {
+		answer_mounted(j->v, volume, j->first->id, j->first->caller);
+		waiter_free(j->first);
+	}
+	(void)job_is_wanted(j);
+}
+
+static void describe(const struct job *j, const struct volume *volume, char *buf, size_t size)
+{
+	char owner[CATALOG_NODE_SIZE] = "no node";
+
+	if (!id128_is_nil(volume->owner))
+		catalog_node_text(j->v->catalog, volume->owner, owner);
+	if (*j->problem)
+		snprintf(buf, size, "%s", j->problem);
+	else
+		snprintf(buf, size, "it is %s, with %s: %.200s%s%.300s", volume->state, owner, volume->why,
+			volume->last_error ? "; " : "", volume->last_error ?: "");
+}
+
+/* dockerd would hang up soon. What was begun goes on. */
+static void on_limit(evutil_socket_t fd, short what, void *userdata)
+{
+	struct waiter *w = userdata;
+	struct job *j = w->job;
+	const struct volume *volume = catalog_by_id(j->v->catalog, j->dataset);
+	char why[DOCKER_ERROR_MAX / 2] = "it is gone";
+
+	if (volume)
+		describe(j, volume, why, sizeof(why));
+	docker_fail(w->caller, STATUS_FAILED,
+		"volume %s is not here yet: %s; that goes on, please start the container "
+		"again",
+		volume ? volume->name : "", why);
+	waiter_free(w);
+	(void)job_is_wanted(j);
+}
+
+/* Control cannot be asked: tried again, but not for as long as a dataset is waited for. */
+static void job_again(struct job *j, const char *why)
+{
+	snprintf(j->problem, sizeof(j->problem), "%s", why);
+	for (struct waiter *next, *w = j->first; w; w = next) {
+		next = w->next;
+		if (now_s() - w->since < AWAY_LIMIT_S)
+			continue;
+		docker_fail(w->caller, STATUS_FAILED, "%s", why);
+		waiter_free(w);
+	}
+	if (job_is_wanted(j))
+		(void)event_add(j->retry, &(struct timeval){ .tv_usec = RETRY_MS * 1000 });
+}
+
+/* ---- the lease ---- */
+
+static void say_in_use(struct job *j, const struct link_answer *a)
+{
+	const struct volume *volume = catalog_by_id(j->v->catalog, j->dataset);
+	char user[DOCKER_ERROR_MAX / 2] = "";
+
+	if (volume)
+		docker_user_text(j->v, volume, user, sizeof(user));
+	if (j->v->c.wait_in_use) {
+		snprintf(j->problem, sizeof(j->problem), "%.400s", *user ? user : a->why);
+		j->in_use = true;
+		if (job_is_wanted(j)) /* is_due() when its lease ends; this is for one that was not told of */
+			(void)event_add(j->retry, &(struct timeval){ .tv_sec = 5 });
+		return;
+	}
+	(void)mounts_set_leased(j->v->mounts, j->dataset, mounts_count(j->v->mounts, j->dataset) > 0);
+	docker_state_write(j->v);
+	snprintf(j->problem, sizeof(j->problem), "%.400s; stop what uses it there first", *user ? user : a->why);
+	job_fail(j, false, j->problem);
+}
+
+static void on_leased(const struct link_answer *a, void *userdata)
+{
+	struct job *j = userdata;
+
+	j->asking = false;
+	if (a->err || a->status >= 500) {
+		job_again(j, a->why);
+	} else if (a->status == 409) {
+		say_in_use(j, a);
+	} else if (a->status >= 300) {
+		job_fail(j, true, a->why);
+	} else {
+		j->state = JOB_MOVING;
+		job_step(j);
+	}
+}
+
+static void ask(struct job *j, const char *method, const char *path, const char *key, link_done_fn fn)
+{
+	struct json_object *body = json_object_new_object(), *node = json_object_new_string(ID128_STR(j->v->c.node));
+	int r = -ENOMEM;
+
+	if (body && node && json_object_object_add(body, key, node) == 0) {
+		node = NULL;
+		j->asking = true;
+		r = link_call(j->v->link, method, path, body, fn, j);
+	}
+	json_object_put(node);
+	json_object_put(body);
+	if (r < 0) {
+		j->asking = false;
+		job_fail(j, false, "too many requests wait for the control service");
+	}
+}
+
+/* That it will have to be released is written down before it is asked for. One that a user took for this node becomes
+ * the container's. */
+static void ask_for_lease(struct job *j)
+{
+	char path[64];
+
+	if (!mounts_leased(j->v->mounts, j->dataset)) {
+		if (mounts_set_leased(j->v->mounts, j->dataset, true) < 0) {
+			job_fail(j, false, "out of memory");
+			return;
+		}
+		docker_state_write(j->v);
+	}
+	j->in_use = false;
+	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(j->dataset));
+	ask(j, "PUT", path, "node", on_leased);
+}
+
+/* ---- the wish ---- */
+
+static void on_moved(const struct link_answer *a, void *userdata)
+{
+	struct job *j = userdata;
+
+	j->asking = false;
+	if (a->status == 200)
+		docker_take(j->v, a);
+	if (a->err || a->status >= 500) {
+		job_again(j, a->why);
+	} else if (a->status >= 300) {
+		job_fail(j, true, a->why);
+	} else {
+		j->state = JOB_WAITING;
+		j->problem[0] = '\0';
+		job_step(j);
+	}
+}
+
+static void ask_for_dataset(struct job *j)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(j->dataset));
+	ask(j, "PATCH", path, "node", on_moved);
+}
+
+/* ---- the next step ---- */
+
+static bool is_hopeless(const struct job *j, const struct volume *volume)
+{
+	return id128_equal(volume->owner, j->v->c.node) && id128_equal(volume->node, j->v->c.node) &&
+	       (STREQ(volume->state, "lost") || STREQ(volume->state, "blocked") || STREQ(volume->state, "faulty"));
+}
+
+static void wait_for(struct job *j, const struct volume *volume)
+{
+	char why[DOCKER_ERROR_MAX / 2], text[DOCKER_ERROR_MAX];
+
+	if (docker_is_here(j->v, volume) && id128_equal(volume->node, j->v->c.node)) {
+		job_done(j, volume);
+	} else if (is_hopeless(j, volume)) {
+		describe(j, volume, why, sizeof(why));
+		snprintf(text, sizeof(text), "volume %.255s cannot be mounted: %s", volume->name, why);
+		job_fail(j, true, text);
+	}
+}
+
+static void job_step(struct job *j)
+{
+	const struct volume *volume = catalog_by_id(j->v->catalog, j->dataset);
+
+	if (j->asking || !job_is_wanted(j))
+		return;
+	if (!volume)
+		job_fail(j, true, "the volume was removed meanwhile");
+	else if (j->state == JOB_LEASING)
+		ask_for_lease(j);
+	else if (j->state == JOB_MOVING)
+		ask_for_dataset(j);
+	else
+		wait_for(j, volume);
+}
+
+/* What is to be tried again later is not tried with each event. */
+static bool is_due(const struct job *j)
+{
+	const struct volume *volume = catalog_by_id(j->v->catalog, j->dataset);
+
+	if (j->in_use)
+		return !volume || id128_is_nil(volume->leased);
+	return !event_pending(j->retry, EV_TIMEOUT, NULL);
+}
+
+void docker_jobs_look(struct docker_volumes *v, const struct id128 *dataset)
+{
+	for (struct job *next, *j = v->jobs; j; j = next) {
+		next = j->next;
+		if ((!dataset || id128_equal(*dataset, j->dataset)) && is_due(j))
+			job_step(j);
+	}
+}
+
+void docker_jobs_free(struct docker_volumes *v)
+{
+	while (v->jobs) {
+		v->jobs->asking = false;
+		while (v->jobs->first) {
+			docker_fail(v->jobs->first->caller, STATUS_FAILED,
+				"the Flocker volume plugin is being stopped");
+			waiter_free(v->jobs->first);
+		}
+		job_free(v->jobs);
+	}
+}
+
+/* ---- requests ---- */
+
+static struct waiter *waiter_new(struct job *j, const char *id, struct docker_caller *c)
+{
+	struct waiter *w = malloc(sizeof(*w) + strlen(id) + 1);
+
+	if (!w)
+		return NULL;
+	*w = (struct waiter){ .next = j->first, .job = j, .caller = c, .since = now_s() };
+	strcpy(w->id, id);
+	w->limit = evtimer_new(j->v->base, on_limit, w);
+	if (!w->limit || evtimer_add(w->limit, &(struct timeval){ .tv_sec = j->v->c.limit_s }) < 0) {
+		if (w->limit)
+			event_free(w->limit);
+		free(w);
+		return NULL;
+	}
+	j->first = w;
+	return w;
+}
+
+/* Mounted, wished and leased here: nothing is to be asked, and control need not be there. */
+static bool is_ready(const struct docker_volumes *v, const struct volume *volume)
+{
+	return docker_is_here(v, volume) && id128_equal(volume->node, v->c.node) &&
+	       id128_equal(volume->leased, v->c.node) && mounts_leased(v->mounts, volume->id);
+}
+
+void docker_mount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c)
+{
+	struct job *j;
+
+	mounted_look(v->mounted);
+	if (is_ready(v, volume)) {
+		answer_mounted(v, volume, id, c);
+		return;
+	}
+	j = get_job(v, volume->id);
+	if (!j || !waiter_new(j, id, c)) {
+		docker_fail(c, STATUS_FAILED, "out of memory");
+		if (j)
+			(void)job_is_wanted(j);
+		return;
+	}
+	if (!j->first->next && !j->asking)
+		j->state = JOB_LEASING;
+	job_step(j);
+}
+
+void docker_unmount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c)
+{
+	unsigned int before = mounts_count(v->mounts, volume->id);
+	bool doubtful = mounts_drop(v->mounts, volume->id, id);
+
+	if (doubtful && mounted_is_used(v->mounted, volume->id))
+		(void)mounts_doubt(v->mounts, volume->id, id);
+	if (before > 0)
+		docker_state_write(v);
+	if (before > 0 && mounts_count(v->mounts, volume->id) == 0 && mounts_leased(v->mounts, volume->id) &&
+		!docker_is_mounting(v, volume->id))
+		docker_release(v, volume->id, c);
+	else
+		docker_succeed(c, docker_done());
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "docker_mounts.h"
+#include "jsonin.h"
+
+#define ID_MAX 255
+
+struct mount {
+	struct mount *next;
+	unsigned int count;
+	bool old;   /* of before the latest handshake, as is what has an earlier generation */
+	bool taken; /* over from there, by a mount since */
+	uint64_t generation;
+	char id[];
+};
+
+struct used {
+	struct id128 dataset;
+	struct used *next;
+	struct mount *first;
+	bool leased;
+	bool ended; /* it had mounts, and the last is gone */
+	unsigned int idle;
+};
+
+struct mounts {
+	struct used *first;
+	uint64_t generation;
+	size_t n; /* IDs */
+};
+
+int mounts_new(struct mounts **ret)
+{
+	struct mounts *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return -ENOMEM;
+	m->generation = 1;
+	*ret = m;
+	return 0;
+}
+
+static void used_free(struct used *u)
+{
+	for (struct mount *next, *p = u->first; p; p = next) {
+		next = p->next;
+		free(p);
+	}
+	free(u);
+}
+
+static void clear(struct mounts *m)
+{
+	for (struct used *next, *u = m->first; u; u = next) {
+		next = u->next;
+		used_free(u);
+	}
+	m->first = NULL;
+	m->n = 0;
+}
+
+struct mounts *mounts_free(struct mounts *m)
+{
+	if (m)
+		clear(m);
+	free(m);
+	return NULL;
+}
+
+static struct used *find(const struct mounts *m, struct id128 dataset)
+{
+	struct used *u = m->first;
+
+	while (u && !id128_equal(u->dataset, dataset))
+		u = u->next;
+	return u;
+}
+
+static struct used *get(struct mounts *m, struct id128 dataset)
+{
+	struct used *u = find(m, dataset);
+
+	if (u)
+		return u;
+	u = calloc(1, sizeof(*u));
+	if (u) {
+		*u = (struct used){ .dataset = dataset, .next = m->first };
+		m->first = u;
+	}
+	return u;
+}
+
+/* What has neither a count nor a lease is forgotten. */
+static void tidy(struct mounts *m, struct id128 dataset)
+{
+	struct used **p = &m->first, *u;
+
+	while (*p && !id128_equal((*p)->dataset, dataset))
+		p = &(*p)->next;
+	u = *p;
+	if (!u || u->first || u->leased)
+		return;
+	*p = u->next;
+	used_free(u);
+}
+
+static struct mount **find_mount(struct used *u, const char *id)
+{
+	struct mount **p = &u->first;
+
+	while (*p && !STREQ((*p)->id, id))
+		p = &(*p)->next;
+	return p;
+}
+
+static void remove_mount(struct mounts *m, struct mount **p)
+{
+	struct mount *gone = *p;
+
+	*p = gone->next;
+	free(gone);
+	m->n--;
+}
+
+static bool is_old(const struct mounts *m, const struct mount *p)
+{
+	return p->old || p->generation < m->generation;
+}
+
+void mounts_activate(struct mounts *m)
+{
+	m->generation++;
+}
+
+static int add(struct mounts *m, struct id128 dataset, const char *id, struct mount **ret)
+{
+	struct used *u;
+	struct mount *p;
+
+	if (m->n >= MOUNTS_MAX)
+		return -ENOSPC;
+	u = get(m, dataset);
+	p = u ? malloc(sizeof(*p) + strlen(id) + 1) : NULL;
+	if (!p) {
+		tidy(m, dataset);
+		return -ENOMEM;
+	}
+	*p = (struct mount){ .next = u->first, .generation = m->generation };
+	strcpy(p->id, id);
+	u->first = p;
+	u->ended = false;
+	u->idle = 0;
+	m->n++;
+	*ret = p;
+	return 0;
+}
+
+int mounts_add(struct mounts *m, struct id128 dataset, const char *id)
+{
+	struct used *u = find(m, dataset);
+	struct mount *p = u ? *find_mount(u, id) : NULL;
+	int r = p ? 0 : add(m, dataset, id, &p);
+
+	if (r < 0)
+		return r;
+	if (STREQ(id, MOUNTS_PODMAN_ID)) {
+		p->count = 1;
+		p->old = false;
+		p->generation = UINT64_MAX; /* handshakes of others say nothing of it */
+	} else if (is_old(m, p)) {
+		p->taken = p->count > 0;
+		p->old = false;
+		p->count = 1;
+		p->generation = m->generation;
+	} else {
+		p->count++;
+	}
+	return 0;
+}
+
+bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id)
+{
+	struct used *u = find(m, dataset);
+	struct mount **p = u ? find_mount(u, id) : NULL;
+	bool doubtful;
+
+	if (!p || !*p)
+		return false;
+	doubtful = is_old(m, *p) || (*p)->taken;
+	if (--(*p)->count > 0)
+		return false;
+	remove_mount(m, p);
+	u->ended = !u->first;
+	tidy(m, dataset);
+	return doubtful;
+}
+
+int mounts_doubt(struct mounts *m, struct id128 dataset, const char *id)
+{
+	struct mount *p;
+	int r = add(m, dataset, id, &p);
+
+	if (r < 0)
+		return r;
+	p->count = 1;
+	p->old = true;
+	return 0;
+}
+
+static unsigned int count(const struct mounts *m, struct id128 dataset, bool old_only)
+{
+	const struct used *u = find(m, dataset);
+	unsigned int n = 0;
+
+	for (const struct mount *p = u ? u->first : NULL; p; p = p->next)
+		if (!old_only || is_old(m, p))
+			n += p->count;
+	return n;
+}
+
+unsigned int mounts_count(const struct mounts *m, struct id128 dataset)
+{
+	return count(m, dataset, false);
+}
+
+unsigned int mounts_count_old(const struct mounts *m, struct id128 dataset)
+{
+	return count(m, dataset, true);
+}
+
+void mounts_give_up(struct mounts *m, struct id128 dataset)
+{
+	struct used *u = find(m, dataset);
+	struct mount **p = u ? &u->first : NULL;
+
+	while (p && *p) {
+		if (is_old(m, *p))
+			remove_mount(m, p);
+		else
+			p = &(*p)->next;
+	}
+	if (u)
+		u->ended = !u->first;
+	tidy(m, dataset);
+}
+
+int mounts_set_leased(struct mounts *m, struct id128 dataset, bool leased)
+{
+	struct used *u = leased ? get(m, dataset) : find(m, dataset);
+
+	if (!u)
+		return leased ? -ENOMEM : 0;
+	u->leased = leased;
+	tidy(m, dataset);
+	return 0;
+}
+
+bool mounts_leased(const struct mounts *m, struct id128 dataset)
+{
+	const struct used *u = find(m, dataset);
+
+	return u && u->leased;
+}
+
+bool mounts_is_over(struct mounts *m, struct id128 dataset, unsigned int idle)
+{
+	struct used *u = find(m, dataset);
+
+	if (!u || u->first || !u->leased)
+		return false;
+	return u->ended || (idle && ++u->idle >= idle);
+}
+
+void mounts_each(const struct mounts *m, void (*fn)(struct id128 dataset, void *userdata), void *userdata)
+{
+	for (const struct used *u = m->first; u; u = u->next)
+		fn(u->dataset, userdata);
+}
+
+/* ---- as JSON ---- */
+
+static int put(struct json_object *o, const char *key, struct json_object *v)
+{
+	if (v && json_object_object_add(o, key, v) == 0)
+		return 0;
+	json_object_put(v);
+	return -ENOMEM;
+}
+
+static int put_item(struct json_object *list, struct json_object *v)
+{
+	if (v && json_object_array_add(list, v) == 0)
+		return 0;
+	json_object_put(v);
+	return -ENOMEM;
+}
+
+static struct json_object *write_mount(const struct mounts *m, const struct mount *p)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+
+	if (!o || put(o, "id", json_object_new_string(p->id)) < 0 ||
+		put(o, "count", json_object_new_int64(p->count)) < 0 ||
+		put(o, "old", json_object_new_boolean(is_old(m, p))) < 0 ||
+		put(o, "taken", json_object_new_boolean(p->taken)) < 0)
+		return NULL;
+	return TAKE_PTR(o);
+}
+
+static struct json_object *write_used(const struct mounts *m, const struct used *u)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+
+	if (!o || put(o, "mounts", list) < 0 || put(o, "leased", json_object_new_boolean(u->leased)) < 0 ||
+		put(o, "dataset", json_object_new_string(ID128_STR(u->dataset))) < 0)
+		return NULL;
+	for (const struct mount *p = u->first; p; p = p->next)
+		if (put_item(list, write_mount(m, p)) < 0)
+			return NULL;
+	return TAKE_PTR(o);
+}
+
+struct json_object *mounts_write(const struct mounts *m, struct id128 boot)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+
+	if (!o || put(o, "volumes", list) < 0 || put(o, "boot", json_object_new_string(ID128_STR(boot))) < 0)
+		return NULL;
+	for (const struct used *u = m->first; u; u = u->next)
+		if (put_item(list, write_used(m, u)) < 0)
+			return NULL;
+	return TAKE_PTR(o);
+}
+
+static struct json_object *member(struct json_object *o, const char *key, enum json_type type)
+{
+	struct json_object *v = NULL;
+
+	(void)json_object_object_get_ex(o, key, &v);
+	return json_object_is_type(v, type) ? v : NULL;
+}
+
+static int read_mount(struct mounts *m, struct id128 dataset, struct json_object *o)
+{
+	struct json_object *id = member(o, "id", json_type_string), *n = member(o, "count", json_type_int);
+	struct mount *p;
+	int r;
+
+	if (!id || json_object_get_string_len(id) > ID_MAX || !n || json_object_get_int64(n) < 1 ||
+		json_object_get_int64(n) > MOUNTS_MAX)
+		return -EBADMSG;
+	r = add(m, dataset, json_object_get_string(id), &p);
+	if (r < 0)
+		return r;
+	p->count = (unsigned int)json_object_get_int64(n);
+	p->old = json_object_get_boolean(member(o, "old", json_type_boolean));
+	p->taken = json_object_get_boolean(member(o, "taken", json_type_boolean));
+	if (STREQ(p->id, MOUNTS_PODMAN_ID))
+		p->generation = UINT64_MAX;
+	return 0;
+}
+
+static int read_used(struct mounts *m, struct json_object *o, bool same_boot)
+{
+	struct json_object *list = member(o, "mounts", json_type_array), *id = member(o, "dataset", json_type_string);
+	struct id128 dataset;
+	int r = 0;
+
+	if (!list || !id || id128_parse(json_object_get_string(id), &dataset) < 0)
+		return -EBADMSG;
+	if (json_object_get_boolean(member(o, "leased", json_type_boolean)))
+		r = mounts_set_leased(m, dataset, true);
+	if (r == 0 && !same_boot && find(m, dataset))
+		find(m, dataset)->ended = true;
+	for (size_t i = 0; same_boot && r == 0 && i < json_object_array_length(list); i++)
+		r = read_mount(m, dataset, json_object_array_get_idx(list, i));
+	return r;
+}
+
+int mounts_read(struct mounts *m, struct json_object *o, struct id128 boot)
+{
+	struct json_object *list = member(o, "volumes", json_type_array), *b = member(o, "boot", json_type_string);
+	int r = list && b ? 0 : -EBADMSG;
+
+	for (size_t i = 0; r == 0 && i < json_object_array_length(list); i++)
+		r = read_used(m, json_object_array_get_idx(list, i),
+			STREQ(json_object_get_string(b), ID128_STR(boot)));
+	if (r < 0)
+		clear(m);
+	return r;
+}

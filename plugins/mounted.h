@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mounted.h - which datasets are mounted on this machine, by the mount table and nothing else: read at the
+ * beginning and after each of its changes. Touches no filesystem of a dataset, which may hang.
+ */
+#pragma once
+
+#include <event2/event.h>
+
+#include "id128.h"
+
+struct mounted;
+
+/**
+ * mounted_new() - read the mount table and begin to watch it
+ * @root: the node's mount root; borrowed
+ * @fn: it has changed; maybe in nothing that matters
+ *
+ * Returns: 0 or negative errno.
+ */
+int mounted_new(struct event_base *base, const char *root, void (*fn)(void *userdata), void *userdata,
+	struct mounted **ret);
+struct mounted *mounted_free(struct mounted *m);
+
+/* The device that is mounted at the dataset's place; false: nothing is. */
+bool mounted_find(const struct mounted *m, struct id128 dataset, dev_t *ret_devno);
+
+/* Reads the mount table again, now: a change may not have been told of yet. */
+void mounted_look(struct mounted *m);
+
+/**
+ * mounted_is_used() - is the dataset's filesystem also mounted in another mount namespace, as containers have it?
+ *
+ * Reads the mount tables of other processes: for doubts, not for each request. When that cannot be found out:
+ * true.
+ */
+bool mounted_is_used(const struct mounted *m, struct id128 dataset);

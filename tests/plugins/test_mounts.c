@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit.h"
+
+#include "docker_mounts.h"
+#include "jsonin.h"
+
+static const struct id128 v1 = { 1, 1 }, v2 = { 2, 2 }, boot = { 3, 3 };
+
+static int setup(void **state)
+{
+	return mounts_new((struct mounts **)state);
+}
+
+static int teardown(void **state)
+{
+	mounts_free(*state);
+	return 0;
+}
+
+static void each_volume_and_id_has_a_count(void **state)
+{
+	struct mounts *m = *state;
+
+	assert_int_equal(mounts_add(m, v1, "a"), 0);
+	assert_int_equal(mounts_add(m, v1, "a"), 0);
+	assert_int_equal(mounts_add(m, v1, ""), 0);
+	assert_int_equal(mounts_add(m, v2, "a"), 0);
+	assert_int_equal(mounts_count(m, v1), 3);
+	assert_false(mounts_drop(m, v1, "a"));
+	assert_false(mounts_drop(m, v1, "never"));
+	assert_int_equal(mounts_count(m, v1), 2);
+	assert_false(mounts_drop(m, v1, "a"));
+	assert_false(mounts_drop(m, v1, ""));
+	assert_int_equal(mounts_count(m, v1), 0);
+	assert_int_equal(mounts_count(m, v2), 1);
+}
+
+static void an_old_count_is_taken_over_by_its_id_once(void **state)
+{
+	struct mounts *m = *state;
+
+	assert_int_equal(mounts_add(m, v1, "a"), 0);
+	assert_int_equal(mounts_add(m, v1, "a"), 0);
+	mounts_activate(m);
+	assert_int_equal(mounts_count_old(m, v1), 2);
+	assert_int_equal(mounts_add(m, v1, "a"), 0);
+	assert_int_equal(mounts_count(m, v1), 1);
+	assert_int_equal(mounts_count_old(m, v1), 0);
+	mounts_give_up(m, v1); /* its container may be about to start, and have nothing yet */
+	assert_int_equal(mounts_count(m, v1), 1);
+	assert_int_equal(mounts_add(m, v1, "a"), 0);
+	assert_int_equal(mounts_count(m, v1), 2);
+	assert_false(mounts_drop(m, v1, "a"));
+	assert_true(mounts_drop(m, v1, "a")); /* it may be that its container lives on */
+	assert_int_equal(mounts_doubt(m, v1, "a"), 0);
+	assert_int_equal(mounts_count(m, v1), 1);
+	assert_int_equal(mounts_count_old(m, v1), 1);
+	mounts_give_up(m, v1);
+	assert_int_equal(mounts_count(m, v1), 0);
+}
+
+static void what_is_given_up_is_only_what_is_old(void **state)
+{
+	struct mounts *m = *state;
+
+	assert_int_equal(mounts_add(m, v1, "old"), 0);
+	mounts_activate(m);
+	assert_int_equal(mounts_add(m, v1, "new"), 0);
+	mounts_give_up(m, v1);
+	assert_int_equal(mounts_count(m, v1), 1);
+	assert_false(mounts_drop(m, v1, "new"));
+}
+
+static void podmans_one_id_counts_once(void **state)
+{
+	struct mounts *m = *state;
+
+	assert_int_equal(mounts_add(m, v1, MOUNTS_PODMAN_ID), 0);
+	mounts_activate(m);
+	assert_int_equal(mounts_add(m, v1, MOUNTS_PODMAN_ID), 0);
+	assert_int_equal(mounts_count(m, v1), 1);
+	assert_int_equal(mounts_count_old(m, v1), 0);
+	assert_false(mounts_drop(m, v1, MOUNTS_PODMAN_ID));
+}
+
+static void a_lease_is_over_when_its_last_mount_is(void **state)
+{
+	struct mounts *m = *state;
+
+	assert_int_equal(mounts_set_leased(m, v1, true), 0);
+	assert_false(mounts_is_over(m, v1, 0));
+	assert_int_equal(mounts_add(m, v1, "a"), 0);
+	assert_false(mounts_is_over(m, v1, 1));
+	(void)mounts_drop(m, v1, "a");
+	assert_true(mounts_is_over(m, v1, 0));
+	assert_int_equal(mounts_set_leased(m, v1, false), 0);
+	assert_false(mounts_leased(m, v1));
+	assert_false(mounts_is_over(m, v1, 1));
+}
+
+static void a_lease_that_nobody_counted_on_is_kept_for_a_while(void **state)
+{
+	struct mounts *m = *state;
+
+	assert_int_equal(mounts_set_leased(m, v1, true), 0);
+	assert_false(mounts_is_over(m, v1, 3));
+	assert_false(mounts_is_over(m, v1, 3));
+	assert_false(mounts_is_over(m, v1, 0));
+	assert_true(mounts_is_over(m, v1, 3));
+}
+
+static struct mounts *copy_of(struct mounts *m, struct id128 now)
+{
+	_cleanup_json_ struct json_object *o = mounts_write(m, boot);
+	struct mounts *copy;
+
+	assert_non_null(o);
+	assert_int_equal(mounts_new(&copy), 0);
+	assert_int_equal(mounts_read(copy, o, now), 0);
+	return copy;
+}
+
+static void they_are_written_and_read(void **state)
+{
+	struct mounts *m = *state, *copy;
+
+	assert_int_equal(mounts_set_leased(m, v1, true), 0);
+	assert_int_equal(mounts_add(m, v1, "old"), 0);
+	mounts_activate(m);
+	assert_int_equal(mounts_add(m, v1, "new"), 0);
+	assert_int_equal(mounts_add(m, v1, "new"), 0);
+	assert_int_equal(mounts_add(m, v2, MOUNTS_PODMAN_ID), 0);
+	copy = copy_of(m, boot);
+	assert_int_equal(mounts_count(copy, v1), 3);
+	assert_int_equal(mounts_count_old(copy, v1), 1);
+	assert_true(mounts_leased(copy, v1));
+	assert_false(mounts_leased(copy, v2));
+	mounts_activate(copy);
+	assert_int_equal(mounts_count_old(copy, v1), 3);
+	assert_int_equal(mounts_count_old(copy, v2), 0);
+	mounts_free(copy);
+}
+
+static void after_a_reboot_nothing_is_mounted_and_leases_are_over(void **state)
+{
+	struct mounts *m = *state, *copy;
+
+	assert_int_equal(mounts_set_leased(m, v1, true), 0);
+	assert_int_equal(mounts_add(m, v1, "a"), 0);
+	copy = copy_of(m, (struct id128){ 4, 4 });
+	assert_int_equal(mounts_count(copy, v1), 0);
+	assert_true(mounts_is_over(copy, v1, 0));
+	mounts_free(copy);
+}
+
+static void what_they_did_not_write_is_refused_as_a_whole(void **state)
+{
+	static const char *const bad[] = {"{}", "[]", "{\"boot\":\"x\"}",
+		"{\"boot\":\"x\",\"volumes\":[7]}",
+		"{\"boot\":\"x\",\"volumes\":[{\"dataset\":\"x\",\"mounts\":[]}]}",
+		"{\"boot\":\"00000000-0000-0003-0000-000000000003\",\"volumes\":[{\"dataset\":"
+		"\"00000000-0000-0001-0000-000000000001\",\"leased\":true,\"mounts\":[{\"id\":"
+		"\"a\",\"count\":0}]}]}"};
+	char error[JSONIN_ERROR_MAX];
+	struct mounts *m = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		_cleanup_json_ struct json_object *o = NULL;
+
+		assert_int_equal(jsonin_parse(bad[i], strlen(bad[i]), &o, error), 0);
+		assert_int_equal(mounts_read(m, o, boot), -EBADMSG);
+		assert_int_equal(mounts_count(m, (struct id128){ 1, 1 }), 0);
+		assert_false(mounts_leased(m, v1));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(each_volume_and_id_has_a_count, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			an_old_count_is_taken_over_by_its_id_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_is_given_up_is_only_what_is_old, setup, teardown),
+		cmocka_unit_test_setup_teardown(podmans_one_id_counts_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_lease_is_over_when_its_last_mount_is, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_lease_that_nobody_counted_on_is_kept_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(they_are_written_and_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			after_a_reboot_nothing_is_mounted_and_leases_are_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_they_did_not_write_is_refused_as_a_whole, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
