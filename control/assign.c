@@ -135,7 +135,7 @@ static void adopt(const struct assign *a, const struct ads *ds, struct ds_record
 	next->epoch = ds->status.epoch;
 	next->grant = GRANT_HOLD;
 	/* What was kept was granted again: so it was undeleted. */
-	if (next->undelete_until) {
+	if (next->undelete_until && next->deleted_in != a->incarnation) {
 		next->deleted = false;
 		next->deleted_at = next->undelete_until = 0;
 	}

@@ -134,7 +134,7 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 
 	if (id128_is_nil(r->owner)) {
 		name_node(a, r->primary, name, sizeof(name));
-		if (r->undelete_until && r->incarnation != a->incarnation)
+		if (r->undelete_until && r->deleted_in != a->incarnation)
 			snprintf(buf, size, "deleted, as a backup of control says that was restored; its volume is kept until "
 				"somebody purges it, or undeletes it");
 		else if (r->undelete_until)

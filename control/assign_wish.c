@@ -181,6 +181,7 @@ static void on_create(struct decision *d, const struct assign_event *ev)
 	ds_record_copy(ev->record, &r);
 	r.deleted = r.failed_over = false;
 	r.deleted_at = r.undelete_until = 0;
+	r.deleted_in = 0;
 	r.want_bytes = r.growing_bytes = r.fs_bytes = r.size_bytes;
 	r.volume_id = decision_new_id(d);
 	r.fs_uuid = decision_new_id(d);
@@ -243,12 +244,16 @@ static void apply_patch(const struct assign *a, const struct assign_patch *p, st
 static void apply_delete(struct ads *ds, const struct decision *d, const struct assign_event *ev,
 	struct ds_record *next)
 {
-	if (next->deleted)
+	bool restored = next->undelete_until && next->deleted_in != d->a->incarnation;
+
+	if (next->deleted && !restored)
 		return;
 	next->deleted = true;
 	next->deleted_at = ev->now_s;
+	next->undelete_until = 0;
 	if (!ev->keep_ms)
 		return;
+	next->deleted_in = d->a->incarnation;
 	/* In whole seconds, like the clock of the event: never less than was asked for. */
 	next->undelete_until = ev->now_s + 1 + (int64_t)((ev->keep_ms + 999) / 1000);
 	ds->keep_until_ms = d->now_ms + ev->keep_ms;
@@ -268,6 +273,7 @@ static void on_change(struct decision *d, const struct assign_event *ev)
 	case ASSIGN_UNDELETE:
 		next.deleted = false;
 		next.deleted_at = next.undelete_until = 0;
+		next.deleted_in = 0;
 		break;
 	case ASSIGN_PURGE:
 		next.undelete_until = 0;
@@ -289,7 +295,7 @@ static void on_change(struct decision *d, const struct assign_event *ev)
 /* A record from before the present incarnation may be of a dataset that was undeleted since. */
 static bool may_end(const struct assign *a, const struct ads *ds)
 {
-	return ds->now.incarnation == a->incarnation;
+	return ds->now.deleted_in == a->incarnation;
 }
 
 /* From now on it may be destroyed: durable before it is. */

@@ -32,7 +32,7 @@ bool ds_record_equal(const struct ds_record *a, const struct ds_record *b)
 		a->growing_bytes == b->growing_bytes && a->fs_bytes == b->fs_bytes &&
 		a->created_at == b->created_at && id128_equal(a->primary, b->primary) &&
 		a->chosen == b->chosen && a->failed_over == b->failed_over && a->deleted == b->deleted &&
-		a->deleted_at == b->deleted_at && a->undelete_until == b->undelete_until &&
+		a->deleted_at == b->deleted_at && a->deleted_in == b->deleted_in && a->undelete_until == b->undelete_until &&
 		a->idempotency == b->idempotency &&
 		STREQ(a->backend, b->backend) && id128_equal(a->volume_id, b->volume_id) &&
 		a->filesystem == b->filesystem && id128_equal(a->fs_uuid, b->fs_uuid) &&
@@ -163,6 +163,8 @@ char *ds_record_to_json(const struct ds_record *r)
 	put(&b, "failed_over", json_object_new_boolean(r->failed_over));
 	put(&b, "deleted", json_object_new_boolean(r->deleted));
 	put(&b, "deleted_at", json_object_new_int64(r->deleted_at));
+	if (r->deleted_in)
+		put_u64(&b, "deleted_in", r->deleted_in);
 	if (r->undelete_until)
 		put(&b, "undelete_until", json_object_new_int64(r->undelete_until));
 	put_counted(&b, "idempotency", r->idempotency);
@@ -426,6 +428,7 @@ int ds_record_from_json(const char *text, struct ds_record *ret)
 	d.failed_over = take_late_bool(&in, "failed_over");
 	d.deleted = take_bool(&in, "deleted");
 	d.deleted_at = take_late_time(&in, "deleted_at");
+	d.deleted_in = take_late_u64(&in, "deleted_in");
 	d.undelete_until = take_late_time(&in, "undelete_until");
 	d.idempotency = take(&in, "idempotency", json_type_string);
 	take_backend(&in, d.backend);

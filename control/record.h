@@ -36,6 +36,7 @@ struct ds_record {
 	bool failed_over;	      /* control chose @primary, since the node that was wished for is lost */
 	bool deleted;		      /* the wish: gone. volume_id nil then means: done */
 	int64_t deleted_at;	      /* seconds since the epoch; 0: not known */
+	uint64_t deleted_in;	      /* the incarnation of control in which that was wished with a window; 0 */
 	int64_t undelete_until;	      /* as well; until then its volume is kept, at no node. 0: not, or over */
 	struct json_object *idempotency; /* with which it was made, a string; NULL: none; counted */
 	char backend[RECORD_BACKEND_MAX];

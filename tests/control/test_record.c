@@ -8,7 +8,7 @@ static struct ds_record sample(void)
 	struct ds_record r = { .maximum_size = UINT64_C(1) << 40, .size_bytes = UINT64_C(1) << 40,
 		.growing_bytes = UINT64_C(3) << 39, .want_bytes = UINT64_C(1) << 41,
 		.fs_bytes = UINT64_C(1) << 39, .created_at = 1700000000, .deleted = true,
-		.undelete_until = 1700000100, .backend = "loopback",
+		.deleted_in = 4, .undelete_until = 1700000100, .backend = "loopback",
 		.filesystem = FS_BTRFS, .format_state = FORMAT_STARTED, .epoch = UINT64_MAX,
 		.grant = GRANT_DESTROY, .incarnation = 3,
 		.failover = { FAILOVER_LEASE, 2000 }, .failover_rev = 4,

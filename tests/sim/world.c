@@ -553,7 +553,7 @@ bool world_converged(struct sim *s, char *why, size_t size)
 
 		if (!s->control.disk.have[i] || waits_for_a_person(s, r))
 			continue;
-		if (r->deleted && r->undelete_until && r->incarnation != s->control.incarnation)
+		if (r->deleted && r->undelete_until && r->deleted_in != s->control.incarnation)
 			continue; /* a person has to say what is to become of it */
 		if (r->deleted) {
 			if (!id128_is_nil(r->volume_id) || !id128_is_nil(r->owner)) {
