@@ -155,6 +155,7 @@ bool rest_query_good(struct rest_request *q, struct schema_errors *e);
 struct rest_watch *rest_watch_of(const struct rest_request *q);
 void rest_add_revision(const struct rest_request *q, struct jsonout *o); /* "revision": the present one */
 void rest_refuse_watcher(struct rest_request *q); /* there are too many */
+void rest_refuse_stopping(struct rest_request *q); /* nobody would end what is begun now */
 
 /* Ends the request, but for its connection, whose answer is only about to begin. */
 struct http_request *rest_detach(struct rest_request *q);
