@@ -6,8 +6,6 @@
 
 #include "rest_core.h"
 
-#define ETAG_BYTES 16
-
 void rest_add_header(struct rest_request *q, const char *name, const char *value)
 {
 	(void)evhttp_add_header(http_request_answer_headers(q->http), name, value);
@@ -121,21 +119,33 @@ bool rest_is_v2(const struct rest_request *q)
 	return head && strncmp(head->path + strspn(head->path, "/"), "v2/", 3) == 0;
 }
 
+static void make_etag(struct rest_request *q, const char *prefix, const char *text, size_t size)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	char *p = q->etag;
+
+	SHA256((const unsigned char *)text, size, digest);
+	p += sprintf(p, "%s\"", prefix);
+	for (size_t i = 0; i < REST_ETAG_BYTES; i++)
+		p += sprintf(p, "%02x", digest[i]);
+	strcpy(p, "\"");
+}
+
+void rest_tag_weakly(struct rest_request *q, const struct jsonout *steady)
+{
+	if (!steady->failed)
+		make_etag(q, "W/", steady->data ?: "", steady->size);
+}
+
 /* Says the tag of what is to be answered; and whether the client has it already. */
 static bool is_unchanged(struct rest_request *q, const char *text, size_t size)
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
-	char etag[2 * ETAG_BYTES + 3], *p = etag;
-
 	if (!(http_request_head(q->http)->method & (EVHTTP_REQ_GET | EVHTTP_REQ_HEAD)))
 		return false;
-	SHA256((const unsigned char *)text, size, digest);
-	*p++ = '"';
-	for (size_t i = 0; i < ETAG_BYTES; i++)
-		p += sprintf(p, "%02x", digest[i]);
-	strcpy(p, "\"");
-	rest_add_header(q, "ETag", etag);
-	return rest_has_etag(q, etag);
+	if (!*q->etag)
+		make_etag(q, "", text, size);
+	rest_add_header(q, "ETag", q->etag);
+	return rest_has_etag(q, strchr(q->etag, '"'));
 }
 
 void rest_reply(struct rest_request *q, int status, struct jsonout *o)
@@ -156,6 +166,15 @@ void rest_reply(struct rest_request *q, int status, struct jsonout *o)
 	} else {
 		rest_reply_bytes(q, status, "application/json", text, size);
 	}
+}
+
+void rest_reply_list(struct rest_request *q, struct jsonout *o)
+{
+	if (!*q->etag)
+		rest_tag_weakly(q, o);
+	rest_add_revision(q, o);
+	jsonout_close(o, '}');
+	rest_reply(q, HTTP_OK, o);
 }
 
 void rest_reply_errors(struct rest_request *q, int status, const char *description,

@@ -143,13 +143,17 @@ static void on_wake(evutil_socket_t fd, short what, void *userdata)
 	}
 	if (w->scan)
 		(void)event_add(w->wake, &(struct timeval){ 0 });
-	rest_wait_look(w);
+	if (w->unseen) {
+		w->unseen = false; /* by those that wait; an answer may lead to news */
+		rest_wait_look(w);
+	}
 }
 
 static void on_news(void *userdata)
 {
 	struct rest_watch *w = userdata;
 
+	w->unseen = true;
 	w->again = w->scan != NULL;
 	if (!w->scan)
 		w->scan = w->streams;
@@ -297,6 +301,10 @@ static void follow_events(struct rest_request *q)
 		rest_reply_bytes(q, HTTP_OK, "text/event-stream", NULL, 0);
 		return;
 	}
+	if (rest_stopping(q)) {
+		rest_refuse_stopping(q);
+		return;
+	}
 	r = begin(q, &s);
 	if (r == -EUSERS)
 		rest_refuse_watcher(q);
@@ -309,6 +317,11 @@ void rest_refuse_watcher(struct rest_request *q)
 	rest_add_header(q, "Retry-After", "10");
 	rest_refuse(q, REST_TOO_MANY_WATCHERS, "As many clients as allowed follow events or wait for a dataset "
 		"(flocker-control --max-watchers).");
+}
+
+void rest_refuse_stopping(struct rest_request *q)
+{
+	rest_refuse(q, REST_STOPPING, "The control service stops: ask again.");
 }
 
 /* clang-format off */

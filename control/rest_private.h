@@ -12,6 +12,8 @@
 #include "schema.h"
 
 #define REST_PARAMETERS_MAX 8
+#define REST_ETAG_BYTES 16
+#define REST_ETAG_SIZE (sizeof("W/\"\"") + (size_t)2 * REST_ETAG_BYTES)
 
 struct rest_parameter {
 	char *name, *value; /* decoded */
@@ -27,6 +29,7 @@ struct rest_request {
 	struct json_object *body; /* of a route that reads one */
 	struct http_peer peer;	  /* stays when the connection ends */
 	char id[REQUEST_ID_SIZE]; /* the client's, or one of ours */
+	char etag[REST_ETAG_SIZE]; /* of the answer; "": of its bytes */
 	const char *code;	  /* of v2's error; NULL: what goes with the status */
 	struct assign_pin_view released; /* what a lease was before it was released */
 	uint64_t begun_us;	  /* when it was here whole */
@@ -118,6 +121,12 @@ void rest_refuse(struct rest_request *q, enum rest_code code, const char *fmt, .
 /* As it is. @type: NULL when there is no body. @data: of malloc(), taken over; NULL when there is none. */
 void rest_reply_bytes(struct rest_request *q, int status, const char *type, char *data, size_t size);
 
+/* The answer's tag is to be weak, and of @steady: of what does not change by itself. Before rest_reply(). */
+void rest_tag_weakly(struct rest_request *q, const struct jsonout *steady);
+
+/* A list, but for the present revision, of which its tag is not: it changes whatever is listed. */
+void rest_reply_list(struct rest_request *q, struct jsonout *o);
+
 /* The client has a copy of what this quoted tag is of (If-None-Match): 304 says enough. */
 bool rest_has_etag(const struct rest_request *q, const char *etag);
 
@@ -155,6 +164,7 @@ bool rest_query_good(struct rest_request *q, struct schema_errors *e);
 struct rest_watch *rest_watch_of(const struct rest_request *q);
 void rest_add_revision(const struct rest_request *q, struct jsonout *o); /* "revision": the present one */
 void rest_refuse_watcher(struct rest_request *q); /* there are too many */
+void rest_refuse_stopping(struct rest_request *q); /* nobody would end what is begun now */
 
 /* Ends the request, but for its connection, whose answer is only about to begin. */
 struct http_request *rest_detach(struct rest_request *q);

@@ -107,9 +107,7 @@ static void list_backends(struct rest_request *q)
 		jsonout_close(&o, '}');
 	}
 	jsonout_close(&o, ']');
-	rest_add_revision(q, &o);
-	jsonout_close(&o, '}');
-	rest_reply(q, HTTP_OK, &o);
+	rest_reply_list(q, &o);
 }
 
 /* clang-format off */

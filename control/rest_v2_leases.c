@@ -23,9 +23,7 @@ static void list_leases(struct rest_request *q)
 	jsonout_open(&o, "leases", '[');
 	(void)assign_pins(l.source.assign, l.source.now_ms, on_lease, &l);
 	jsonout_close(&o, ']');
-	rest_add_revision(q, &o);
-	jsonout_close(&o, '}');
-	rest_reply(q, HTTP_OK, &o);
+	rest_reply_list(q, &o);
 }
 
 static void answer_lease(struct rest_request *q, struct id128 id, struct jsonout *o)

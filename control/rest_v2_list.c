@@ -137,7 +137,5 @@ void rest_list_datasets(struct rest_request *q)
 	jsonout_close(&o, ']');
 	snprintf(next, sizeof(next), "%" PRId64 ".%s", l.last.created_at, ID128_STR(l.last.id));
 	jsonout_text(&o, "next", l.more ? next : NULL);
-	rest_add_revision(q, &o);
-	jsonout_close(&o, '}');
-	rest_reply(q, HTTP_OK, &o);
+	rest_reply_list(q, &o);
 }

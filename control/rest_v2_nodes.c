@@ -16,18 +16,29 @@ static int on_node(const struct assign_node_view *n, void *userdata)
 	return view_node(l->o, NULL, &l->source, n->uuid);
 }
 
+/* As they look to a tag: their silence grows with every second. */
+static void tag_nodes(struct rest_request *q, struct list l)
+{
+	struct jsonout steady = { 0 };
+
+	l.o = &steady;
+	l.source.steady = true;
+	(void)assign_nodes(l.source.assign, l.source.now_ms, on_node, &l);
+	rest_tag_weakly(q, &steady);
+	jsonout_done(&steady);
+}
+
 static void list_nodes(struct rest_request *q)
 {
 	struct jsonout o = { 0 };
 	struct list l = { &o, rest_source(q) };
 
+	tag_nodes(q, l);
 	jsonout_open(&o, NULL, '{');
 	jsonout_open(&o, "nodes", '[');
 	(void)assign_nodes(l.source.assign, l.source.now_ms, on_node, &l);
 	jsonout_close(&o, ']');
-	rest_add_revision(q, &o);
-	jsonout_close(&o, '}');
-	rest_reply(q, HTTP_OK, &o);
+	rest_reply_list(q, &o);
 }
 
 /* One that control knows, and has not only heard the name of. */
@@ -50,11 +61,17 @@ static int find_node(struct rest_request *q, struct id128 *ret)
 
 static void get_node(struct rest_request *q)
 {
+	struct view_source source;
 	struct jsonout o = { 0 };
 	struct id128 uuid;
 
 	if (find_node(q, &uuid) < 0)
 		return;
+	source = rest_source(q);
+	source.steady = true;
+	(void)view_node(&o, NULL, &source, uuid);
+	rest_tag_weakly(q, &o);
+	jsonout_done(&o);
 	rest_answer_node(q, uuid, &o);
 	rest_reply(q, HTTP_OK, &o);
 }

@@ -110,7 +110,7 @@ void rest_wait_look(struct rest_watch *watch)
 void rest_wait_stop(struct rest_watch *watch)
 {
 	while (watch->waiting)
-		rest_refuse(waiting_free(watch->waiting), REST_STOPPING, "The control service stops: ask again.");
+		rest_refuse_stopping(waiting_free(watch->waiting));
 }
 
 /* ---- the request ---- */
@@ -169,6 +169,10 @@ bool rest_wait_dataset(struct rest_request *q, struct id128 id)
 	if (!wait_s || assign_dataset(cluster_assign(rest_cluster(q)), cluster_now_ms(), id, &v) < 0 ||
 		is_reached(&v, until))
 		return false;
+	if (rest_stopping(q)) {
+		rest_refuse_stopping(q);
+		return true;
+	}
 	publish_flush(rest_watch_of(q)->publish); /* what it looks like by now is not news for it */
 	r = begin(q, id, wait_s, until);
 	if (r == -EUSERS)

@@ -18,6 +18,7 @@ struct rest_watch {
 	struct event *wake;
 	struct stream *streams, *scan; /* all; and the one that is to be looked at next for new events */
 	bool again;		       /* there are newer ones than when the scan began */
+	bool unseen;		       /* news that those who wait were not looked at for */
 	size_t n_streams, n_waiting;
 	struct waiting *waiting;
 };

@@ -22,6 +22,7 @@ import openapi  # noqa: E402
 
 STEPS = ["waiting", "creating", "attaching", "attached", "formatting", "mounting", "mounted"]
 LEAVE = ["unmounting", "detaching", "released"]
+LISTS = ["/v2/datasets", "/v2/nodes", "/v2/leases", "/v2/backends"]
 
 
 def moment(seconds):
@@ -171,7 +172,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {"Content-Type": "application/json", "X-Request-Id": "r-%d" % len(self.server.state.requests),
                    **dict(headers)}
         if self.command == "GET" and status == 200 and self.path.startswith("/v2/"):
-            headers["ETag"] = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+            weak = "W/" if self.url.path in LISTS or self.url.path.startswith("/v2/nodes") else ""
+            headers["ETag"] = f'{weak}"{hashlib.sha256(body).hexdigest()[:32]}"'
         if raw is None:
             self.check(status, headers, body)
         self.send_response(status)

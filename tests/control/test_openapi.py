@@ -321,7 +321,7 @@ def test_the_limits_of_its_parameters_are_those_of_the_server():
                    SPEC["components"]["parameters"]["RequestId"]["schema"],
                    SPEC["components"]["headers"]["RequestId"]["schema"]):
         assert schema["maxLength"] == constant("REQUEST_ID_SIZE") - 1
-    assert "[0-9a-f]{%d}" % (2 * constant("ETAG_BYTES")) in SPEC["components"]["headers"]["ETag"]["schema"]["pattern"]
+    assert "[0-9a-f]{%d}" % (2 * constant("REST_ETAG_BYTES")) in SPEC["components"]["headers"]["ETag"]["schema"]["pattern"]
 
 
 # ---- the server ----

@@ -194,8 +194,9 @@ def test_an_unchanged_answer_is_not_sent_again(control, path):
     path = path.replace("one", made[0])
     first = control.get(path)
     tag = first.headers["ETag"]
-    assert first.status == 200 and tag.startswith('"') and tag.endswith('"')
-    for value in (tag, f'"x", {tag}', f"W/{tag}", "*"):
+    assert first.status == 200 and tag.startswith('"' if made[0] in path else 'W/"') and tag.endswith('"')
+    strong = tag.removeprefix("W/")
+    for value in (tag, strong, f'"x", {tag}', f"W/{strong}", "*"):
         again = control.get(path, headers={"If-None-Match": value})
         assert (again.status, again.text, again.headers["ETag"]) == (304, b"", tag)
         assert again.headers["Content-Length"] is None
@@ -209,6 +210,33 @@ def test_a_change_makes_another_tag(control):
     for path in (DATASETS, f"{DATASETS}/{dataset}"):
         for tag in tags:
             assert control.get(path, headers={"If-None-Match": tag}).status == 200
+
+
+@pytest.mark.parametrize("path", [f"{DATASETS}?name=db", "/v2/leases", "/v2/backends", "/v2/nodes"])
+def test_what_changes_elsewhere_leaves_a_list_its_tag(control, path):
+    make(control, name="db")
+    tag, revision = control.get(path).headers["ETag"], control.get(path).json["revision"]
+    make(control, name="web")
+    assert control.get(path, headers={"If-None-Match": tag}).status == 304
+    assert control.get(path).json["revision"] != revision
+
+
+def test_nodes_have_their_tag_until_more_than_their_silence_changes(control):
+    node = rig.Node(control, N1)
+    node.join()
+    paths = ["/v2/nodes", f"/v2/nodes/{N1}"]
+    tags = {path: control.get(path).headers["ETag"] for path in paths}
+
+    def silent_s():
+        return control.get(paths[1]).json["silent_s"]
+    before = silent_s()
+    rig.wait_until("it is silent for longer", lambda: silent_s() > before)
+    for path in paths:
+        assert control.get(path, headers={"If-None-Match": tags[path]}).status == 304
+    node.close()
+    rig.wait_until("it is away", lambda: not control.get(paths[1]).json["live"])
+    for path in paths:
+        assert control.get(path, headers={"If-None-Match": tags[path]}).status == 200
 
 
 def test_a_tag_is_of_what_is_read_and_not_of_writes_or_errors(control):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that wait for one dataset, and how many may watch."""
+import signal
 import time
 import uuid
 
 import pytest
 
+import openapi
 import rig
 from watch import DATASETS, Asking, Stream, move
 
@@ -115,6 +117,27 @@ def test_who_waits_hears_that_the_service_stops(control):
     assert control.stop() == 0
     assert asking.join().status == 503 and asking.answer.json["code"] == "stopping"
     control.start()
+
+
+@pytest.mark.parametrize("path", ["/v2/datasets/{}?wait=60&until=mounted", "/v2/events"])
+def test_who_comes_while_the_service_stops_is_sent_away_and_holds_up_nothing(control, path):
+    node = rig.Node(control)
+    node.join()
+    leased = control.create(node.id, metadata={"flocker:failover": "lease"})
+    node.mount(leased)  # a term to extend: the stop waits for the node's word
+    path = path.format(control.create(str(uuid.uuid4())))
+    connection = control.connect()
+    connection.request("GET", "/v2/health")
+    assert rig.Answer(connection.getresponse()).status == 200
+    control.process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    control.wait_log("stopping; nodes keep what they have")
+    connection.request("GET", path)
+    answer = rig.Answer(connection.getresponse())
+    assert (answer.status, answer.json["code"]) == (503, "stopping")
+    openapi.check("GET", path, {}, None, answer.status, answer.headers, answer.text)
+    assert control.process.wait(rig.LIMIT_S) == 0
+    assert time.monotonic() - began < 8  # it would be ten
 
 
 @pytest.mark.parametrize("query", ["wait=301", "wait=x", "wait=1&until=happy", "until=mounted", "wait=-1"])
