@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <pwd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <openssl/bio.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include "cmdmask.h"
 #include "diagnose_host.h"
 #include "text.h"
 #include "ymlmask.h"
@@ -42,6 +44,44 @@ static int run_file(const void *userdata)
 	return copy(p->words[0]);
 }
 
+static int run_cmdline(const void *userdata)
+{
+	char text[16384];
+	ssize_t n = text_read(AT_FDCWD, "/proc/cmdline", text, sizeof(text));
+
+	if (n >= 0)
+		cmdmask(text, stdout);
+	else
+		fprintf(stderr, "cannot read '/proc/cmdline': %s\n", strerror((int)-n));
+	return n < 0;
+}
+
+static void set_environment(void)
+{
+	setenv("LC_ALL", "C.UTF-8", 1);
+	/* Debian's users have no sbin in their path. */
+	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+}
+
+static int run_kernel_log(const void *userdata)
+{
+	char *line = NULL;
+	size_t size = 0;
+	FILE *in;
+	int status;
+
+	set_environment();
+	in = popen("exec journalctl --no-pager --quiet --output=short-iso-precise --lines=2000 --dmesg", "re");
+	if (!in) {
+		fprintf(stderr, "cannot run 'journalctl': %s\n", strerror(errno));
+		return 127;
+	}
+	while (getline(&line, &size, in) > 0)
+		cmdmask_log(line, stdout);
+	status = pclose(in);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
 static int run_command(const void *userdata)
 {
 	const struct host_part *p = userdata;
@@ -49,9 +89,7 @@ static int run_command(const void *userdata)
 
 	for (size_t i = 0; i < ARRAY_SIZE(argv); i++)
 		argv[i] = (char *)(uintptr_t)p->words[i];
-	setenv("LC_ALL", "C.UTF-8", 1);
-	/* Debian's users have no sbin in their path. */
-	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	set_environment();
 	execvp(argv[0], argv);
 	fprintf(stderr, "cannot run '%s': %s\n", argv[0], strerror(errno));
 	return 127;
@@ -250,7 +288,7 @@ static int run_links(const void *userdata)
 /* clang-format off */
 const struct host_part host_parts[] = {
 	{ "host/kernel.txt", run_file, { "/proc/version" } },
-	{ "host/cmdline.txt", run_file, { "/proc/cmdline" } },
+	{ "host/cmdline.txt", run_cmdline, { NULL } },
 	{ "host/os-release.txt", run_file, { "/etc/os-release" } },
 	{ "host/uptime.txt", run_file, { "/proc/uptime" } },
 	{ "host/load.txt", run_file, { "/proc/loadavg" } },
@@ -271,8 +309,7 @@ const struct host_part host_parts[] = {
 	{ "host/versions/btrfs.txt", run_command, { "mkfs.btrfs", "--version" } },
 	{ "logs/flocker.txt", run_command, { "journalctl", "--no-pager", "--quiet", "--output=short-iso-precise",
 		"--lines=20000", "--unit=flocker-*" } },
-	{ "logs/kernel.txt", run_command, { "journalctl", "--no-pager", "--quiet", "--output=short-iso-precise",
-		"--lines=2000", "--dmesg" } },
+	{ "logs/kernel.txt", run_kernel_log, { NULL } },
 	{ "tree/node.txt", run_tree, { NULL } },
 	{ "configuration/agent.yml", run_config, { ETC "/agent.yml" } },
 	{ "configuration/user/agent.yml", run_config, { "agent.yml" } },

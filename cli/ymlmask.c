@@ -13,7 +13,7 @@
 /* What flocker-agent.yml(5) knows of, and the original's cluster.yml. A backend's other keys may be secrets. */
 static const char *const shown[] = { "version", "control-service", "hostname", "port", "dataset", "backend",
 	"root_path", "allocation_unit", "address", "mount-root", "run-directory", "state-directory", "filesystem",
-	"mount-options", "self-fence", "watchdog", "discard", "cluster_name", "users", "control_node" };
+	"mount-options", "self-fence", "watchdog", "space-warning", "discard", "cluster_name", "users", "control_node" };
 
 struct level {
 	bool is_map, at_key;

@@ -24,6 +24,8 @@ dataset:
   secret_access_key: {SECRET}
   nested: {{root_path: [{SECRET}]}}
 address: &a !secret{SECRET} 192.0.2.7
+space-warning: 15
+discard: weekly
 other: *a
 ? {{complicated: {SECRET}}}
 : root_path
@@ -114,8 +116,22 @@ class Case(unittest.TestCase):
         text = self.diagnose()["configuration/user/agent.yml"].decode()
         for line in ("version: 1", "hostname: control.example.com", "port: 4524", "token: (left out)",
                      "backend: loopback", "root_path: /srv/volumes", "secret_access_key: (left out)",
-                     "address: 192.0.2.7", "other: (left out)", "logging: (left out)"):
+                     "address: 192.0.2.7", "space-warning: 15", "discard: weekly", "other: (left out)", "logging: (left out)"):
             self.assertRegex(text.replace("'", "").replace('"', ""), rf"(?m)^ *{re.escape(line)}$")
+
+    def test_the_kernels_command_line_is_shown_without_its_values(self):
+        with open("/proc/cmdline") as f:
+            line = f.read().strip()
+        parts = self.diagnose()
+        shown = parts["host/cmdline.txt"].decode()
+
+        def names(text):
+            return [word.split("=")[0] for word in text.split(" -- ")[0].split()]
+        if '"' not in line:
+            self.assertEqual(names(shown.replace("(left out)", "")), names(line))
+        if "(left out)" in shown:
+            for name, data in parts.items():
+                self.assertNotIn(line.encode(), data, name)
 
     def test_what_is_no_yaml_is_left_out(self):
         self.write("agent.yml", f"version: 1\npassword: [{SECRET}\n")
