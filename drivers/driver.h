@@ -242,7 +242,7 @@ const struct driver_ops *driver_find(const char *name);
 
 /*
  * What a backend can beside the needful, as words with one blank between: "take", "cut", "failover" (its
- * datasets may have the policy lease: it has what ends a grant), "discard". Cut to @size. Returns @buf.
+ * datasets may have the policy lease: it has what ends a grant), "discard", "grow". Cut to @size. Returns @buf.
  */
 char *driver_capabilities(const struct driver_ops *ops, const struct driver_desc *desc, char *buf, size_t size);
 
