@@ -13,7 +13,7 @@ struct look {
 	struct node *node;
 	int error; /* 0 or negative errno */
 	struct driver_desc desc;
-	uint64_t promised_bytes;
+	uint64_t promised_bytes; /* when it cannot be asked, as before */
 };
 
 static void say_level(struct node *n)
@@ -85,7 +85,7 @@ static void on_space_timer(evutil_socket_t fd, short what, void *userdata)
 
 	node_trim_tick(n);
 	if (l)
-		l->node = n;
+		*l = (struct look){ .node = n, .promised_bytes = n->space.told.promised_bytes };
 	if (l && worker_submit(n->pool, look_on_worker, look_done, l) == 0)
 		return;
 	free(l);
