@@ -327,7 +327,7 @@ static void obey(struct plan *p, const struct order *o)
 
 /* ---- what is waited for ---- */
 
-static bool is_settled(const struct assign_view *v)
+bool plan_is_settled(const struct assign_view *v)
 {
 	const struct ds_record *r = v->record;
 
@@ -335,7 +335,7 @@ static bool is_settled(const struct assign_view *v)
 		return id128_is_nil(r->volume_id);
 	if (r->deleted || id128_is_nil(r->primary))
 		return id128_is_nil(r->owner);
-	return id128_equal(r->owner, r->primary) && v->status && v->status->mounted &&
+	return id128_equal(r->owner, r->primary) && v->status && v->status->state == DS_MOUNTED &&
 	       id128_equal(v->status_node, r->owner) && v->status->epoch == r->epoch && ds_record_is_grown(r);
 }
 
@@ -344,7 +344,7 @@ static void add_wait(struct plan *p, struct id128 dataset)
 	struct assign_view v;
 	char why[PLAN_WHAT_MAX];
 
-	if (assign_dataset(p->assign, p->now_ms, dataset, &v) < 0 || is_settled(&v))
+	if (assign_dataset(p->assign, p->now_ms, dataset, &v) < 0 || plan_is_settled(&v))
 		return;
 	(void)assign_why(p->assign, p->now_ms, dataset, why, sizeof(why));
 	add_step(p, PLAN_WAIT, dataset, id128_is_nil(v.record->owner) ? v.record->primary : v.record->owner, "%s",

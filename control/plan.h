@@ -53,3 +53,7 @@ const struct assign *plan_assign(const struct plan *p);
 
 /* What the nodes then do. @ret: borrowed. Returns: how many steps. */
 size_t plan_run(struct plan *p, const struct plan_step **ret);
+
+/* All is as wished, and nothing of it is under way: mounted where it is wanted, and grown; or destroyed; or
+ * detached, when it is wanted nowhere. */
+bool plan_is_settled(const struct assign_view *v);

@@ -3,6 +3,7 @@
  * GET /v2/datasets/<id>?wait=SECONDS&until=STATE: answered when the dataset is there, or when the time is over.
  * It is looked at when something of it has changed, which is an event, and not before.
  */
+#include "plan.h"
 #include "rest_watch.h"
 #include "schema_private.h"
 
@@ -21,23 +22,10 @@ struct waiting {
 
 /* ---- until when ---- */
 
-/* All is as wished, and nothing of it is under way. */
-static bool is_settled(const struct assign_view *v)
-{
-	const struct ds_record *r = v->record;
-
-	if (r->deleted && !r->undelete_until)
-		return id128_is_nil(r->volume_id);
-	if (r->deleted || id128_is_nil(r->primary))
-		return id128_is_nil(r->owner);
-	return id128_equal(r->owner, r->primary) && ds_record_is_grown(r) &&
-	       STREQ(view_state(v), ds_state_name(DS_MOUNTED));
-}
-
 static bool is_reached(const struct assign_view *v, int until)
 {
 	if (until == SETTLED)
-		return is_settled(v);
+		return plan_is_settled(v);
 	if (until == DS_MOUNTED && !id128_equal(v->record->owner, v->record->primary))
 		return false; /* it is where it is to leave */
 	return STREQ(view_state(v), ds_state_name((enum ds_state)until));
