@@ -116,21 +116,13 @@ static void save(struct node *n)
 
 /* ---- one slice ---- */
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 static void slice_on_worker(void *arg)
 {
 	struct slice *s = arg;
 	const struct step_env *env = &s->node->env;
 	struct driver_device dev;
 	char name[ID128_TEXT];
-	uint64_t begin = now_ms();
+	uint64_t begin = steps_now_ms();
 
 	s->error = env->ops->device(env->driver, s->volume_id, &dev);
 	if (s->error == 0 && dev.cut)
@@ -143,7 +135,7 @@ static void slice_on_worker(void *arg)
 		s->length = UINT64_MAX - s->start;
 	s->error = vtrim_slice(env->mount_root, id128_format(s->dataset_id, name), dev.devno, s->start, s->length,
 		&s->bytes);
-	s->ms = now_ms() - begin;
+	s->ms = steps_now_ms() - begin;
 }
 
 static void give_up(struct node *n)

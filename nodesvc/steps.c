@@ -366,7 +366,7 @@ static int step_none(struct step_job *j)
 
 /* ---- looking ---- */
 
-static uint64_t now_ms(void)
+uint64_t steps_now_ms(void)
 {
 	struct timespec t;
 
@@ -482,7 +482,7 @@ void steps_run(struct step_job *j)
 		[STEP_GROW] = step_grow,
 	};
 	static_assert(ARRAY_SIZE(run) == DS_STEP_MAX, "a step has no function");
-	uint64_t begin_ms = now_ms();
+	uint64_t begin_ms = steps_now_ms();
 	int r = run[j->start.step](j), looked;
 
 	looked = look(j);
@@ -490,7 +490,7 @@ void steps_run(struct step_job *j)
 	if (r >= 0 && looked < 0 && j->start.step == STEP_OBSERVE)
 		r = looked;
 	j->error = r < 0 ? -r : 0;
-	j->ms = now_ms() - begin_ms;
+	j->ms = steps_now_ms() - begin_ms;
 	if (j->error && !*j->why)
 		snprintf(j->why, sizeof(j->why), "%s", strerror(j->error));
 }
