@@ -18,6 +18,7 @@ struct ctl_stream {
 	char from[CTL_REVISION_SIZE]; /* where the next connection begins */
 	char revision[CTL_REVISION_SIZE]; /* of the last event */
 	bool open, was_open;
+	bool gone, gone_before; /* to be told after the pause; and told since it was open last */
 	int status;
 	uint64_t heard_ms, retry_ms, pause_ms;
 	char type[SSE_WORD_SIZE];
@@ -100,17 +101,31 @@ static enum ctl_news failed(struct ctl_stream *s, int status)
 	return NEWS_FAILED;
 }
 
-/* What never worked does not heal by itself; what did is tried again, ever less often. */
-static enum ctl_news lost(struct ctl_stream *s, const char *why)
+static enum ctl_news pause_for(struct ctl_stream *s, const char *why)
 {
 	api_close(s->api);
 	s->open = false;
-	if (!s->was_open)
-		return failed(s, say_error(CTL_CONNECT, "%s", why));
 	snprintf(s->error, sizeof(s->error), "%s", why);
 	s->pause_ms = s->pause_ms ? MIN(s->pause_ms * 2, (uint64_t)PAUSE_LAST_MS) : PAUSE_FIRST_MS;
 	s->retry_ms = ctl_now_ms() + s->pause_ms;
 	return NEWS_LOST;
+}
+
+/* What never worked does not heal by itself; what did is tried again, ever less often. */
+static enum ctl_news lost(struct ctl_stream *s, const char *why)
+{
+	if (!s->was_open)
+		return failed(s, say_error(CTL_CONNECT, "%s", why));
+	return pause_for(s, why);
+}
+
+/* Lists that are too old as soon as they are read are not read again and again without a rest. */
+static enum ctl_news gone(struct ctl_stream *s)
+{
+	s->from[0] = '\0';
+	s->gone = s->gone_before;
+	s->gone_before = true;
+	return s->gone ? pause_for(s, "what changed while it was listed is not kept any more") : NEWS_GONE;
 }
 
 static enum ctl_news refused(struct ctl_stream *s, struct api_answer *a)
@@ -119,8 +134,7 @@ static enum ctl_news refused(struct ctl_stream *s, struct api_answer *a)
 	enum ctl_news news;
 
 	if (a->status == 410) {
-		s->from[0] = '\0';
-		news = NEWS_GONE;
+		news = gone(s);
 	} else if (a->status >= 500 && s->was_open) {
 		snprintf(why, sizeof(why), "the control service says %d", a->status);
 		news = lost(s, why);
@@ -151,6 +165,7 @@ static enum ctl_news open_stream(struct ctl_stream *s)
 	if (a.status != 200)
 		return refused(s, &a);
 	s->open = s->was_open = true;
+	s->gone_before = false;
 	s->pause_ms = 0;
 	s->heard_ms = ctl_now_ms();
 	return NEWS_OPEN;
@@ -247,6 +262,10 @@ static enum ctl_news reconnect(struct ctl_stream *s, uint64_t deadline_ms, const
 		if (wait_for(-1, MIN(deadline_ms, s->retry_ms), mask) == -EINTR)
 			return NEWS_SIGNAL;
 		now = ctl_now_ms();
+	}
+	if (s->gone) {
+		s->gone = false;
+		return NEWS_GONE;
 	}
 	return open_stream(s);
 }

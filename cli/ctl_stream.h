@@ -17,7 +17,8 @@
 enum ctl_news {
 	NEWS_OPEN,    /* from now on nothing is missed, and with a revision nothing was since */
 	NEWS_EVENT,
-	NEWS_GONE,    /* the revision is none any more: list again, then ctl_stream_from() */
+	NEWS_GONE,    /* the revision is none any more: list again, then ctl_stream_from(); the second time in a
+		       * row and from then on it comes behind NEWS_LOST, ever later */
 	NEWS_LOST,    /* the connection; ctl_stream_error() says why; it is tried again by itself */
 	NEWS_TIMEOUT, /* the time is over */
 	NEWS_SIGNAL,

@@ -114,6 +114,7 @@ export class Cluster {
 	retry_at = null;
 	#revision = null;
 	#wait_ms = WAIT_MIN_MS;
+	#again = false; /* they were listed anew since the stream was open last */
 	#abort = null;
 	#wake = null;
 	#hiding = null;
@@ -155,7 +156,11 @@ export class Cluster {
 				this.error = e.message;
 				if (e.status === 410) {
 					this.#revision = null;
-					continue;
+					/* Lists that are too old at once are not read again without a rest. */
+					if (!this.#again) {
+						this.#again = true;
+						continue;
+					}
 				}
 			}
 			if (this.state !== "paused")
@@ -230,6 +235,7 @@ export class Cluster {
 
 		this.error = this.retry_at = null;
 		this.#wait_ms = WAIT_MIN_MS;
+		this.#again = false;
 		this.#enter("live");
 		this.#askHealth();
 		for (;;) {

@@ -41,6 +41,7 @@ class State:
         self.run, self.events, self.first = "run", [], 0
         self.lost_answers = 0  # so many creates are done and not answered
         self.streams = 0
+        self.forgetful = False  # no event is kept for as long as a list takes
         self.deviations = []  # of what is asked and answered from control/openapi.json
         self.health = {"live": True, "ready": True, "reasons": [], "version": "9.9.9", "nodes": {"live": 2, "known": 3},
                        "incarnation": 1, "revision": "run-0", "store": {"writable": True},
@@ -411,7 +412,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with state.lock:
             run, _, n = (after or state.revision()).rpartition("-")
             n = int(n) - state.first
-            if run != state.run or n < 0:
+            if run != state.run or n < 0 or (after and state.forgetful):
                 self.refuse(410, "revision-gone", "List again.")
                 return
             state.streams += 1

@@ -333,6 +333,22 @@ class EventsTest(Case):
         p.kill()
         self.assertIn("not kept any more", p.stderr.read())
 
+    def test_lists_that_are_too_old_at_once_are_not_read_without_a_rest(self):
+        self.state.forgetful = True
+        p = self.pipe("events", "--json", "--after", "run-0", "--type", "node")
+        times = []
+        for _ in range(3):
+            self.assertEqual([e["event"] for e in self.lines(p, 3)], ["list", "node", "node"])
+            times.append(time.monotonic())
+        self.assertGreater(times[2] - times[0], 0.5)  # of 0.2 and 0.4
+        self.state.forgetful = False
+        self.until_watched()
+        self.state.tell("node", self.state.nodes[0])
+        while self.lines(p, 1)[0]["event"] == "list":
+            self.lines(p, 2)
+        p.kill()
+        self.assertEqual(p.stderr.read().count("is not kept any more; trying again"), 1)
+
     def test_an_end_that_was_asked_for(self):
         p = self.pipe("events", "--timeout=0.3")
         self.assertEqual(p.wait(LIMIT_S), 0)
