@@ -494,7 +494,7 @@ static void tell_event(struct cluster *c, const struct assign_event *ev)
 void cluster_decide(struct cluster *c, struct assign_event *ev,
 	void (*done)(int status, int err, void *userdata), void *userdata)
 {
-	struct touch_mark mark = touch_begin(&c->touch);
+	struct touch_mark mark = touch_begin(&c->touch, ev);
 	struct assign_result result;
 	uint64_t txn;
 	int status;

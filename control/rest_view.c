@@ -295,7 +295,7 @@ static int on_left(const struct assign_view *v, void *userdata)
 	char why[1024];
 
 	d->left++;
-	if (!d->o || d->shown == STUCK_MAX || !is_stuck(d, v))
+	if (d->shown == STUCK_MAX || !is_stuck(d, v))
 		return 0;
 	d->shown++;
 	jsonout_open(d->o, NULL, '{');
@@ -309,23 +309,21 @@ static int on_left(const struct assign_view *v, void *userdata)
 
 static void add_drain(struct jsonout *o, const struct view_source *s, const struct assign_node_view *n)
 {
-	struct drain count = { .node = n->uuid }, d = { .o = o, .source = s, .node = n->uuid };
+	struct drain d = { .o = o, .source = s, .node = n->uuid };
 
-	if (n->draining_since)
-		(void)assign_node_datasets(s->assign, s->now_ms, n->uuid, on_left, &count);
 	jsonout_bool(o, "draining", n->draining_since);
-	jsonout_bool(o, "drained", n->draining_since && count.left == 0);
-	if (!n->draining_since) {
+	if (n->draining_since) {
+		jsonout_open(o, "drain", '{');
+		jsonout_time(o, "since", n->draining_since * 1000);
+		jsonout_open(o, "stuck", '[');
+		(void)assign_node_datasets(s->assign, s->now_ms, n->uuid, on_left, &d);
+		jsonout_close(o, ']');
+		jsonout_u64(o, "left", d.left); /* one pass finds both */
+		jsonout_close(o, '}');
+	} else {
 		jsonout_null(o, "drain");
-		return;
 	}
-	jsonout_open(o, "drain", '{');
-	jsonout_time(o, "since", n->draining_since * 1000);
-	jsonout_u64(o, "left", count.left);
-	jsonout_open(o, "stuck", '[');
-	(void)assign_node_datasets(s->assign, s->now_ms, n->uuid, on_left, &d);
-	jsonout_close(o, ']');
-	jsonout_close(o, '}');
+	jsonout_bool(o, "drained", n->draining_since && d.left == 0);
 }
 
 int view_node(struct jsonout *o, const char *key, const struct view_source *s, struct id128 uuid)

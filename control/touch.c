@@ -43,12 +43,17 @@ static int on_node(const struct assign_node_view *n, void *userdata)
 	return 0;
 }
 
-struct touch_mark touch_begin(const struct touch *t)
+struct touch_mark touch_begin(const struct touch *t, const struct assign_event *ev)
 {
-	return (struct touch_mark){ assign_n_unheard(t->assign), assign_outdated(t->assign) };
+	struct assign_view v;
+	bool failing = ev->type == ASSIGN_REPORT &&
+		       assign_dataset(t->assign, cluster_now_ms(), ev->report->status.dataset_id, &v) == 0 &&
+		       v.status && v.status->error;
+
+	return (struct touch_mark){ assign_n_unheard(t->assign), assign_outdated(t->assign), failing };
 }
 
-static void touch_by_type(const struct touch *t, const struct assign_event *ev)
+static void touch_by_type(const struct touch *t, const struct touch_mark *before, const struct assign_event *ev)
 {
 	struct assign_node_view n;
 	struct touch copy = *t;
@@ -56,8 +61,10 @@ static void touch_by_type(const struct touch *t, const struct assign_event *ev)
 	switch (ev->type) {
 	case ASSIGN_REPORT:
 		touch_dataset(t, ev->report->status.dataset_id);
-		if (assign_node(t->assign, cluster_now_ms(), ev->node, &n) == 0 && n.draining_since)
-			touch_node(t, ev->node); /* which tells what is in its way */
+		/* A node that drains tells what fails on its way out; all else of it is in records. */
+		if ((before->failing || ev->report->status.error) &&
+			assign_node(t->assign, cluster_now_ms(), ev->node, &n) == 0 && n.draining_since)
+			touch_node(t, ev->node);
 		break;
 	case ASSIGN_HELLO:
 		touch_around(t, ev->node);
@@ -87,7 +94,7 @@ void touch_event(const struct touch *t, const struct touch_mark *before, const s
 
 	if (!t->watcher)
 		return;
-	touch_by_type(t, ev);
+	touch_by_type(t, before, ev);
 	for (size_t i = 0; i < result->n_sends; i++)
 		if (result->sends[i].close)
 			touch_around(t, result->sends[i].node); /* its session ended */

@@ -22,9 +22,10 @@ struct touch {
 struct touch_mark {
 	size_t n_unheard;
 	bool outdated;
+	bool failing; /* the dataset of a report: its last attempt had failed */
 };
 
-struct touch_mark touch_begin(const struct touch *t);
+struct touch_mark touch_begin(const struct touch *t, const struct assign_event *ev);
 void touch_event(const struct touch *t, const struct touch_mark *before, const struct assign_event *ev,
 	const struct assign_result *result);
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """REST v2's nodes, leases and backends."""
+import errno
 import uuid
 
 import pytest
 import rig
+import watch
 
 MIB = 1 << 20
 N1, N2 = "aaaaaaaa-0001-4000-8000-000000000001", "aaaaaaaa-0002-4000-8000-000000000002"
@@ -86,6 +88,24 @@ def test_a_drain_moves_what_is_there_and_places_nothing_more(control, pair):
     seen = control.post(f"/v2/nodes/{N1}/undrain").json
     assert (seen["draining"], seen["drained"], seen["drain"]) == (False, False, None)
     assert control.get(f"/v2/datasets/{moved}").json["node"] == N2  # what went stays
+
+
+def test_what_fails_on_its_way_out_is_told_until_it_does_no_more(control, pair):
+    first, _ = pair
+    dataset = make(control, node=N1)
+    first.mount(dataset)
+    with watch.Listening(control, query=f"type=node&node={N1}") as stream:
+        assert control.post(f"/v2/nodes/{N1}/drain").status == 200
+        order = first.take_wish(dataset, "release")
+        first.report("status", order, "unmounting", mounted=True, why="somebody has files open there", errno=errno.EBUSY,
+                     step="unmount", attempts=1)
+        stuck, = stream.until("it is stuck", lambda e: e.data["drain"]["stuck"])[-1].data["drain"]["stuck"]
+        assert (stuck["dataset_id"], stuck["why"].split(": ")[-1]) == (dataset, "unmounting, somebody has files open there")
+        first.report("status", order, "detaching", why="it is detached")
+        node = stream.until("it goes on", lambda e: not e.data["drain"]["stuck"])[-1].data
+        assert node["drain"]["left"] == 1 and not node["drained"]
+        first.report("released", order, "released")
+        assert stream.until("it is drained", lambda e: e.data["drained"])[-1].data["drain"]["left"] == 0
 
 
 def test_a_drain_lasts_over_a_crash(control, pair):
