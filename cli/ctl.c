@@ -77,7 +77,7 @@ static int put_metadata(struct ctl_args *a, const char *key, const char *value, 
 		return ctl_no_memory();
 	if (json_object_object_get_ex(a->metadata, key, NULL))
 		return say_error(CTL_USAGE, "%s and --metadata %s=... both say it", option, key);
-	return ctl_put(a->metadata, key, json_object_new_string(value)) < 0 ? ctl_no_memory() : CTL_OK;
+	return json_put_member(a->metadata, key, json_object_new_string(value)) < 0 ? ctl_no_memory() : CTL_OK;
 }
 
 static int check_args(const struct command *cmd, struct ctl_args *a)

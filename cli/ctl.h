@@ -10,6 +10,7 @@
 #include "args.h"
 #include "id128.h"
 #include "jsonin.h"
+#include "jsonput.h"
 #include "macro.h"
 #include "api.h"
 
@@ -96,6 +97,9 @@ int ctl_no_memory(void);
 
 uint64_t ctl_now_ms(void); /* of a clock that only goes forward */
 void ctl_pause_ms(uint64_t ms);
+
+/* One request and its answer, whatever that says; that there is none has been told. */
+int ctl_ask(struct ctl *c, const struct api_request *q, struct api_answer *ret);
 
 /**
  * ctl_call() - one request; anything but 2xx is an error and has been told
@@ -186,9 +190,6 @@ const char *ctl_text(struct json_object *o, const char *key);
 bool ctl_flag(struct json_object *o, const char *key);
 bool ctl_number(struct json_object *o, const char *key, int64_t *ret);
 struct json_object *ctl_member(struct json_object *o, const char *key, enum json_type type);
-
-/* Adds a member; takes over @value, also on failure. 0, or -ENOMEM, which a NULL @value stands for. */
-int ctl_put(struct json_object *o, const char *key, struct json_object *value);
 
 const char *ctl_dataset_name(struct json_object *dataset); /* or NULL */
 

@@ -127,7 +127,7 @@ static struct json_object *body_of(const char *key, struct json_object *value)
 {
 	struct json_object *body = json_object_new_object();
 
-	if (body && ctl_put(body, key, value) == 0)
+	if (body && json_put_member(body, key, value) == 0)
 		return body;
 	json_object_put(body);
 	return NULL;
@@ -172,7 +172,7 @@ int ctl_put_failover_to(struct json_object *failover, const char *text)
 	_cleanup_json_ struct json_object *list = json_object_new_array();
 
 	if (STREQ(text, "any"))
-		return ctl_put(failover, "to", json_object_new_string(text));
+		return json_put_member(failover, "to", json_object_new_string(text));
 	if (STREQ(text, "none"))
 		return json_object_object_add(failover, "to", NULL);
 	while (list && *text) {
@@ -182,7 +182,7 @@ int ctl_put_failover_to(struct json_object *failover, const char *text)
 			return -ENOMEM;
 		text += n + (text[n] != '\0');
 	}
-	return list ? ctl_put(failover, "to", json_object_get(list)) : -ENOMEM;
+	return list ? json_put_member(failover, "to", json_object_get(list)) : -ENOMEM;
 }
 
 int ctl_put_failover(struct json_object *failover, const struct ctl_args *a)
@@ -190,9 +190,9 @@ int ctl_put_failover(struct json_object *failover, const struct ctl_args *a)
 	int r = 0;
 
 	if (a->policy)
-		r = ctl_put(failover, "policy", json_object_new_string(a->policy));
+		r = json_put_member(failover, "policy", json_object_new_string(a->policy));
 	if (r == 0 && a->term_s)
-		r = ctl_put(failover, "term", json_object_new_uint64(a->term_s));
+		r = json_put_member(failover, "term", json_object_new_uint64(a->term_s));
 	if (r == 0 && a->to)
 		r = ctl_put_failover_to(failover, a->to);
 	return r;

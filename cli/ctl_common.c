@@ -44,14 +44,6 @@ bool ctl_number(struct json_object *o, const char *key, int64_t *ret)
 	return v != NULL;
 }
 
-int ctl_put(struct json_object *o, const char *key, struct json_object *value)
-{
-	if (value && json_object_object_add(o, key, value) == 0)
-		return 0;
-	json_object_put(value);
-	return -ENOMEM;
-}
-
 const char *ctl_dataset_name(struct json_object *dataset)
 {
 	return ctl_text(dataset, "name");
@@ -247,17 +239,24 @@ int ctl_say_refusal(const struct api_answer *a)
 	return a->status >= 500 ? CTL_SERVER : a->status == 404 ? CTL_NOT_FOUND : CTL_REFUSED;
 }
 
+int ctl_ask(struct ctl *c, const struct api_request *q, struct api_answer *ret)
+{
+	int r = api_call(c->api, q, ret);
+
+	if (r == -ENOMEM)
+		return ctl_no_memory();
+	return r < 0 ? say_error(CTL_CONNECT, "%s", api_error(c->api)) : CTL_OK;
+}
+
 int ctl_call(struct ctl *c, const char *method, const char *path, struct json_object *body,
 	enum json_type type, struct json_object **ret)
 {
 	const struct api_request q = { .method = method, .path = path, .body = body };
 	struct api_answer a = { 0 };
-	int r = api_call(c->api, &q, &a);
+	int r = ctl_ask(c, &q, &a);
 
-	if (r == -ENOMEM)
-		return ctl_no_memory();
-	if (r < 0)
-		return say_error(CTL_CONNECT, "%s", api_error(c->api));
+	if (r != CTL_OK)
+		return r;
 	if (a.status >= 200 && a.status < 300 &&
 		(type == json_type_null || json_object_is_type(a.body, type))) {
 		*ret = a.body;

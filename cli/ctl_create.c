@@ -22,20 +22,20 @@ static int split_metadata(const struct ctl_args *a, struct json_object *body, st
 		if (r < 0)
 			break;
 		if (STREQ(key, "name"))
-			r = ctl_put(body, "name", json_object_get(value));
+			r = json_put_member(body, "name", json_object_get(value));
 		else if (STREQ(key, "flocker:filesystem"))
-			r = ctl_put(body, "filesystem", json_object_get(value));
+			r = json_put_member(body, "filesystem", json_object_get(value));
 		else if (STREQ(key, "flocker:failover"))
-			r = ctl_put(failover, "policy", json_object_get(value));
+			r = json_put_member(failover, "policy", json_object_get(value));
 		else if (STREQ(key, "flocker:term") && text_number(text, 1, UINT32_MAX, &term) == 0)
-			r = ctl_put(failover, "term", json_object_new_uint64(term));
+			r = json_put_member(failover, "term", json_object_new_uint64(term));
 		else if (STREQ(key, "flocker:failover-to"))
 			r = ctl_put_failover_to(failover, text);
 		else
-			r = ctl_put(rest, key, json_object_get(value));
+			r = json_put_member(rest, key, json_object_get(value));
 	}
 	if (r == 0 && json_object_object_length(rest) > 0)
-		r = ctl_put(body, "metadata", json_object_get(rest));
+		r = json_put_member(body, "metadata", json_object_get(rest));
 	return r;
 }
 
@@ -46,15 +46,15 @@ static int create_body(const struct ctl_args *a, const char *node, struct json_o
 	int r = o && failover ? split_metadata(a, o, failover) : -ENOMEM;
 
 	if (r == 0 && node)
-		r = ctl_put(o, "node", json_object_new_string(node));
+		r = json_put_member(o, "node", json_object_new_string(node));
 	else if (r == 0 && a->unplaced)
 		r = json_object_object_add(o, "node", NULL) == 0 ? 0 : -ENOMEM;
 	if (r == 0 && a->size)
-		r = ctl_put(o, "size", json_object_new_uint64(a->size));
+		r = json_put_member(o, "size", json_object_new_uint64(a->size));
 	if (r == 0)
 		r = ctl_put_failover(failover, a);
 	if (r == 0 && json_object_object_length(failover) > 0)
-		r = ctl_put(o, "failover", json_object_get(failover));
+		r = json_put_member(o, "failover", json_object_get(failover));
 	if (r < 0)
 		return ctl_no_memory();
 	*ret = TAKE_PTR(o);

@@ -33,19 +33,13 @@ struct diagnosis {
 
 static void _printf_(3, 4) note(struct diagnosis *d, const char *name, const char *fmt, ...)
 {
-	_cleanup_free_ char *text = NULL;
 	va_list ap;
-	int n;
 
-	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
-	va_end(ap);
 	d->n_failures++;
 	fprintf(d->failures, "%s: ", name);
-	if (n >= 0)
-		say_text(d->failures, text);
-	else
-		text = NULL;
+	va_start(ap, fmt);
+	say_format(d->failures, fmt, ap);
+	va_end(ap);
 	fputc('\n', d->failures);
 }
 

@@ -320,7 +320,7 @@ static int add_name(struct json_object *dataset, void *userdata)
 	const char *id = ctl_text(dataset, "dataset_id"), *name = ctl_dataset_name(dataset);
 	struct json_object *lease = id ? of_id(userdata, "dataset_id", id) : NULL;
 
-	if (lease && name && ctl_put(lease, "name", json_object_new_string(name)) < 0)
+	if (lease && name && json_put_member(lease, "name", json_object_new_string(name)) < 0)
 		return ctl_no_memory();
 	return CTL_OK;
 }

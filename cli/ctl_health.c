@@ -50,12 +50,10 @@ int ctl_run_health(struct ctl *c)
 {
 	const struct api_request q = { .method = "GET", .path = "/v2/health" };
 	struct api_answer a = { 0 };
-	int r = api_call(c->api, &q, &a);
+	int r = ctl_ask(c, &q, &a);
 
-	if (r == -ENOMEM)
-		return ctl_no_memory();
-	if (r < 0)
-		return say_error(CTL_CONNECT, "%s", api_error(c->api));
+	if (r != CTL_OK)
+		return r;
 	/* 503 with the same object says why not. */
 	if (!ctl_member(a.body, "ready", json_type_boolean)) {
 		r = a.status >= 300 ? ctl_say_refusal(&a)

@@ -116,8 +116,8 @@ static int lease_body(const struct ctl_args *a, const char *node, struct json_ob
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 
-	if (!o || ctl_put(o, "node", json_object_new_string(node)) < 0 ||
-		(a->expires && ctl_put(o, "seconds", json_object_new_uint64((a->expires_ms + 999) / 1000)) < 0))
+	if (!o || json_put_member(o, "node", json_object_new_string(node)) < 0 ||
+		(a->expires && json_put_member(o, "seconds", json_object_new_uint64((a->expires_ms + 999) / 1000)) < 0))
 		return ctl_no_memory();
 	*ret = TAKE_PTR(o);
 	return CTL_OK;

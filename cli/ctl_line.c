@@ -106,9 +106,9 @@ int ctl_print_json_line(const char *revision, const char *type, struct json_obje
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 	const char *text;
 
-	if (!o || ctl_put(o, "id", json_object_new_string(revision)) < 0 ||
-		ctl_put(o, "event", json_object_new_string(type)) < 0 ||
-		(data && ctl_put(o, "data", json_object_get(data)) < 0))
+	if (!o || json_put_member(o, "id", json_object_new_string(revision)) < 0 ||
+		json_put_member(o, "event", json_object_new_string(type)) < 0 ||
+		(data && json_put_member(o, "data", json_object_get(data)) < 0))
 		return ctl_no_memory();
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	if (!text)

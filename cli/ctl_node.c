@@ -71,7 +71,7 @@ static int give_up_node(struct ctl *c, const char *verb, const char *done)
 {
 	struct json_object *body = json_object_new_object();
 
-	if (!body || ctl_put(body, "accept_risk", json_object_new_boolean(true)) < 0) {
+	if (!body || json_put_member(body, "accept_risk", json_object_new_boolean(true)) < 0) {
 		json_object_put(body);
 		return ctl_no_memory();
 	}
@@ -145,7 +145,7 @@ static int print_news(struct drain *d, struct json_object *drain)
 		if (!id || !why || (before && STREQ(before, why)))
 			continue;
 		print_stuck(d->out, s);
-		if (ctl_put(d->said, id, json_object_new_string(why)) < 0)
+		if (json_put_member(d->said, id, json_object_new_string(why)) < 0)
 			return ctl_no_memory();
 	}
 	fflush(d->out);

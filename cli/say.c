@@ -58,23 +58,27 @@ int say_width(const char *text)
 	return width;
 }
 
-int say_error(int result, const char *fmt, ...)
+void say_format(FILE *out, const char *fmt, va_list ap)
 {
 	_cleanup_free_ char *text = NULL;
-	va_list ap;
-	int n;
 
-	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
-	va_end(ap);
+	if (vasprintf(&text, fmt, ap) < 0) {
+		text = NULL;
+		fputs("out of memory", out);
+	} else {
+		say_text(out, text);
+	}
+}
+
+int say_error(int result, const char *fmt, ...)
+{
+	va_list ap;
+
 	fflush(stdout);
 	fputs("Error: ", stderr);
-	if (n < 0) {
-		text = NULL;
-		fputs("out of memory", stderr);
-	} else {
-		say_text(stderr, text);
-	}
+	va_start(ap, fmt);
+	say_format(stderr, fmt, ap);
+	va_end(ap);
 	fputc('\n', stderr);
 	return result;
 }

@@ -5,10 +5,15 @@
  */
 #pragma once
 
+#include <stdarg.h>
+
 #include "macro.h"
 
 /* Prints "Error: ..." as one line to standard error; returns @result, for "return say_error(...)". */
 int say_error(int result, const char *fmt, ...) _printf_(2, 3);
+
+/* What was to be formatted, as say_text() copies it; "out of memory" when there is none. */
+void say_format(FILE *out, const char *fmt, va_list ap) _printf_(2, 0);
 
 /* Copies @text to @out (a terminal or a file) with control characters as '?'. NULL prints nothing. */
 void say_text(FILE *out, const char *text);

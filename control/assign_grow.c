@@ -13,17 +13,10 @@
 
 #include "text.h"
 
-#define CAN_GROW "grow" /* see driver_capabilities() */
-
-/* Of its one backend it says that. */
+/* Of its one backend it says that: see driver_capabilities(). */
 static bool can_grow(const struct node *n)
 {
-	const char *word = n->n_backends ? n->backends[0].capabilities : "";
-
-	for (; *word; word += strcspn(word, " "), word += *word == ' ')
-		if (strncmp(word, CAN_GROW, strlen(CAN_GROW)) == 0 && strchr(" ", word[strlen(CAN_GROW)]))
-			return true;
-	return false;
+	return n->n_backends && wire_backend_can(&n->backends[0], "grow");
 }
 
 /* Nobody can have made its volume. */
@@ -55,7 +48,8 @@ void assign_start_growth(const struct assign *a, const struct ads *ds, struct ds
 		return;
 	}
 	if (owner && owner->session && can_grow(owner) && assign_can_grow_to(a, next, next->want_bytes) &&
-		next->grant == GRANT_HOLD && !next->deleted && next->incarnation == a->incarnation && owner_has_it_mounted(ds, next))
+		next->grant == GRANT_HOLD && !next->deleted && next->incarnation == a->incarnation &&
+		owner_has_it_mounted(ds, next))
 		next->growing_bytes = next->want_bytes;
 }
 

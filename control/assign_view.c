@@ -329,25 +329,31 @@ int assign_node_datasets(const struct assign *a, uint64_t now_ms, struct id128 u
 {
 	const struct node *n = assign_find_node(a, uuid);
 	struct assign_view v;
-	int r = 0;
+	int r;
 
 	if (!n)
 		return 0;
 	list_for_each(l, &n->owned) {
 		const struct ads *ds = LINK_ITEM(l, struct ads, owned);
 
+		if (!ds->durable)
+			continue;
 		view_of(a, now_ms, ds, &v);
-		if (r == 0 && ds->durable)
-			r = fn(&v, userdata);
+		r = fn(&v, userdata);
+		if (r)
+			return r;
 	}
 	list_for_each(l, &n->wished) {
 		const struct ads *ds = LINK_ITEM(l, struct ads, wished);
 
+		if (!ds->durable || ds->owned_by == n)
+			continue;
 		view_of(a, now_ms, ds, &v);
-		if (r == 0 && ds->durable && ds->owned_by != n)
-			r = fn(&v, userdata);
+		r = fn(&v, userdata);
+		if (r)
+			return r;
 	}
-	return r;
+	return 0;
 }
 
 int assign_nodes(const struct assign *a, uint64_t now_ms,

@@ -160,16 +160,11 @@ static int loopback_list(struct driver *d, struct id128 **ret, size_t *ret_n)
 	struct id128 volume_id;
 	struct dirent *de;
 	size_t n = 0;
-	int fd, r;
+	int r;
 
-	fd = loopback_volumes_open(lo->volumes);
-	if (fd < 0)
-		return fd;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
+	r = loopback_volumes_list(lo->volumes, &dir);
+	if (r < 0)
+		return r;
 	r = loopback_device_each(on_device, lo);
 	for (errno = 0; r == 0 && (de = readdir(dir)); errno = 0)
 		if ((de->d_type == DT_DIR || de->d_type == DT_UNKNOWN) &&

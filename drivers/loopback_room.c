@@ -49,16 +49,11 @@ int loopback_promised(struct driver *d, uint64_t *ret_bytes)
 	struct id128 volume_id;
 	struct dirent *de;
 	uint64_t sum = 0;
-	int fd;
+	int r;
 
-	fd = loopback_volumes_open(lo->volumes);
-	if (fd < 0)
-		return fd;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
+	r = loopback_volumes_list(lo->volumes, &dir);
+	if (r < 0)
+		return r;
 	for (errno = 0; (de = readdir(dir)); errno = 0) {
 		char image[sizeof(de->d_name) + sizeof("/image")];
 		struct stat st;

@@ -41,6 +41,19 @@ int loopback_volumes_open(const char *volumes)
 	return fd < 0 ? loopback_errno() : fd;
 }
 
+int loopback_volumes_list(const char *volumes, DIR **ret)
+{
+	int fd = loopback_volumes_open(volumes);
+
+	if (fd < 0)
+		return fd;
+	*ret = fdopendir(fd);
+	if (*ret)
+		return 0;
+	close(fd);
+	return -ENOMEM;
+}
+
 int loopback_volumes_sync(const char *volumes)
 {
 	_cleanup_close_ int fd = loopback_volumes_open(volumes);

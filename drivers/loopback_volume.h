@@ -13,6 +13,8 @@
  */
 #pragma once
 
+#include <dirent.h>
+
 #include "driver.h"
 #include "loopback_claim.h"
 
@@ -36,6 +38,9 @@ void loopback_volume_done(struct loopback_volume *v);
 
 /* @volumes is the path <root>/volumes, here and below. A descriptor or an errno, never -ENOENT. */
 int loopback_volumes_open(const char *volumes);
+
+/* The same, to be read by readdir(3). 0 or an errno. */
+int loopback_volumes_list(const char *volumes, DIR **ret);
 
 /* Volume directories have the id's one canonical spelling; anything else is not ours. */
 bool loopback_volume_name(const char *name, struct id128 *ret);

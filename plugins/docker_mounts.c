@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "docker_mounts.h"
 #include "jsonin.h"
+#include "jsonput.h"
 
 #define ID_MAX 255
 
@@ -278,14 +279,6 @@ void mounts_each(const struct mounts *m, void (*fn)(struct id128 dataset, void *
 
 /* ---- as JSON ---- */
 
-static int put(struct json_object *o, const char *key, struct json_object *v)
-{
-	if (v && json_object_object_add(o, key, v) == 0)
-		return 0;
-	json_object_put(v);
-	return -ENOMEM;
-}
-
 static int put_item(struct json_object *list, struct json_object *v)
 {
 	if (v && json_object_array_add(list, v) == 0)
@@ -298,10 +291,10 @@ static struct json_object *write_mount(const struct mounts *m, const struct moun
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 
-	if (!o || put(o, "id", json_object_new_string(p->id)) < 0 ||
-		put(o, "count", json_object_new_int64(p->count)) < 0 ||
-		put(o, "old", json_object_new_boolean(is_old(m, p))) < 0 ||
-		put(o, "taken", json_object_new_boolean(p->taken)) < 0)
+	if (!o || json_put_member(o, "id", json_object_new_string(p->id)) < 0 ||
+		json_put_member(o, "count", json_object_new_int64(p->count)) < 0 ||
+		json_put_member(o, "old", json_object_new_boolean(is_old(m, p))) < 0 ||
+		json_put_member(o, "taken", json_object_new_boolean(p->taken)) < 0)
 		return NULL;
 	return TAKE_PTR(o);
 }
@@ -311,8 +304,8 @@ static struct json_object *write_used(const struct mounts *m, const struct used 
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 	struct json_object *list = json_object_new_array();
 
-	if (!o || put(o, "mounts", list) < 0 || put(o, "leased", json_object_new_boolean(u->leased)) < 0 ||
-		put(o, "dataset", json_object_new_string(ID128_STR(u->dataset))) < 0)
+	if (!o || json_put_member(o, "mounts", list) < 0 || json_put_member(o, "leased", json_object_new_boolean(u->leased)) < 0 ||
+		json_put_member(o, "dataset", json_object_new_string(ID128_STR(u->dataset))) < 0)
 		return NULL;
 	for (const struct mount *p = u->first; p; p = p->next)
 		if (put_item(list, write_mount(m, p)) < 0)
@@ -325,7 +318,7 @@ struct json_object *mounts_write(const struct mounts *m, struct id128 boot)
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 	struct json_object *list = json_object_new_array();
 
-	if (!o || put(o, "volumes", list) < 0 || put(o, "boot", json_object_new_string(ID128_STR(boot))) < 0)
+	if (!o || json_put_member(o, "volumes", list) < 0 || json_put_member(o, "boot", json_object_new_string(ID128_STR(boot))) < 0)
 		return NULL;
 	for (const struct used *u = m->first; u; u = u->next)
 		if (put_item(list, write_used(m, u)) < 0)

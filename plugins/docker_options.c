@@ -3,6 +3,7 @@
 
 #include "docker_options.h"
 #include "jsonin.h"
+#include "jsonput.h"
 #include "text.h"
 
 #define PROFILE_MAX 256
@@ -136,18 +137,9 @@ bool docker_options_differ(const struct docker_options *o, const struct volume *
 	return true;
 }
 
-/* Takes @v over, also when it fails. */
-static int put(struct json_object *o, const char *key, struct json_object *v)
-{
-	if (o && v && json_object_object_add(o, key, v) == 0)
-		return 0;
-	json_object_put(v);
-	return -ENOMEM;
-}
-
 static int put_text(struct json_object *o, const char *key, const char *text)
 {
-	return text ? put(o, key, json_object_new_string(text)) : 0;
+	return text ? json_put_member(o, key, json_object_new_string(text)) : 0;
 }
 
 static int put_metadata(struct json_object *body, const struct docker_options *o)
@@ -157,7 +149,7 @@ static int put_metadata(struct json_object *body, const struct docker_options *o
 	if (!o->profile && o->delete_on_remove < 1)
 		return 0;
 	metadata = json_object_new_object();
-	if (put(body, "metadata", metadata) < 0)
+	if (json_put_member(body, "metadata", metadata) < 0)
 		return -ENOMEM;
 	if (put_text(metadata, CATALOG_PROFILE_KEY, o->profile) < 0)
 		return -ENOMEM;
@@ -171,7 +163,7 @@ static int put_failover(struct json_object *body, const struct docker_options *o
 	if (o->failover < 0)
 		return 0;
 	failover = json_object_new_object();
-	if (put(body, "failover", failover) < 0)
+	if (json_put_member(body, "failover", failover) < 0)
 		return -ENOMEM;
 	return put_text(failover, "policy", failover_kind_name((enum failover_kind)o->failover));
 }
@@ -181,7 +173,7 @@ struct json_object *docker_options_body(const struct docker_options *o, const ch
 	_cleanup_json_ struct json_object *body = json_object_new_object();
 
 	if (put_text(body, "name", name) < 0 || put_metadata(body, o) < 0 || put_failover(body, o) < 0 ||
-		(o->size_bytes && put(body, "size", json_object_new_int64((int64_t)o->size_bytes)) < 0) ||
+		(o->size_bytes && json_put_member(body, "size", json_object_new_int64((int64_t)o->size_bytes)) < 0) ||
 		(o->filesystem >= 0 && put_text(body, "filesystem", fs_kind_name((enum fs_kind)o->filesystem)) < 0))
 		return NULL;
 	/* Null means nowhere; without it control would choose a node. */

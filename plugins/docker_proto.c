@@ -3,6 +3,7 @@
 
 #include "docker_proto.h"
 #include "jsonin.h"
+#include "jsonput.h"
 
 static const struct {
 	const char *name;
@@ -144,18 +145,9 @@ void docker_request_done(struct docker_request *q)
 
 /* ---- answers ---- */
 
-/* Takes @value over, also when it fails; a NULL one has failed before. */
-static int put(struct json_object *o, const char *key, struct json_object *value)
-{
-	if (o && value && json_object_object_add(o, key, value) == 0)
-		return 0;
-	json_object_put(value);
-	return -ENOMEM;
-}
-
 static int put_text(struct json_object *o, const char *key, const char *text)
 {
-	return put(o, key, json_object_new_string(text));
+	return json_put_member(o, key, json_object_new_string(text));
 }
 
 /* As dockerd's own: with a newline at the end. */
@@ -194,7 +186,7 @@ char *docker_activated(void)
 		json_object_put(list);
 		list = NULL;
 	}
-	return text_and_free(o, put(o, "Implements", list));
+	return text_and_free(o, json_put_member(o, "Implements", list));
 }
 
 char *docker_capabilities(void)
@@ -206,7 +198,7 @@ char *docker_capabilities(void)
 		json_object_put(scope);
 		scope = NULL;
 	}
-	return text_and_free(o, put(o, "Capabilities", scope));
+	return text_and_free(o, json_put_member(o, "Capabilities", scope));
 }
 
 char *docker_mountpoint(const char *path)
@@ -223,7 +215,7 @@ static struct json_object *volume_new(const struct docker_volume *v)
 
 	if (put_text(o, "Name", v->name) < 0 || put_text(o, "Mountpoint", v->mountpoint) < 0 ||
 		(v->created_at && put_text(o, "CreatedAt", v->created_at) < 0) ||
-		(v->status && put(o, "Status", json_object_get(v->status)) < 0))
+		(v->status && json_put_member(o, "Status", json_object_get(v->status)) < 0))
 		return NULL;
 	return TAKE_PTR(o);
 }
@@ -231,7 +223,7 @@ static struct json_object *volume_new(const struct docker_volume *v)
 char *docker_got(const struct docker_volume *v)
 {
 	struct json_object *o = json_object_new_object();
-	int r = put(o, "Volume", volume_new(v));
+	int r = json_put_member(o, "Volume", volume_new(v));
 
 	return text_and_free(o, r == 0 ? put_text(o, "Err", "") : r);
 }
@@ -254,7 +246,7 @@ int docker_list_add(struct json_object *list, const struct docker_volume *v)
 char *docker_list_end(struct json_object *list)
 {
 	struct json_object *o = json_object_new_object();
-	int r = put(o, "Volumes", list);
+	int r = json_put_member(o, "Volumes", list);
 
 	return text_and_free(o, r == 0 ? put_text(o, "Err", "") : r);
 }

@@ -4,6 +4,7 @@
 
 #include "docker_private.h"
 #include "jsonin.h"
+#include "jsonput.h"
 #include "log.h"
 
 #define HELD_MAX 1024
@@ -71,17 +72,9 @@ void docker_place(const struct docker_volumes *v, const struct volume *volume, c
 		snprintf(buf, size, "%s/%s", v->c.mount_root, ID128_STR(volume->id));
 }
 
-static int put(struct json_object *o, const char *key, struct json_object *value)
-{
-	if (o && value && json_object_object_add(o, key, value) == 0)
-		return 0;
-	json_object_put(value);
-	return -ENOMEM;
-}
-
 static int put_text(struct json_object *o, const char *key, const char *text)
 {
-	return text && *text ? put(o, key, json_object_new_string(text)) : 0;
+	return text && *text ? json_put_member(o, key, json_object_new_string(text)) : 0;
 }
 
 static int put_id(struct json_object *o, const char *key, struct id128 id)
@@ -101,10 +94,10 @@ static struct json_object *status_of(const struct docker_volumes *v, const struc
 		put_text(o, "filesystem", volume->filesystem) < 0 || put_text(o, "failover", volume->failover) < 0 ||
 		put_text(o, "profile", volume->profile) < 0 || put_text(o, "last_error", volume->last_error) < 0 ||
 		put_text(o, "on-remove", volume->delete_on_remove ? "delete" : "keep") < 0 ||
-		put(o, "size", json_object_new_int64((int64_t)volume->size_bytes)) < 0 ||
-		(volume->used && put(o, "used", json_object_get(volume->used)) < 0) ||
-		(volume->available && put(o, "available", json_object_get(volume->available)) < 0) ||
-		put(o, "mounts", json_object_new_int64(mounts_count(v->mounts, volume->id))) < 0 ||
+		json_put_member(o, "size", json_object_new_int64((int64_t)volume->size_bytes)) < 0 ||
+		(volume->used && json_put_member(o, "used", json_object_get(volume->used)) < 0) ||
+		(volume->available && json_put_member(o, "available", json_object_get(volume->available)) < 0) ||
+		json_put_member(o, "mounts", json_object_new_int64(mounts_count(v->mounts, volume->id))) < 0 ||
 		(!mirror_live(v->mirror) && put_text(o, "warning", "control is away: this is as it was") < 0))
 		return NULL;
 	return TAKE_PTR(o);
