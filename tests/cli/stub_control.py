@@ -11,6 +11,7 @@ import http.server
 import json
 import pathlib
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -460,6 +461,13 @@ class Server(http.server.ThreadingHTTPServer):
         with self.state.lock:
             self.state.streams = 0
             self.state.lock.notify_all()
+
+
+def make_certificates(flocker_ca, directory, users=("user",)):
+    """Of a cluster: of its control service at 127.0.0.1, and of users."""
+    for args in (["initialize", "c"], ["create-control-certificate", "127.0.0.1"],
+                 *(["create-api-certificate", user] for user in users)):
+        subprocess.run([flocker_ca, *args], cwd=directory, check=True, stdout=subprocess.DEVNULL)
 
 
 def start(directory, certificate, key, state=None, host="127.0.0.1"):

@@ -27,9 +27,7 @@ BARE = "dddd0000-0000-4000-8000-000000000004"
 def setUpModule():
     global certs
     certs = tempfile.TemporaryDirectory()
-    for args in (["initialize", "c"], ["create-control-certificate", "127.0.0.1"],
-                 ["create-api-certificate", "user"]):
-        subprocess.run([FLOCKER_CA, *args], cwd=certs.name, check=True, stdout=subprocess.DEVNULL)
+    stub_control.make_certificates(FLOCKER_CA, certs.name)
 
 
 def tearDownModule():

@@ -23,9 +23,7 @@ USAGE, CONNECT, REFUSED, NOT_FOUND, TIMEOUT, SERVER, OVERTAKEN = 1, 2, 3, 4, 5, 
 def setUpModule():
     global certs
     certs = tempfile.TemporaryDirectory()
-    for args in (["initialize", "c"], ["create-control-certificate", "127.0.0.1"],
-                 ["create-api-certificate", "user"], ["create-api-certificate", "alice"]):
-        subprocess.run([FLOCKER_CA, *args], cwd=certs.name, check=True, stdout=subprocess.DEVNULL)
+    stub_control.make_certificates(FLOCKER_CA, certs.name, ("user", "alice"))
 
 
 def tearDownModule():

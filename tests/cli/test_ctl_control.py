@@ -13,6 +13,9 @@ import tempfile
 import unittest
 
 FLOCKERCTL, FLOCKER_CA, FLOCKER_CONTROL = (os.path.abspath(sys.argv.pop(1)) for _ in range(3))
+
+import stub_control
+
 NODE = "99999999-0000-4000-8000-000000000000"
 
 
@@ -29,10 +32,7 @@ class ControlTest(unittest.TestCase):
         tmp = tempfile.TemporaryDirectory()
         self.addCleanup(tmp.cleanup)
         self.dir = tmp.name
-        for args in (["initialize", "c"], ["create-control-certificate", "127.0.0.1"],
-                     ["create-api-certificate", "user"]):
-            subprocess.run([FLOCKER_CA, *args], cwd=self.dir, check=True,
-                           stdout=subprocess.DEVNULL)
+        stub_control.make_certificates(FLOCKER_CA, self.dir)
         for end in ("crt", "key"):
             os.rename(f"{self.dir}/control-127.0.0.1.{end}",
                       f"{self.dir}/control-service.{end}")

@@ -39,9 +39,7 @@ class Case(unittest.TestCase):
         tmp = tempfile.TemporaryDirectory()
         self.addCleanup(tmp.cleanup)
         self.dir = tmp.name
-        for args in (["initialize", "c"], ["create-control-certificate", "127.0.0.1"],
-                     ["create-api-certificate", "user"]):
-            subprocess.run([FLOCKER_CA, *args], cwd=self.dir, check=True, stdout=subprocess.DEVNULL)
+        stub_control.make_certificates(FLOCKER_CA, self.dir)
         path = self.dir + "/control-127.0.0.1"
         self.server = stub_control.start(self.dir, path + ".crt", path + ".key")
         self.addCleanup(self.server.server_close)

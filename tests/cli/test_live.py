@@ -28,9 +28,7 @@ THERE = "aaaa2222-0000-4000-8000-000000000002"
 def setUpModule():
     global certs
     certs = tempfile.TemporaryDirectory()
-    for args in (["initialize", "c"], ["create-control-certificate", "127.0.0.1"],
-                 ["create-api-certificate", "user"]):
-        subprocess.run([FLOCKER_CA, *args], cwd=certs.name, check=True, stdout=subprocess.DEVNULL)
+    stub_control.make_certificates(FLOCKER_CA, certs.name)
 
 
 def tearDownModule():

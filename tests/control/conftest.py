@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Throw-away clusters for the tests of flocker-control: certificates, a server, users and nodes."""
-import ctypes
 import os
 import pathlib
 import shutil
@@ -11,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import rig  # noqa: E402
+from fixtures import authority, leave_nothing, own_mount_namespace  # noqa: E402, F401
 
 
 def pytest_configure(config):
@@ -19,27 +19,7 @@ def pytest_configure(config):
     if not shutil.which("openssl"):
         pytest.exit("skipped: the program openssl is missing", returncode=77)
     if os.geteuid() == 0:
-        # Mounts of ours stay ours.
-        libc = ctypes.CDLL(None, use_errno=True)
-        clone_newns, ms_rec_private = 0x20000, 0x4000 | 1 << 18
-        if libc.unshare(clone_newns) or libc.mount(None, b"/", None, ms_rec_private, None):
-            pytest.exit("skipped: a mount namespace is not to be had", returncode=77)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def leave_nothing(request, tmp_path_factory):
-    yield
-    if not request.session.testsfailed:
-        base = tmp_path_factory.getbasetemp()
-        shutil.rmtree(base)
-        current = base.parent / "pytest-current"
-        if current.is_symlink() and not current.exists():
-            current.unlink()
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    return rig.Authority(tmp_path_factory.mktemp("ca"))
+        own_mount_namespace()
 
 
 @pytest.fixture

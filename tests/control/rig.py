@@ -266,6 +266,16 @@ class Control:
         return answer.json["dataset_id"]
 
 
+def read_exactly(connection, n):
+    data = b""
+    while len(data) < n:
+        part = connection.recv(n - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
 class Node:
     """A node as control sees it: TLS, frames, and what the test makes it say."""
 
@@ -281,21 +291,12 @@ class Node:
         self.socket.settimeout(None)
         threading.Thread(target=self._read, daemon=True).start()
 
-    def _exactly(self, n):
-        data = b""
-        while len(data) < n:
-            part = self.socket.recv(n - len(data))
-            if not part:
-                raise EOFError
-            data += part
-        return data
-
     def _read(self):
         expected = 1
         try:
             while True:
-                size, = struct.unpack(">I", self._exactly(4))
-                message = json.loads(self._exactly(size))
+                size, = struct.unpack(">I", read_exactly(self.socket, 4))
+                message = json.loads(read_exactly(self.socket, size))
                 assert message["seq"] == expected, message
                 expected += 1
                 self.inbox.put(message)

@@ -7,11 +7,8 @@
  * because an order may be repeated), the test's name says what holds now. The rest is what the
  * original had no notion of: epochs, claims, hosts, boots. Cuts and fences are in conformance_cut.c.
  */
-#include <fcntl.h>
 #include <linux/close_range.h>
-#include <linux/fs.h>
 #include <pthread.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "harness.h"
@@ -111,27 +108,16 @@ static void attach_of_an_unknown_volume_is_enoent(void **state)
 static void sizes_are_rounded_up_and_the_device_has_them(void **state)
 {
 	struct world *w = *state;
-	struct driver_device dev;
 	struct id128 id = new_id();
 	struct driver_desc desc;
-	uint64_t size, kernel;
-	int fd;
+	uint64_t size;
 
 	assert_ok(OPS(w)->describe(w->a, &desc));
 	size = (SIZE + 1 + desc.allocation_unit - 1) / desc.allocation_unit * desc.allocation_unit;
 	assert_ok(OPS(w)->create(w->a, id, new_id(), SIZE + 1, 1));
 	assert_ok(OPS(w)->create(w->a, id, look(w, w->a, id).dataset_id, SIZE + 1, 1));
 	assert_ok(OPS(w)->attach(w->a, id, 1, SIZE + 1, 0));
-	assert_int_equal(seen(w, w->a, id).size_bytes, size);
-	assert_ok(OPS(w)->device(w->a, id, &dev));
-	assert_int_equal(dev.size_bytes, size);
-	if (!w->backend->real)
-		return;
-	fd = open(dev.path, O_RDONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	assert_ok(ioctl(fd, BLKGETSIZE64, &kernel));
-	assert_int_equal(kernel, size);
-	close(fd);
+	assert_size(w, w->a, id, size);
 }
 
 /* 10 */
@@ -598,9 +584,5 @@ static int conformance(const char *name, const struct backend *b)
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && STREQ(argv[1], "fake"))
-		return conformance("fake", &fake_backend);
-	need_loop_devices();
-	own_mount_namespace();
-	return conformance("loopback", &loopback_backend);
+	return conformance_main(argc, argv, conformance);
 }

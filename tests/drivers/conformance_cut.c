@@ -211,9 +211,5 @@ static int conformance(const char *name, const struct backend *b)
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && STREQ(argv[1], "fake"))
-		return conformance("fake", &fake_backend);
-	need_loop_devices();
-	own_mount_namespace();
-	return conformance("loopback", &loopback_backend);
+	return conformance_main(argc, argv, conformance);
 }

@@ -3,8 +3,6 @@
  * conformance_grow.c - what every driver that can make volumes larger has to do.
  */
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 
 #include "harness.h"
 
@@ -15,24 +13,6 @@ static void skip_without_expand(struct world *w)
 {
 	if (!OPS(w)->expand)
 		skip();
-}
-
-static void assert_size(struct world *w, struct driver *d, struct id128 id, uint64_t size)
-{
-	struct driver_device dev;
-	uint64_t kernel;
-	int fd;
-
-	assert_int_equal(seen(w, d, id).size_bytes, size);
-	assert_ok(OPS(w)->device(d, id, &dev));
-	assert_int_equal(dev.size_bytes, size);
-	if (!w->backend->real)
-		return;
-	fd = open(dev.path, O_RDONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	assert_ok(ioctl(fd, BLKGETSIZE64, &kernel));
-	assert_int_equal(kernel, size);
-	close(fd);
 }
 
 static void only_what_is_attached_here_grows(void **state)
@@ -211,9 +191,5 @@ static int conformance(const char *name, const struct backend *b)
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && STREQ(argv[1], "fake"))
-		return conformance("fake", &fake_backend);
-	need_loop_devices();
-	own_mount_namespace();
-	return conformance("loopback", &loopback_backend);
+	return conformance_main(argc, argv, conformance);
 }

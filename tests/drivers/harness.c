@@ -4,7 +4,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/fs.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 
 #include "fake.h"
@@ -286,4 +288,31 @@ void run(const char *fmt, ...)
 	va_end(ap);
 	if (system(command) != 0)
 		fail_msg("failed: %s", command);
+}
+
+void assert_size(struct world *w, struct driver *d, struct id128 volume_id, uint64_t size)
+{
+	struct driver_device dev;
+	uint64_t kernel;
+	int fd;
+
+	assert_int_equal(seen(w, d, volume_id).size_bytes, size);
+	assert_ok(w->ops->device(d, volume_id, &dev));
+	assert_int_equal(dev.size_bytes, size);
+	if (!w->backend->real)
+		return;
+	fd = open(dev.path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_ok(ioctl(fd, BLKGETSIZE64, &kernel));
+	assert_int_equal(kernel, size);
+	close(fd);
+}
+
+int conformance_main(int argc, char **argv, int (*conformance)(const char *name, const struct backend *b))
+{
+	if (argc == 2 && STREQ(argv[1], "fake"))
+		return conformance("fake", &fake_backend);
+	need_loop_devices();
+	own_mount_namespace();
+	return conformance("loopback", &loopback_backend);
 }

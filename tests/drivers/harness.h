@@ -77,6 +77,12 @@ void device_write(struct world *w, struct driver *d, struct id128 volume_id, off
 void device_expect(struct world *w, struct driver *d, struct id128 volume_id, off_t at,
 	const char *text);
 
+/* Of a volume that is attached at @d: by lookup() and list(), by device(), and by the kernel where it is real. */
+void assert_size(struct world *w, struct driver *d, struct id128 volume_id, uint64_t size);
+
+/* The program of a suite over all drivers: "fake", or loopback without an argument. */
+int conformance_main(int argc, char **argv, int (*conformance)(const char *name, const struct backend *b));
+
 /* Runs a program with a shell; fails the test unless it succeeds. */
 void run(const char *fmt, ...) _printf_(1, 2);
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plugins of container engines before a real control service. Nodes are fleet's, but what they say is mounted is:
 a tmpfs stands for the filesystem of a dataset, in a mount namespace of this process."""
-import ctypes
 import os
 import pathlib
 import shutil
@@ -12,7 +11,7 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "control")]
 import docker_rig  # noqa: E402
-import rig  # noqa: E402
+from fixtures import authority, leave_nothing, own_mount_namespace  # noqa: E402, F401
 
 
 def pytest_configure(config):
@@ -23,26 +22,7 @@ def pytest_configure(config):
         pytest.exit("skipped: the program openssl or mount is missing", returncode=77)
     if os.geteuid() != 0:
         pytest.exit("skipped: mounts need root", returncode=77)
-    libc = ctypes.CDLL(None, use_errno=True)
-    clone_newns, ms_rec_private = 0x20000, 0x4000 | 1 << 18
-    if libc.unshare(clone_newns) or libc.mount(None, b"/", None, ms_rec_private, None):
-        pytest.exit("skipped: a mount namespace is not to be had", returncode=77)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def leave_nothing(request, tmp_path_factory):
-    yield
-    if not request.session.testsfailed:
-        base = tmp_path_factory.getbasetemp()
-        shutil.rmtree(base)
-        current = base.parent / "pytest-current"
-        if current.is_symlink() and not current.exists():
-            current.unlink()
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    return rig.Authority(tmp_path_factory.mktemp("ca"))
+    own_mount_namespace()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import uuid
 import pytest
 
 import kernel
+import rig
 from cluster import LIMIT_S, SIZES, Payload
 
 FRAMES = [json.loads(line) for line in
@@ -38,22 +39,13 @@ class Server:
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
-    def exactly(self, n):
-        data = b""
-        while len(data) < n:
-            part = self.socket.recv(n - len(data))
-            if not part:
-                raise EOFError
-            data += part
-        return data
-
     def serve(self):
         try:
             raw, _ = self.listener.accept()
             self.socket = self.context.wrap_socket(raw, server_side=True)
             while True:
-                size, = struct.unpack(">I", self.exactly(4))
-                self.answer(json.loads(self.exactly(size)))
+                size, = struct.unpack(">I", rig.read_exactly(self.socket, 4))
+                self.answer(json.loads(rig.read_exactly(self.socket, size)))
         except (EOFError, OSError):
             self.ended.set()
 
