@@ -117,8 +117,8 @@ static int attribute_read(unsigned number, const char *name, char *buf, size_t s
 
 	snprintf(path, sizeof(path), SYS_BLOCK "/loop%u/%s", number, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -ENODEV : loopback_errno();
+	if (fd < 0) /* ENODEV: it goes at this moment */
+		return errno == ENOENT || errno == ENODEV ? -ENODEV : loopback_errno();
 	n = read(fd, buf, size - 1);
 	if (n < 0) /* the device goes while we read: ENODEV or ENXIO */
 		return errno == ENODEV || errno == ENXIO ? -ENODEV : loopback_errno();
@@ -267,23 +267,39 @@ struct sweep {
 	bool busy;
 };
 
+/* Opens device @number if it was cut; an open one cannot become another's. -ENODEV, -EBUSY with O_EXCL. */
+static int open_cut(unsigned number, struct id128 volume_id, int flags)
+{
+	_cleanup_close_ int fd = device_open(number, O_RDONLY | flags);
+	struct loop_info64 info;
+	struct id128 now;
+
+	if (fd < 0)
+		return errno == EBUSY ? -EBUSY : -ENODEV;
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0 || info.lo_sizelimit == 0 ||
+		strncmp((const char *)info.lo_file_name, NAME_PREFIX, sizeof(NAME_PREFIX) - 1) != 0 ||
+		backing_read(number, &now) < 0 || !id128_equal(now, volume_id))
+		return -ENODEV;
+	return TAKE_FD(fd);
+}
+
 static int on_sweep(unsigned number, struct id128 volume_id, void *userdata)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct sweep *s = userdata;
-	struct loop_info64 info;
 
 	if (id128_is_nil(volume_id) || (!id128_is_nil(s->only) && !id128_equal(s->only, volume_id)))
 		return 0;
-	fd = device_open(number, O_RDONLY);
-	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) < 0 || info.lo_sizelimit == 0 ||
-		strncmp((const char *)info.lo_file_name, NAME_PREFIX, sizeof(NAME_PREFIX) - 1) != 0)
+	fd = open_cut(number, volume_id, 0);
+	if (fd < 0)
 		return 0;
 	fd = close_keep_errno(fd);
-	/* Exclusively: one that is mounted anywhere stays. */
-	fd = device_open(number, O_RDONLY | O_EXCL);
-	if (fd < 0 || ioctl(fd, LOOP_CLR_FD) < 0)
+	/* Exclusively: one that is mounted anywhere stays. And once more asked whose it is: between the
+	 * two it was nobody's to keep. */
+	fd = open_cut(number, volume_id, O_EXCL);
+	if (fd >= 0 && ioctl(fd, LOOP_CLR_FD) < 0)
 		s->busy |= errno == EBUSY;
+	s->busy |= fd == -EBUSY;
 	return 0;
 }
 
