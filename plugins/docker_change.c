@@ -2,7 +2,10 @@
 /* Create and Remove, and the end of a lease: a few requests to control, one after another. */
 #include "docker_private.h"
 #include "jsonin.h"
+#include "jsonput.h"
 #include "log.h"
+
+#define REMOVE_S 60 /* more than two requests may take */
 
 struct change {
 	struct change *prev, *next;
@@ -12,6 +15,7 @@ struct change {
 	struct json_object *options; /* of a Create; what @read borrows from */
 	struct docker_options read;
 	struct id128 dataset;
+	bool releases, keeps; /* the lease of @dataset */
 };
 
 static void change_free(struct change *ch)
@@ -176,18 +180,48 @@ void docker_create(struct docker_volumes *v, struct docker_request *q, struct do
 	ask(ch, "POST", "/v2/datasets", body, on_created);
 }
 
-/* ---- the end of a lease ---- */
+/* ---- leases ---- */
+
+struct json_object *docker_node_body(const struct docker_volumes *v)
+{
+	struct json_object *body = json_object_new_object();
+
+	if (json_put_member(body, "node", json_object_new_string(ID128_STR(v->c.node))) == 0)
+		return body;
+	json_object_put(body);
+	return NULL;
+}
+
+static bool is_changing(const struct docker_volumes *v, struct id128 dataset, bool releases, bool keeps)
+{
+	for (const struct change *ch = v->changes; ch; ch = ch->next)
+		if (id128_equal(ch->dataset, dataset) && ((ch->releases && releases) || (ch->keeps && keeps)))
+			return true;
+	return false;
+}
+
+bool docker_is_releasing(const struct docker_volumes *v, struct id128 dataset)
+{
+	return is_changing(v, dataset, true, false);
+}
+
+/* What is not this node's any more needs no release. */
+static bool is_released(const struct link_answer *a)
+{
+	return !a->err && (a->status == 200 || a->status == 404 || a->status == 409);
+}
 
 static void on_released(const struct link_answer *a, void *userdata)
 {
 	struct change *ch = userdata;
 	struct docker_volumes *v = ch->v;
 
-	if (a->err || (a->status != 200 && a->status != 404)) {
+	if (!is_released(a)) {
 		log_dataset(ch->dataset, LOG_WARNING, 0, "its lease is not released yet: %s", a->why);
+		mounts_set_ending(v->mounts, ch->dataset, !a->unsent);
 	} else if (mounts_count(v->mounts, ch->dataset) == 0 && !docker_is_mounting(v, ch->dataset)) {
 		(void)mounts_set_leased(v->mounts, ch->dataset, false);
-		docker_state_write(v);
+		(void)docker_state_write(v);
 		log_dataset(ch->dataset, LOG_INFO, 0, "not in use here any more");
 	}
 	done(ch);
@@ -197,7 +231,7 @@ static void on_released(const struct link_answer *a, void *userdata)
 void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c)
 {
 	struct change *ch = change_new(v, "", c);
-	char path[64];
+	char path[128];
 
 	if (!ch) {
 		if (c)
@@ -205,8 +239,49 @@ void docker_release(struct docker_volumes *v, struct id128 dataset, struct docke
 		return;
 	}
 	ch->dataset = dataset;
+	ch->releases = true;
+	snprintf(path, sizeof(path), "/v2/leases/%s?node=%s", ID128_STR(dataset), ID128_STR(v->c.node));
+	mounts_set_ending(v->mounts, dataset, true);
+	if (link_call(v->link, "DELETE", path, NULL, on_released, ch) < 0) {
+		mounts_set_ending(v->mounts, dataset, false);
+		done(ch);
+	}
+}
+
+static void on_kept(const struct link_answer *a, void *userdata)
+{
+	struct change *ch = userdata;
+
+	if (a->err || a->status >= 300)
+		log_dataset(ch->dataset, LOG_ERR, 0, "a container here uses it, and its lease is gone: %s", a->why);
+	else
+		log_dataset(ch->dataset, LOG_NOTICE, 0, "a container here uses it: its lease, which was gone, is taken again");
+	change_free(ch);
+}
+
+/* Whether a container uses it, is not a matter of counts here: they may be what the lease was ended for. */
+void docker_keep(struct docker_volumes *v, struct id128 dataset)
+{
+	const struct volume *volume = catalog_by_id(v->catalog, dataset);
+	_cleanup_json_ struct json_object *body = NULL;
+	struct change *ch;
+	char path[64];
+
+	if (!volume || !id128_is_nil(volume->leased) || mounts_count(v->mounts, dataset) == 0 ||
+		docker_is_mounting(v, dataset) || is_changing(v, dataset, true, true))
+		return;
+	mounts_age(v->mounts, dataset);
+	mounted_scan(v->mounted);
+	if (!mounted_is_used(v->mounted, dataset))
+		return;
+	body = docker_node_body(v);
+	ch = body ? change_new(v, "", NULL) : NULL;
+	if (!ch)
+		return;
+	ch->dataset = dataset;
+	ch->keeps = true;
 	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(dataset));
-	ask(ch, "DELETE", path, NULL, on_released);
+	ask(ch, "PUT", path, body, on_kept);
 }
 
 /* ---- remove ---- */
@@ -215,6 +290,7 @@ static void on_removed(const struct link_answer *a, void *userdata)
 {
 	struct change *ch = userdata;
 
+	docker_release(ch->v, ch->dataset, NULL);
 	if (a->status == 200)
 		docker_take(ch->v, a);
 	if (a->status != 200 && a->status != 404) {
@@ -225,29 +301,55 @@ static void on_removed(const struct link_answer *a, void *userdata)
 	done(ch);
 }
 
-void docker_remove(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c)
+static void on_reserved(const struct link_answer *a, void *userdata)
 {
-	unsigned int n = mounts_count(v->mounts, volume->id);
-	char user[DOCKER_ERROR_MAX / 2], path[64];
-	struct change *ch;
+	struct change *ch = userdata;
+	char path[64];
 
-	docker_user_text(v, volume, user, sizeof(user));
-	if (n > 0) {
-		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine (%u mounts)", volume->name, n);
-	} else if (!volume->delete_on_remove) {
-		docker_succeed(c, docker_done());
-	} else if (*user) {
-		docker_fail(c, STATUS_FAILED, "%s; it is not removed", user);
+	if (a->status == 404) {
+		done(ch);
+	} else if (a->err || a->status >= 300) {
+		fail(ch, a->why);
 	} else {
-		ch = change_new(v, volume->name, c);
-		if (!ch) {
-			docker_fail(c, STATUS_FAILED, "out of memory");
-			return;
-		}
-		ch->dataset = volume->id;
-		if (mounts_leased(v->mounts, volume->id)) /* of a Mount that nobody waited for */
-			docker_release(v, volume->id, NULL);
 		snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(ch->dataset));
 		ask(ch, "DELETE", path, NULL, on_removed);
 	}
+}
+
+/* With a lease, which nobody gets who uses it elsewhere: that may not have been told of yet. It ends by itself, if this
+ * process does. */
+static void reserve(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c)
+{
+	_cleanup_json_ struct json_object *body = docker_node_body(v);
+	struct change *ch = NULL;
+	char path[64];
+
+	if (body && json_put_member(body, "seconds", json_object_new_int(REMOVE_S)) == 0)
+		ch = change_new(v, volume->name, c);
+	if (!ch) {
+		docker_fail(c, STATUS_FAILED, "out of memory");
+		return;
+	}
+	ch->dataset = volume->id;
+	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(ch->dataset));
+	ask(ch, "PUT", path, body, on_reserved);
+}
+
+void docker_remove(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c)
+{
+	bool of_others = id128_equal(volume->leased, v->c.node) && !mounts_leased(v->mounts, volume->id);
+	char user[DOCKER_ERROR_MAX / 2];
+
+	docker_user_text(v, volume, user, sizeof(user));
+	if (mounts_count(v->mounts, volume->id) > 0 || docker_is_mounting(v, volume->id))
+		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine", volume->name);
+	else if (!volume->delete_on_remove)
+		docker_succeed(c, docker_done());
+	else if (of_others)
+		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine, by no container; it is not removed",
+			volume->name);
+	else if (*user)
+		docker_fail(c, STATUS_FAILED, "%s; it is not removed", user);
+	else
+		reserve(v, volume, c);
 }

@@ -14,6 +14,7 @@
  * the same again, which changes nothing. The lease stays for a while for that one.
  */
 #include "docker_private.h"
+#include "jsonin.h"
 #include "log.h"
 
 #define RETRY_MS 500
@@ -148,6 +149,16 @@ static void job_fail(struct job *j, bool release, const char *why)
 		docker_release(v, dataset, NULL);
 }
 
+/* What is not written down would be taken from under its container after a restart. */
+static int count(struct docker_volumes *v, const struct volume *volume, const char *id)
+{
+	int r = mounts_add(v->mounts, volume->id, volume->name, id);
+
+	if (r == 0 && (r = docker_state_write(v)) < 0 && mounts_drop(v->mounts, volume->id, id))
+		(void)mounts_doubt(v->mounts, volume->id, volume->name, id);
+	return r;
+}
+
 static void answer_mounted(struct docker_volumes *v, const struct volume *volume, const char *id,
 	struct docker_caller *c)
 {
@@ -158,12 +169,11 @@ static void answer_mounted(struct docker_volumes *v, const struct volume *volume
 		docker_fail(c, STATUS_FAILED, "nobody waits");
 		return;
 	}
-	r = mounts_add(v->mounts, volume->id, id);
+	r = count(v, volume, id);
 	if (r < 0) {
 		docker_fail(c, STATUS_FAILED, "this mount cannot be counted: %s", strerror(-r));
 		return;
 	}
-	docker_state_write(v);
 	docker_place(v, volume, place, sizeof(place));
 	docker_succeed(c, docker_mountpoint(place));
 	docker_note_user(v, volume);
@@ -242,7 +252,7 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 		return;
 	}
 	(void)mounts_set_leased(j->v->mounts, j->dataset, mounts_count(j->v->mounts, j->dataset) > 0);
-	docker_state_write(j->v);
+	(void)docker_state_write(j->v);
 	snprintf(j->problem, sizeof(j->problem), "%.400s; stop what uses it there first", *user ? user : a->why);
 	job_fail(j, false, j->problem);
 }
@@ -259,27 +269,20 @@ static void on_leased(const struct link_answer *a, void *userdata)
 	} else if (a->status >= 300) {
 		job_fail(j, true, a->why);
 	} else {
+		mounts_set_ending(j->v->mounts, j->dataset, false);
 		j->state = JOB_MOVING;
 		job_step(j);
 	}
 }
 
-static void ask(struct job *j, const char *method, const char *path, const char *key, link_done_fn fn)
+/* That this node is to have it. */
+static void ask(struct job *j, const char *method, const char *path, link_done_fn fn)
 {
-	struct json_object *body = json_object_new_object(), *node = json_object_new_string(ID128_STR(j->v->c.node));
-	int r = -ENOMEM;
+	_cleanup_json_ struct json_object *body = docker_node_body(j->v);
 
-	if (body && node && json_object_object_add(body, key, node) == 0) {
-		node = NULL;
-		j->asking = true;
-		r = link_call(j->v->link, method, path, body, fn, j);
-	}
-	json_object_put(node);
-	json_object_put(body);
-	if (r < 0) {
-		j->asking = false;
+	j->asking = body && link_call(j->v->link, method, path, body, fn, j) == 0;
+	if (!j->asking)
 		job_fail(j, false, "too many requests wait for the control service");
-	}
 }
 
 /* That it will have to be released is written down before it is asked for. One that a user took for this node becomes
@@ -288,16 +291,15 @@ static void ask_for_lease(struct job *j)
 {
 	char path[64];
 
-	if (!mounts_leased(j->v->mounts, j->dataset)) {
-		if (mounts_set_leased(j->v->mounts, j->dataset, true) < 0) {
-			job_fail(j, false, "out of memory");
-			return;
-		}
-		docker_state_write(j->v);
+	if (!mounts_leased(j->v->mounts, j->dataset) &&
+		(mounts_set_leased(j->v->mounts, j->dataset, true) < 0 || docker_state_write(j->v) < 0)) {
+		(void)mounts_set_leased(j->v->mounts, j->dataset, false);
+		job_fail(j, false, "it cannot be written down that this volume will be used here");
+		return;
 	}
 	j->in_use = false;
 	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(j->dataset));
-	ask(j, "PUT", path, "node", on_leased);
+	ask(j, "PUT", path, on_leased);
 }
 
 /* ---- the wish ---- */
@@ -325,10 +327,18 @@ static void ask_for_dataset(struct job *j)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(j->dataset));
-	ask(j, "PATCH", path, "node", on_moved);
+	ask(j, "PATCH", path, on_moved);
 }
 
 /* ---- the next step ---- */
+
+/* Mounted, wished and leased here: nothing is to be asked, and control need not be there. */
+static bool is_ready(const struct docker_volumes *v, const struct volume *volume)
+{
+	return docker_is_here(v, volume) && id128_equal(volume->node, v->c.node) &&
+	       id128_equal(volume->leased, v->c.node) && mounts_leased(v->mounts, volume->id) &&
+	       !mounts_ending(v->mounts, volume->id);
+}
 
 static bool is_hopeless(const struct job *j, const struct volume *volume)
 {
@@ -340,8 +350,9 @@ static void wait_for(struct job *j, const struct volume *volume)
 {
 	char why[DOCKER_ERROR_MAX / 2], text[DOCKER_ERROR_MAX];
 
-	if (docker_is_here(j->v, volume) && id128_equal(volume->node, j->v->c.node)) {
-		job_done(j, volume);
+	if (!id128_equal(volume->leased, j->v->c.node)) { /* somebody has ended it meanwhile */
+		j->state = JOB_LEASING;
+		ask_for_lease(j);
 	} else if (is_hopeless(j, volume)) {
 		describe(j, volume, why, sizeof(why));
 		snprintf(text, sizeof(text), "volume %.255s cannot be mounted: %s", volume->name, why);
@@ -355,8 +366,11 @@ static void job_step(struct job *j)
 
 	if (j->asking || !job_is_wanted(j))
 		return;
+	(void)event_del(j->retry); /* whatever woke it, is_due() is not to wait for that any more */
 	if (!volume)
 		job_fail(j, true, "the volume was removed meanwhile");
+	else if (is_ready(j->v, volume))
+		job_done(j, volume);
 	else if (j->state == JOB_LEASING)
 		ask_for_lease(j);
 	else if (j->state == JOB_MOVING)
@@ -418,13 +432,6 @@ static struct waiter *waiter_new(struct job *j, const char *id, struct docker_ca
 	return w;
 }
 
-/* Mounted, wished and leased here: nothing is to be asked, and control need not be there. */
-static bool is_ready(const struct docker_volumes *v, const struct volume *volume)
-{
-	return docker_is_here(v, volume) && id128_equal(volume->node, v->c.node) &&
-	       id128_equal(volume->leased, v->c.node) && mounts_leased(v->mounts, volume->id);
-}
-
 void docker_mount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c)
 {
 	struct job *j;
@@ -446,18 +453,30 @@ void docker_mount(struct docker_volumes *v, const struct volume *volume, const c
 	job_step(j);
 }
 
-void docker_unmount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c)
+/* A count that is in doubt is brought back while a container has the volume. */
+static void drop(struct docker_volumes *v, struct id128 dataset, const struct docker_request *q)
 {
-	unsigned int before = mounts_count(v->mounts, volume->id);
-	bool doubtful = mounts_drop(v->mounts, volume->id, id);
+	if (!mounts_drop(v->mounts, dataset, q->id))
+		return;
+	mounted_scan(v->mounted);
+	if (mounted_is_used(v->mounted, dataset))
+		(void)mounts_doubt(v->mounts, dataset, q->name, q->id);
+}
 
-	if (doubtful && mounted_is_used(v->mounted, volume->id))
-		(void)mounts_doubt(v->mounts, volume->id, id);
-	if (before > 0)
-		docker_state_write(v);
-	if (before > 0 && mounts_count(v->mounts, volume->id) == 0 && mounts_leased(v->mounts, volume->id) &&
-		!docker_is_mounting(v, volume->id))
-		docker_release(v, volume->id, c);
+void docker_unmount(struct docker_volumes *v, const struct docker_request *q, const struct volume *volume,
+	struct docker_caller *c)
+{
+	struct id128 dataset = volume ? volume->id : ID128_NIL;
+
+	(void)mounts_find(v->mounts, q->name, q->id, &dataset);
+	if (mounts_count(v->mounts, dataset) == 0) { /* it may be said again */
+		docker_succeed(c, docker_done());
+		return;
+	}
+	drop(v, dataset, q);
+	(void)docker_state_write(v);
+	if (mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset) && !docker_is_mounting(v, dataset))
+		docker_release(v, dataset, c);
 	else
 		docker_succeed(c, docker_done());
 }

@@ -100,12 +100,12 @@ static int replace(const char *path, const char *text)
 	return r == 0 && rename(fresh, path) < 0 ? -errno : r;
 }
 
-void docker_state_write(struct docker_volumes *v)
+int docker_state_write(struct docker_volumes *v)
 {
 	_cleanup_json_ struct json_object *o = mounts_write(v->mounts, v->boot);
 	const char *text = o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN) : NULL;
 	int r = text ? replace(v->c.state_path, text) : -ENOMEM;
 
-	if (r < 0)
-		log_error(r, "cannot write %s: a restart would not know who uses which volume", v->c.state_path);
+	return r < 0 ? log_error(r, "cannot write %s: a restart would not know who uses which volume", v->c.state_path)
+		     : 0;
 }
