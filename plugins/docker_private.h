@@ -22,6 +22,7 @@ struct docker_volumes {
 	struct event_base *base;
 	struct docker_volumes_config c;
 	struct id128 boot;
+	int lock_fd; /* of the directory that remembers the mounts */
 	struct link *link, *stream;
 	struct catalog *catalog;
 	struct mirror *mirror;

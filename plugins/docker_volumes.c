@@ -326,6 +326,7 @@ struct docker_volumes *docker_volumes_free(struct docker_volumes *v)
 	mounted_free(v->mounted);
 	mounts_free(v->mounts);
 	catalog_free(v->catalog);
+	close_keep_errno(v->lock_fd);
 	free(v);
 	return NULL;
 }
@@ -363,6 +364,7 @@ int docker_volumes_new(struct event_base *base, const struct docker_volumes_conf
 		return log_error(ENOMEM, "cannot start");
 	v->base = base;
 	v->c = *c;
+	v->lock_fd = -EBADF;
 	r = start(v);
 	if (r < 0)
 		return log_error(r, "cannot start");
