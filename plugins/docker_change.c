@@ -12,6 +12,7 @@ struct change {
 	struct json_object *options; /* of a Create; what @read borrows from */
 	struct docker_options read;
 	struct id128 dataset;
+	int lock; /* of users_leave() */
 };
 
 static void change_free(struct change *ch)
@@ -23,6 +24,7 @@ static void change_free(struct change *ch)
 	if (ch->next)
 		ch->next->prev = ch->prev;
 	json_object_put(ch->options);
+	close_keep_errno(ch->lock);
 	free(ch->name);
 	free(ch);
 }
@@ -33,7 +35,8 @@ static struct change *change_new(struct docker_volumes *v, const char *name, str
 
 	if (!ch)
 		return NULL;
-	*ch = (struct change){ .v = v, .caller = c, .next = v->changes, .name = strdup(name) };
+	*ch = (struct change){ .v = v, .caller = c, .next = v->changes, .name = strdup(name),
+		.lock = -EBADF };
 	if (ch->next)
 		ch->next->prev = ch;
 	v->changes = ch;
@@ -178,26 +181,48 @@ void docker_create(struct docker_volumes *v, struct docker_request *q, struct do
 
 /* ---- the end of a lease ---- */
 
+static bool is_idle(const struct docker_volumes *v, struct id128 dataset)
+{
+	return mounts_count(v->mounts, dataset) == 0 && !docker_is_mounting(v, dataset);
+}
+
+static void note_end(struct docker_volumes *v, struct id128 dataset)
+{
+	(void)mounts_set_leased(v->mounts, dataset, false);
+	docker_state_write(v);
+	log_dataset(dataset, LOG_INFO, 0, "not in use here any more, by containers");
+}
+
 static void on_released(const struct link_answer *a, void *userdata)
 {
 	struct change *ch = userdata;
 	struct docker_volumes *v = ch->v;
+	bool gone = !a->err && (a->status == 200 || a->status == 404), over = gone && is_idle(v, ch->dataset);
 
-	if (a->err || (a->status != 200 && a->status != 404)) {
+	if (!gone)
 		log_dataset(ch->dataset, LOG_WARNING, 0, "its lease is not released yet: %s", a->why);
-	} else if (mounts_count(v->mounts, ch->dataset) == 0 && !docker_is_mounting(v, ch->dataset)) {
-		(void)mounts_set_leased(v->mounts, ch->dataset, false);
-		docker_state_write(v);
-		log_dataset(ch->dataset, LOG_INFO, 0, "not in use here any more");
-	}
+	users_left(v->c.users_directory, ch->dataset, USERS_DOCKER, TAKE_FD(ch->lock), over);
+	if (over)
+		note_end(v, ch->dataset);
 	done(ch);
 }
 
-/* Where control cannot be asked, docker_tidy() tries again. */
+/* Where control cannot be asked, or others are just leaving, docker_tidy() tries again. */
+static void release(struct change *ch)
+{
+	struct docker_volumes *v = ch->v;
+	int r = users_leave(v->c.users_directory, ch->dataset, USERS_DOCKER, &ch->lock);
+
+	if (r == 1 && claim_release(v->link, ch->dataset, on_released, ch) == 0)
+		return;
+	if (r == 0)
+		note_end(v, ch->dataset);
+	done(ch);
+}
+
 void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c)
 {
 	struct change *ch = change_new(v, "", c);
-	char path[64];
 
 	if (!ch) {
 		if (c)
@@ -205,8 +230,7 @@ void docker_release(struct docker_volumes *v, struct id128 dataset, struct docke
 		return;
 	}
 	ch->dataset = dataset;
-	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(dataset));
-	ask(ch, "DELETE", path, NULL, on_released);
+	release(ch);
 }
 
 /* ---- remove ---- */
@@ -231,7 +255,7 @@ void docker_remove(struct docker_volumes *v, const struct volume *volume, struct
 	char user[DOCKER_ERROR_MAX / 2], path[64];
 	struct change *ch;
 
-	docker_user_text(v, volume, user, sizeof(user));
+	claim_user_text(v->catalog, volume, v->c.node, user, sizeof(user));
 	if (n > 0) {
 		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine (%u mounts)", volume->name, n);
 	} else if (!volume->delete_on_remove) {

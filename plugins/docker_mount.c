@@ -181,15 +181,10 @@ static void job_done(struct job *j, const struct volume *volume)
 
 static void describe(const struct job *j, const struct volume *volume, char *buf, size_t size)
 {
-	char owner[CATALOG_NODE_SIZE] = "no node";
-
-	if (!id128_is_nil(volume->owner))
-		catalog_node_text(j->v->catalog, volume->owner, owner);
 	if (*j->problem)
 		snprintf(buf, size, "%s", j->problem);
 	else
-		snprintf(buf, size, "it is %s, with %s: %.200s%s%.300s", volume->state, owner, volume->why,
-			volume->last_error ? "; " : "", volume->last_error ?: "");
+		claim_describe(j->v->catalog, volume, buf, size);
 }
 
 /* dockerd would hang up soon. What was begun goes on. */
@@ -233,7 +228,7 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 	char user[DOCKER_ERROR_MAX / 2] = "";
 
 	if (volume)
-		docker_user_text(j->v, volume, user, sizeof(user));
+		claim_user_text(j->v->catalog, volume, j->v->c.node, user, sizeof(user));
 	if (j->v->c.wait_in_use) {
 		snprintf(j->problem, sizeof(j->problem), "%.400s", *user ? user : a->why);
 		j->in_use = true;
@@ -241,7 +236,10 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 			(void)event_add(j->retry, &(struct timeval){ .tv_sec = 5 });
 		return;
 	}
-	(void)mounts_set_leased(j->v->mounts, j->dataset, mounts_count(j->v->mounts, j->dataset) > 0);
+	if (mounts_count(j->v->mounts, j->dataset) == 0) {
+		(void)mounts_set_leased(j->v->mounts, j->dataset, false);
+		users_forget(j->v->c.users_directory, j->dataset, USERS_DOCKER);
+	}
 	docker_state_write(j->v);
 	snprintf(j->problem, sizeof(j->problem), "%.400s; stop what uses it there first", *user ? user : a->why);
 	job_fail(j, false, j->problem);
@@ -264,40 +262,45 @@ static void on_leased(const struct link_answer *a, void *userdata)
 	}
 }
 
-static void ask(struct job *j, const char *method, const char *path, const char *key, link_done_fn fn)
+/* @r: of the request */
+static void asked(struct job *j, int r)
 {
-	struct json_object *body = json_object_new_object(), *node = json_object_new_string(ID128_STR(j->v->c.node));
-	int r = -ENOMEM;
-
-	if (body && node && json_object_object_add(body, key, node) == 0) {
-		node = NULL;
-		j->asking = true;
-		r = link_call(j->v->link, method, path, body, fn, j);
-	}
-	json_object_put(node);
-	json_object_put(body);
-	if (r < 0) {
-		j->asking = false;
+	j->asking = r == 0;
+	if (r < 0)
 		job_fail(j, false, "too many requests wait for the control service");
-	}
 }
 
-/* That it will have to be released is written down before it is asked for. One that a user took for this node becomes
- * the container's. */
+/* Others here learn that the lease is needed, and that it will have to be released is written down, before it is
+ * asked for. 0 or -errno. */
+static int join_users(struct job *j)
+{
+	int r = users_join(j->v->c.users_directory, j->dataset, USERS_DOCKER, NULL);
+
+	if (r == 0)
+		r = mounts_set_leased(j->v->mounts, j->dataset, true);
+	if (r == 0)
+		docker_state_write(j->v);
+	return r;
+}
+
+/* One that a user took for this node becomes the container's. */
 static void ask_for_lease(struct job *j)
 {
-	char path[64];
+	char why[LINK_WHY_MAX];
+	int r = mounts_leased(j->v->mounts, j->dataset) ? 0 : join_users(j);
 
-	if (!mounts_leased(j->v->mounts, j->dataset)) {
-		if (mounts_set_leased(j->v->mounts, j->dataset, true) < 0) {
-			job_fail(j, false, "out of memory");
-			return;
-		}
-		docker_state_write(j->v);
+	if (r == -EAGAIN) {
+		job_again(j, "another user of it on this machine is just releasing it");
+		return;
+	}
+	if (r < 0) {
+		snprintf(why, sizeof(why), "its users cannot be written to %s: %s", j->v->c.users_directory, strerror(-r));
+		job_fail(j, false, why);
+		return;
 	}
 	j->in_use = false;
-	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(j->dataset));
-	ask(j, "PUT", path, "node", on_leased);
+	(void)event_del(j->retry); /* of waiting for its end elsewhere: what follows is not to wait for that */
+	asked(j, claim_lease(j->v->link, j->dataset, j->v->c.node, on_leased, j));
 }
 
 /* ---- the wish ---- */
@@ -320,21 +323,7 @@ static void on_moved(const struct link_answer *a, void *userdata)
 	}
 }
 
-static void ask_for_dataset(struct job *j)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(j->dataset));
-	ask(j, "PATCH", path, "node", on_moved);
-}
-
 /* ---- the next step ---- */
-
-static bool is_hopeless(const struct job *j, const struct volume *volume)
-{
-	return id128_equal(volume->owner, j->v->c.node) && id128_equal(volume->node, j->v->c.node) &&
-	       (STREQ(volume->state, "lost") || STREQ(volume->state, "blocked") || STREQ(volume->state, "faulty"));
-}
 
 static void wait_for(struct job *j, const struct volume *volume)
 {
@@ -342,7 +331,7 @@ static void wait_for(struct job *j, const struct volume *volume)
 
 	if (docker_is_here(j->v, volume) && id128_equal(volume->node, j->v->c.node)) {
 		job_done(j, volume);
-	} else if (is_hopeless(j, volume)) {
+	} else if (claim_is_hopeless(volume, j->v->c.node)) {
 		describe(j, volume, why, sizeof(why));
 		snprintf(text, sizeof(text), "volume %.255s cannot be mounted: %s", volume->name, why);
 		job_fail(j, true, text);
@@ -360,7 +349,7 @@ static void job_step(struct job *j)
 	else if (j->state == JOB_LEASING)
 		ask_for_lease(j);
 	else if (j->state == JOB_MOVING)
-		ask_for_dataset(j);
+		asked(j, claim_wish(j->v->link, j->dataset, j->v->c.node, on_moved, j));
 	else
 		wait_for(j, volume);
 }

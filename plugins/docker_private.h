@@ -4,11 +4,13 @@
 
 #include <time.h>
 
+#include "claim.h"
 #include "docker_mounts.h"
 #include "docker_options.h"
 #include "docker_volumes.h"
 #include "mirror.h"
 #include "mounted.h"
+#include "users.h"
 
 #define STATUS_REFUSED 400 /* of a request that cannot be right */
 #define STATUS_FAILED 500
@@ -49,9 +51,6 @@ void docker_take(struct docker_volumes *v, const struct link_answer *a);
 /* A container is about to use it: its name is asked for, and told to others. */
 void docker_note_user(struct docker_volumes *v, const struct volume *volume);
 void docker_users_free(struct docker_volumes *v);
-
-/* Who has the volume in use, when it is another node: for people; "" when nobody is known. */
-void docker_user_text(const struct docker_volumes *v, const struct volume *volume, char *buf, size_t size);
 
 /* ---- docker_change.c ---- */
 
