@@ -16,6 +16,7 @@ struct change {
 	struct docker_options read;
 	struct id128 dataset;
 	bool releases, keeps; /* the lease of @dataset */
+	int lock; /* of users_leave() */
 };
 
 static void change_free(struct change *ch)
@@ -27,6 +28,7 @@ static void change_free(struct change *ch)
 	if (ch->next)
 		ch->next->prev = ch->prev;
 	json_object_put(ch->options);
+	close_keep_errno(ch->lock);
 	free(ch->name);
 	free(ch);
 }
@@ -37,7 +39,8 @@ static struct change *change_new(struct docker_volumes *v, const char *name, str
 
 	if (!ch)
 		return NULL;
-	*ch = (struct change){ .v = v, .caller = c, .next = v->changes, .name = strdup(name) };
+	*ch = (struct change){ .v = v, .caller = c, .next = v->changes, .name = strdup(name),
+		.lock = -EBADF };
 	if (ch->next)
 		ch->next->prev = ch;
 	v->changes = ch;
@@ -182,16 +185,6 @@ void docker_create(struct docker_volumes *v, struct docker_request *q, struct do
 
 /* ---- leases ---- */
 
-struct json_object *docker_node_body(const struct docker_volumes *v)
-{
-	struct json_object *body = json_object_new_object();
-
-	if (json_put_member(body, "node", json_object_new_string(ID128_STR(v->c.node))) == 0)
-		return body;
-	json_object_put(body);
-	return NULL;
-}
-
 static bool is_changing(const struct docker_volumes *v, struct id128 dataset, bool releases, bool keeps)
 {
 	for (const struct change *ch = v->changes; ch; ch = ch->next)
@@ -205,33 +198,54 @@ bool docker_is_releasing(const struct docker_volumes *v, struct id128 dataset)
 	return is_changing(v, dataset, true, false);
 }
 
-/* What is not this node's any more needs no release. */
-static bool is_released(const struct link_answer *a)
+static bool is_idle(const struct docker_volumes *v, struct id128 dataset)
 {
-	return !a->err && (a->status == 200 || a->status == 404 || a->status == 409);
+	return mounts_count(v->mounts, dataset) == 0 && !docker_is_mounting(v, dataset);
+}
+
+static void note_end(struct docker_volumes *v, struct id128 dataset)
+{
+	(void)mounts_set_leased(v->mounts, dataset, false);
+	(void)docker_state_write(v);
+	log_dataset(dataset, LOG_INFO, 0, "not in use here any more, by containers");
 }
 
 static void on_released(const struct link_answer *a, void *userdata)
 {
 	struct change *ch = userdata;
 	struct docker_volumes *v = ch->v;
+	bool gone = claim_is_released(a);
+	bool over = is_idle(v, ch->dataset) && (gone || !mounts_leased(v->mounts, ch->dataset));
 
-	if (!is_released(a)) {
+	if (!gone) {
 		log_dataset(ch->dataset, LOG_WARNING, 0, "its lease is not released yet: %s", a->why);
 		mounts_set_ending(v->mounts, ch->dataset, !a->unsent);
-	} else if (mounts_count(v->mounts, ch->dataset) == 0 && !docker_is_mounting(v, ch->dataset)) {
-		(void)mounts_set_leased(v->mounts, ch->dataset, false);
-		(void)docker_state_write(v);
-		log_dataset(ch->dataset, LOG_INFO, 0, "not in use here any more");
 	}
+	users_left(v->c.users_directory, ch->dataset, USERS_DOCKER, TAKE_FD(ch->lock), over);
+	if (over)
+		note_end(v, ch->dataset);
 	done(ch);
 }
 
-/* Where control cannot be asked, docker_tidy() tries again. */
+/* Where control cannot be asked, or others are just leaving, docker_tidy() tries again. */
+static void release(struct change *ch)
+{
+	struct docker_volumes *v = ch->v;
+	int r = users_leave(v->c.users_directory, ch->dataset, USERS_DOCKER, &ch->lock);
+
+	ch->releases = r == 1;
+	mounts_set_ending(v->mounts, ch->dataset, ch->releases);
+	if (r == 1 && claim_release(v->link, ch->dataset, v->c.node, on_released, ch) == 0)
+		return;
+	mounts_set_ending(v->mounts, ch->dataset, false);
+	if (r == 0)
+		note_end(v, ch->dataset);
+	done(ch);
+}
+
 void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c)
 {
 	struct change *ch = change_new(v, "", c);
-	char path[128];
 
 	if (!ch) {
 		if (c)
@@ -239,13 +253,7 @@ void docker_release(struct docker_volumes *v, struct id128 dataset, struct docke
 		return;
 	}
 	ch->dataset = dataset;
-	ch->releases = true;
-	snprintf(path, sizeof(path), "/v2/leases/%s?node=%s", ID128_STR(dataset), ID128_STR(v->c.node));
-	mounts_set_ending(v->mounts, dataset, true);
-	if (link_call(v->link, "DELETE", path, NULL, on_released, ch) < 0) {
-		mounts_set_ending(v->mounts, dataset, false);
-		done(ch);
-	}
+	release(ch);
 }
 
 static void on_kept(const struct link_answer *a, void *userdata)
@@ -255,50 +263,64 @@ static void on_kept(const struct link_answer *a, void *userdata)
 	if (a->err || a->status >= 300)
 		log_dataset(ch->dataset, LOG_ERR, 0, "a container here uses it, and its lease is gone: %s", a->why);
 	else
-		log_dataset(ch->dataset, LOG_NOTICE, 0, "a container here uses it: its lease, which was gone, is taken again");
+		log_dataset(ch->dataset, LOG_NOTICE, 0,
+			"a container here uses it: its lease, which was gone, is taken again");
 	change_free(ch);
 }
 
-/* Whether a container uses it, is not a matter of counts here: they may be what the lease was ended for. */
+/* Whether a container uses it is not a matter of counts here: they may be what the lease was ended for. */
 void docker_keep(struct docker_volumes *v, struct id128 dataset)
 {
 	const struct volume *volume = catalog_by_id(v->catalog, dataset);
-	_cleanup_json_ struct json_object *body = NULL;
 	struct change *ch;
-	char path[64];
 
 	if (!volume || !id128_is_nil(volume->leased) || mounts_count(v->mounts, dataset) == 0 ||
 		docker_is_mounting(v, dataset) || is_changing(v, dataset, true, true))
 		return;
 	mounts_age(v->mounts, dataset);
 	mounted_scan(v->mounted);
-	if (!mounted_is_used(v->mounted, dataset))
-		return;
-	body = docker_node_body(v);
-	ch = body ? change_new(v, "", NULL) : NULL;
+	ch = mounted_is_used(v->mounted, dataset) ? change_new(v, "", NULL) : NULL;
 	if (!ch)
 		return;
 	ch->dataset = dataset;
 	ch->keeps = true;
-	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(dataset));
-	ask(ch, "PUT", path, body, on_kept);
+	if (claim_lease(v->link, dataset, v->c.node, on_kept, ch) < 0)
+		change_free(ch);
 }
 
 /* ---- remove ---- */
+
+/* Others here need not wait any longer. */
+static void let_go(struct change *ch)
+{
+	const struct docker_volumes *v = ch->v;
+
+	users_left(v->c.users_directory, ch->dataset, USERS_DOCKER, TAKE_FD(ch->lock),
+		!mounts_leased(v->mounts, ch->dataset));
+}
+
+/* The lease that it was removed with is of no further use. */
+static void end_removal(struct change *ch)
+{
+	if (claim_release(ch->v->link, ch->dataset, ch->v->c.node, on_released, ch) == 0)
+		return;
+	let_go(ch);
+	done(ch);
+}
 
 static void on_removed(const struct link_answer *a, void *userdata)
 {
 	struct change *ch = userdata;
 
-	docker_release(ch->v, ch->dataset, NULL);
 	if (a->status == 200)
 		docker_take(ch->v, a);
-	if (a->status != 200 && a->status != 404) {
-		fail(ch, a->why);
-		return;
+	if (a->status == 200 || a->status == 404) {
+		log_dataset(ch->dataset, LOG_NOTICE, 0, "volume %s is removed, and with it its dataset", ch->name);
+	} else {
+		docker_fail(ch->caller, STATUS_FAILED, "%s", a->why);
+		ch->caller = NULL;
 	}
-	log_dataset(ch->dataset, LOG_NOTICE, 0, "volume %s is removed, and with it its dataset", ch->name);
-	done(ch);
+	end_removal(ch);
 }
 
 static void on_reserved(const struct link_answer *a, void *userdata)
@@ -306,31 +328,41 @@ static void on_reserved(const struct link_answer *a, void *userdata)
 	struct change *ch = userdata;
 	char path[64];
 
-	if (a->status == 404) {
-		done(ch);
-	} else if (a->err || a->status >= 300) {
-		fail(ch, a->why);
-	} else {
+	if (!a->err && a->status < 300) {
 		snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(ch->dataset));
 		ask(ch, "DELETE", path, NULL, on_removed);
+		return;
 	}
+	let_go(ch);
+	if (a->status == 404)
+		done(ch);
+	else
+		fail(ch, a->why);
 }
 
 /* With a lease, which nobody gets who uses it elsewhere: that may not have been told of yet. It ends by itself, if this
  * process does. */
-static void reserve(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c)
+static void reserve(struct change *ch)
 {
-	_cleanup_json_ struct json_object *body = docker_node_body(v);
-	struct change *ch = NULL;
+	_cleanup_json_ struct json_object *body = json_object_new_object();
+	struct docker_volumes *v = ch->v;
 	char path[64];
+	int r = users_leave(v->c.users_directory, ch->dataset, USERS_DOCKER, &ch->lock);
 
-	if (body && json_put_member(body, "seconds", json_object_new_int(REMOVE_S)) == 0)
-		ch = change_new(v, volume->name, c);
-	if (!ch) {
-		docker_fail(c, STATUS_FAILED, "out of memory");
+	if (r == 0 && mounts_leased(v->mounts, ch->dataset))
+		note_end(v, ch->dataset);
+	if (r < 1) {
+		fail(ch, r == 0 ? "the volume is in use on this machine" :
+				  "the volume is just being let go on this machine: please repeat the command");
 		return;
 	}
-	ch->dataset = volume->id;
+	if (json_put_member(body, "node", json_object_new_string(ID128_STR(v->c.node))) < 0 ||
+		json_put_member(body, "seconds", json_object_new_int(REMOVE_S)) < 0) {
+		let_go(ch);
+		fail(ch, "out of memory");
+		return;
+	}
+	ch->releases = true;
 	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(ch->dataset));
 	ask(ch, "PUT", path, body, on_reserved);
 }
@@ -339,17 +371,25 @@ void docker_remove(struct docker_volumes *v, const struct volume *volume, struct
 {
 	bool of_others = id128_equal(volume->leased, v->c.node) && !mounts_leased(v->mounts, volume->id);
 	char user[DOCKER_ERROR_MAX / 2];
+	struct change *ch;
 
-	docker_user_text(v, volume, user, sizeof(user));
-	if (mounts_count(v->mounts, volume->id) > 0 || docker_is_mounting(v, volume->id))
+	claim_user_text(v->catalog, volume, v->c.node, user, sizeof(user));
+	if (!is_idle(v, volume->id)) {
 		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine", volume->name);
-	else if (!volume->delete_on_remove)
+	} else if (!volume->delete_on_remove) {
 		docker_succeed(c, docker_done());
-	else if (of_others)
+	} else if (of_others) {
 		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine, by no container; it is not removed",
 			volume->name);
-	else if (*user)
+	} else if (*user) {
 		docker_fail(c, STATUS_FAILED, "%s; it is not removed", user);
-	else
-		reserve(v, volume, c);
+	} else {
+		ch = change_new(v, volume->name, c);
+		if (!ch) {
+			docker_fail(c, STATUS_FAILED, "out of memory");
+			return;
+		}
+		ch->dataset = volume->id;
+		reserve(ch);
+	}
 }

@@ -14,7 +14,6 @@
  * the same again, which changes nothing. The lease stays for a while for that one.
  */
 #include "docker_private.h"
-#include "jsonin.h"
 #include "log.h"
 
 #define RETRY_MS 500
@@ -191,15 +190,10 @@ static void job_done(struct job *j, const struct volume *volume)
 
 static void describe(const struct job *j, const struct volume *volume, char *buf, size_t size)
 {
-	char owner[CATALOG_NODE_SIZE] = "no node";
-
-	if (!id128_is_nil(volume->owner))
-		catalog_node_text(j->v->catalog, volume->owner, owner);
 	if (*j->problem)
 		snprintf(buf, size, "%s", j->problem);
 	else
-		snprintf(buf, size, "it is %s, with %s: %.200s%s%.300s", volume->state, owner, volume->why,
-			volume->last_error ? "; " : "", volume->last_error ?: "");
+		claim_describe(j->v->catalog, volume, buf, size);
 }
 
 /* dockerd would hang up soon. What was begun goes on. */
@@ -243,7 +237,7 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 	char user[DOCKER_ERROR_MAX / 2] = "";
 
 	if (volume)
-		docker_user_text(j->v, volume, user, sizeof(user));
+		claim_user_text(j->v->catalog, volume, j->v->c.node, user, sizeof(user));
 	if (j->v->c.wait_in_use) {
 		snprintf(j->problem, sizeof(j->problem), "%.400s", *user ? user : a->why);
 		j->in_use = true;
@@ -251,7 +245,10 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 			(void)event_add(j->retry, &(struct timeval){ .tv_sec = 5 });
 		return;
 	}
-	(void)mounts_set_leased(j->v->mounts, j->dataset, mounts_count(j->v->mounts, j->dataset) > 0);
+	if (mounts_count(j->v->mounts, j->dataset) == 0) {
+		(void)mounts_set_leased(j->v->mounts, j->dataset, false);
+		users_forget(j->v->c.users_directory, j->dataset, USERS_DOCKER);
+	}
 	(void)docker_state_write(j->v);
 	snprintf(j->problem, sizeof(j->problem), "%.400s; stop what uses it there first", *user ? user : a->why);
 	job_fail(j, false, j->problem);
@@ -275,31 +272,46 @@ static void on_leased(const struct link_answer *a, void *userdata)
 	}
 }
 
-/* That this node is to have it. */
-static void ask(struct job *j, const char *method, const char *path, link_done_fn fn)
+/* @r: of the request */
+static void asked(struct job *j, int r)
 {
-	_cleanup_json_ struct json_object *body = docker_node_body(j->v);
-
-	j->asking = body && link_call(j->v->link, method, path, body, fn, j) == 0;
-	if (!j->asking)
+	j->asking = r == 0;
+	if (r < 0)
 		job_fail(j, false, "too many requests wait for the control service");
 }
 
-/* That it will have to be released is written down before it is asked for. One that a user took for this node becomes
- * the container's. */
+/* Others here learn that the lease is needed, and that it will have to be released is written down, before it is
+ * asked for. 0 or -errno. */
+static int join_users(struct job *j)
+{
+	int r = users_join(j->v->c.users_directory, j->dataset, USERS_DOCKER, NULL);
+
+	if (r == 0)
+		r = mounts_set_leased(j->v->mounts, j->dataset, true);
+	if (r == 0)
+		r = docker_state_write(j->v);
+	if (r < 0)
+		(void)mounts_set_leased(j->v->mounts, j->dataset, false);
+	return r;
+}
+
+/* One that a user took for this node becomes the container's. */
 static void ask_for_lease(struct job *j)
 {
-	char path[64];
+	char why[LINK_WHY_MAX];
+	int r = mounts_leased(j->v->mounts, j->dataset) ? 0 : join_users(j);
 
-	if (!mounts_leased(j->v->mounts, j->dataset) &&
-		(mounts_set_leased(j->v->mounts, j->dataset, true) < 0 || docker_state_write(j->v) < 0)) {
-		(void)mounts_set_leased(j->v->mounts, j->dataset, false);
-		job_fail(j, false, "it cannot be written down that this volume will be used here");
+	if (r == -EAGAIN) {
+		job_again(j, "another user of it on this machine is just releasing it");
+		return;
+	}
+	if (r < 0) {
+		snprintf(why, sizeof(why), "that it will be used here cannot be written: %s", strerror(-r));
+		job_fail(j, false, why);
 		return;
 	}
 	j->in_use = false;
-	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(j->dataset));
-	ask(j, "PUT", path, on_leased);
+	asked(j, claim_lease(j->v->link, j->dataset, j->v->c.node, on_leased, j));
 }
 
 /* ---- the wish ---- */
@@ -322,14 +334,6 @@ static void on_moved(const struct link_answer *a, void *userdata)
 	}
 }
 
-static void ask_for_dataset(struct job *j)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(j->dataset));
-	ask(j, "PATCH", path, on_moved);
-}
-
 /* ---- the next step ---- */
 
 /* Mounted, wished and leased here: nothing is to be asked, and control need not be there. */
@@ -340,12 +344,6 @@ static bool is_ready(const struct docker_volumes *v, const struct volume *volume
 	       !mounts_ending(v->mounts, volume->id);
 }
 
-static bool is_hopeless(const struct job *j, const struct volume *volume)
-{
-	return id128_equal(volume->owner, j->v->c.node) && id128_equal(volume->node, j->v->c.node) &&
-	       (STREQ(volume->state, "lost") || STREQ(volume->state, "blocked") || STREQ(volume->state, "faulty"));
-}
-
 static void wait_for(struct job *j, const struct volume *volume)
 {
 	char why[DOCKER_ERROR_MAX / 2], text[DOCKER_ERROR_MAX];
@@ -353,7 +351,7 @@ static void wait_for(struct job *j, const struct volume *volume)
 	if (!id128_equal(volume->leased, j->v->c.node)) { /* somebody has ended it meanwhile */
 		j->state = JOB_LEASING;
 		ask_for_lease(j);
-	} else if (is_hopeless(j, volume)) {
+	} else if (claim_is_hopeless(volume, j->v->c.node)) {
 		describe(j, volume, why, sizeof(why));
 		snprintf(text, sizeof(text), "volume %.255s cannot be mounted: %s", volume->name, why);
 		job_fail(j, true, text);
@@ -374,7 +372,7 @@ static void job_step(struct job *j)
 	else if (j->state == JOB_LEASING)
 		ask_for_lease(j);
 	else if (j->state == JOB_MOVING)
-		ask_for_dataset(j);
+		asked(j, claim_wish(j->v->link, j->dataset, j->v->c.node, on_moved, j));
 	else
 		wait_for(j, volume);
 }

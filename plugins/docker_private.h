@@ -4,11 +4,13 @@
 
 #include <time.h>
 
+#include "claim.h"
 #include "docker_mounts.h"
 #include "docker_options.h"
 #include "docker_volumes.h"
 #include "mirror.h"
 #include "mounted.h"
+#include "users.h"
 
 #define STATUS_REFUSED 400 /* of a request that cannot be right */
 #define STATUS_FAILED 500
@@ -51,16 +53,11 @@ void docker_take(struct docker_volumes *v, const struct link_answer *a);
 void docker_note_user(struct docker_volumes *v, const struct volume *volume);
 void docker_users_free(struct docker_volumes *v);
 
-/* Who has the volume in use, when it is another node: for people; "" when nobody is known. */
-void docker_user_text(const struct docker_volumes *v, const struct volume *volume, char *buf, size_t size);
-
 /* ---- docker_change.c ---- */
 
 void docker_create(struct docker_volumes *v, struct docker_request *q, struct docker_caller *c);
 void docker_remove(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c);
 void docker_changes_free(struct docker_volumes *v);
-
-struct json_object *docker_node_body(const struct docker_volumes *v); /* that says this node; NULL: no memory */
 
 /* Ends this node's lease of a dataset that nobody uses here, then answers @c, which may be NULL, whatever came of it. */
 void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c);

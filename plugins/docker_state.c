@@ -62,6 +62,15 @@ static int read_file(const char *path, char **ret, size_t *ret_size)
 	return 0;
 }
 
+/* Others here have to know of a lease also where this is new to them. */
+static void join_users(struct id128 dataset, void *userdata)
+{
+	const struct docker_volumes *v = userdata;
+
+	if (mounts_leased(v->mounts, dataset))
+		(void)users_join(v->c.users_directory, dataset, USERS_DOCKER, NULL);
+}
+
 int docker_state_read(struct docker_volumes *v)
 {
 	_cleanup_json_ struct json_object *o = NULL;
@@ -82,6 +91,8 @@ int docker_state_read(struct docker_volumes *v)
 		r = jsonin_parse(text, size, &o, error);
 	if (r == 0)
 		r = mounts_read(v->mounts, o, v->boot);
+	if (r == 0)
+		mounts_each(v->mounts, join_users, v);
 	if (r == -EBADMSG) /* Leases stay, which is safe; who needs them mounts again. */
 		log_error(0,
 			"%s cannot be understood: which containers use which volumes is not known, and leases of "

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
-#include <sys/stat.h>
 
 #include "docker_private.h"
 #include "jsonin.h"
@@ -49,20 +48,9 @@ void docker_take(struct docker_volumes *v, const struct link_answer *a)
 
 /* ---- what is known ---- */
 
-static bool is_device(const char *path, dev_t devno)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == devno;
-}
-
 bool docker_is_here(const struct docker_volumes *v, const struct volume *volume)
 {
-	dev_t devno;
-
-	if (!id128_equal(volume->owner, v->c.node) || !volume->mountpoint || !STREQ(volume->state, "mounted"))
-		return false;
-	return mounted_find(v->mounted, volume->id, &devno) && (!volume->device || is_device(volume->device, devno));
+	return mounted_is_here(v->mounted, volume, v->c.node);
 }
 
 void docker_place(const struct docker_volumes *v, const struct volume *volume, char *buf, size_t size)
@@ -351,7 +339,7 @@ static int start(struct docker_volumes *v)
 	if (r == 0)
 		r = mounted_new(v->base, v->c.mount_root, on_mounts, v, &v->mounted);
 	if (r == 0)
-		r = mirror_new(v->base, v->stream, v->catalog, &cbs, v, &v->mirror);
+		r = mirror_new(v->base, v->stream, v->catalog, NULL, &cbs, v, &v->mirror);
 	return r;
 }
 

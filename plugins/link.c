@@ -296,9 +296,9 @@ static int request_text(const struct link *l, const char *method, const char *pa
 	return asprintf(ret,
 		"%s %s HTTP/1.1\r\n"
 		"Host: %s%s%s:%u\r\n"
-		"User-Agent: flocker-docker-plugin/" FLOCKER_VERSION "\r\n"
+		"User-Agent: %s/" FLOCKER_VERSION "\r\n"
 		"Accept: %s\r\n%s\r\n%s",
-		method, path, v6 ? "[" : "", l->c.host, v6 ? "]" : "", l->c.port, accept, head, text);
+		method, path, v6 ? "[" : "", l->c.host, v6 ? "]" : "", l->c.port, l->c.program, accept, head, text);
 }
 
 static int ask(struct link *l, const struct request *wanted, const char *method, const char *path,

@@ -27,6 +27,7 @@ struct link_config {
 	const char *host; /* name or address; its certificate must be valid for it or "control-service" */
 	uint16_t port;
 	SSL_CTX *ctx; /* of tls_client_new() */
+	const char *program; /* names itself so to the server */
 };
 
 struct link_answer {

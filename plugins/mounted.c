@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "log.h"
@@ -53,6 +54,22 @@ bool mounted_find(const struct mounted *m, struct id128 dataset, dev_t *ret_devn
 		return true;
 	}
 	return false;
+}
+
+static bool is_device(const char *path, dev_t devno)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == devno;
+}
+
+bool mounted_is_here(const struct mounted *m, const struct volume *v, struct id128 node)
+{
+	dev_t devno;
+
+	if (!id128_equal(v->owner, node) || !v->mountpoint || !STREQ(v->state, "mounted"))
+		return false;
+	return mounted_find(m, v->id, &devno) && (!v->device || is_device(v->device, devno));
 }
 
 /* ---- other namespaces ---- */

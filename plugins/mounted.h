@@ -7,7 +7,7 @@
 
 #include <event2/event.h>
 
-#include "id128.h"
+#include "catalog.h"
 
 struct mounted;
 
@@ -24,6 +24,9 @@ struct mounted *mounted_free(struct mounted *m);
 
 /* The device that is mounted at the dataset's place; false: nothing is. */
 bool mounted_find(const struct mounted *m, struct id128 dataset, dev_t *ret_devno);
+
+/* It is mounted on @node, which is this one: both that node and the mount table say so, and of the same device. */
+bool mounted_is_here(const struct mounted *m, const struct volume *v, struct id128 node);
 
 /* Reads the mount table again, now: a change may not have been told of yet. */
 void mounted_look(struct mounted *m);

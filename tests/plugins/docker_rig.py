@@ -90,7 +90,8 @@ class Plugin:
             (directory / name).chmod(0o600)
         (directory / "agent.yml").write_text(
             "version: 1\ncontrol-service:\n  hostname: 127.0.0.1\n"
-            f"  port: {cluster.control.agent_port}\ndataset:\n  backend: loopback\nmount-root: {member.root}\n")
+            f"  port: {cluster.control.agent_port}\ndataset:\n  backend: loopback\nmount-root: {member.root}\n"
+            f"run-directory: {directory}/run\n")
 
     def command(self, *extra):
         return [os.environ["FLOCKER_DOCKER_PLUGIN"], "--agent-config", str(self.dir / "agent.yml"), "--control-port",
