@@ -17,11 +17,16 @@ struct place {
 	bool used; /* elsewhere */
 };
 
+struct here {
+	struct id128 dataset;
+	dev_t devno;
+};
+
 struct mounted {
 	const char *root;
 	void (*fn)(void *userdata);
 	void *userdata;
-	struct vmount_entry *list;
+	struct here *here; /* in the order of the mount table */
 	size_t n;
 	struct place *places; /* of the last scan; sorted by device */
 	size_t n_places;
@@ -30,27 +35,40 @@ struct mounted {
 	struct event *changed, *settle;
 };
 
+/* What is mounted there under another name than a dataset's is nobody's here. */
+static size_t take(const struct vmount_entry *list, size_t n, struct here *ret)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (id128_parse(list[i].name, &ret[used].dataset) == 0)
+			ret[used++].devno = list[i].devno;
+	return used;
+}
+
 void mounted_look(struct mounted *m)
 {
-	struct vmount_entry *list;
+	_cleanup_free_ struct vmount_entry *list = NULL;
+	struct here *here;
 	size_t n;
 	int r = vmount_list(m->root, &list, &n);
 
-	if (r < 0) {
-		log_warning(r, "cannot read what is mounted below %s; it counts as it was", m->root);
+	here = r == 0 ? calloc(n + 1, sizeof(*here)) : NULL;
+	if (!here) {
+		log_warning(r < 0 ? r : ENOMEM, "cannot read what is mounted below %s; it counts as it was", m->root);
 		return;
 	}
-	free(m->list);
-	m->list = list;
-	m->n = n;
+	free(m->here);
+	m->here = here;
+	m->n = take(list, n, here);
 }
 
 bool mounted_find(const struct mounted *m, struct id128 dataset, dev_t *ret_devno)
 {
 	for (size_t i = m->n; i-- > 0;) { /* the uppermost is the last */
-		if (!STREQ(m->list[i].name, ID128_STR(dataset)))
+		if (!id128_equal(m->here[i].dataset, dataset))
 			continue;
-		*ret_devno = m->list[i].devno;
+		*ret_devno = m->here[i].devno;
 		return true;
 	}
 	return false;
@@ -261,7 +279,7 @@ struct mounted *mounted_free(struct mounted *m)
 		event_free(m->settle);
 	close_keep_errno(m->fd);
 	free(m->places);
-	free(m->list);
+	free(m->here);
 	free(m);
 	return NULL;
 }
