@@ -268,7 +268,10 @@ static void on_kept(const struct link_answer *a, void *userdata)
 	change_free(ch);
 }
 
-/* Whether a container uses it is not a matter of counts here: they may be what the lease was ended for. */
+/*
+ * Whether a container uses it is not a matter of counts here: they may be what the lease was ended for. And where the
+ * dataset is not this node's any more, as after a fence, what a container still has of it is dead.
+ */
 void docker_keep(struct docker_volumes *v, struct id128 dataset)
 {
 	const struct volume *volume = catalog_by_id(v->catalog, dataset);
@@ -278,6 +281,8 @@ void docker_keep(struct docker_volumes *v, struct id128 dataset)
 		docker_is_mounting(v, dataset) || is_changing(v, dataset, true, true))
 		return;
 	mounts_age(v->mounts, dataset);
+	if (!docker_is_here(v, volume))
+		return;
 	mounted_scan(v->mounted);
 	ch = mounted_is_used(v->mounted, dataset) ? change_new(v, "", NULL) : NULL;
 	if (!ch)

@@ -10,8 +10,9 @@
  * moving: the dataset is wished here. Woken by control's answer.
  * waiting: woken by what is told of the dataset, and by the mount table.
  *
- * A job that nobody waits for any more is dropped: what was asked goes on without it, and the next Mount asks for
- * the same again, which changes nothing. The lease stays for a while for that one.
+ * A job that nobody waits for any more is dropped: what was wished goes on without it, and the next Mount asks for
+ * the same again, which changes nothing. Its lease ends, but where it came to its end and only nobody was there to hear
+ * of it: who asks again soon finds that it still has the lease.
  */
 #include "docker_private.h"
 #include "log.h"
@@ -132,6 +133,13 @@ static struct job *get_job(struct docker_volumes *v, struct id128 dataset)
 
 /* ---- how it ends ---- */
 
+static void release_if_idle(struct docker_volumes *v, struct id128 dataset)
+{
+	if (mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset) &&
+		!docker_is_mounting(v, dataset) && !docker_is_releasing(v, dataset))
+		docker_release(v, dataset, NULL);
+}
+
 /* Everybody who waits is told. @release: nothing of it is to go on. */
 static void job_fail(struct job *j, bool release, const char *why)
 {
@@ -144,8 +152,8 @@ static void job_fail(struct job *j, bool release, const char *why)
 		waiter_free(j->first);
 	}
 	(void)job_is_wanted(j);
-	if (release && mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset))
-		docker_release(v, dataset, NULL);
+	if (release)
+		release_if_idle(v, dataset);
 }
 
 /* What is not written down would be taken from under its container after a restart. */
@@ -196,12 +204,14 @@ static void describe(const struct job *j, const struct volume *volume, char *buf
 		claim_describe(j->v->catalog, volume, buf, size);
 }
 
-/* dockerd would hang up soon. What was begun goes on. */
+/* dockerd would hang up soon. The wish goes on; the lease would keep others from it if it cannot come here. */
 static void on_limit(evutil_socket_t fd, short what, void *userdata)
 {
 	struct waiter *w = userdata;
 	struct job *j = w->job;
-	const struct volume *volume = catalog_by_id(j->v->catalog, j->dataset);
+	struct docker_volumes *v = j->v;
+	struct id128 dataset = j->dataset;
+	const struct volume *volume = catalog_by_id(v->catalog, dataset);
 	char why[DOCKER_ERROR_MAX / 2] = "it is gone";
 
 	if (volume)
@@ -211,7 +221,8 @@ static void on_limit(evutil_socket_t fd, short what, void *userdata)
 		"again",
 		volume ? volume->name : "", why);
 	waiter_free(w);
-	(void)job_is_wanted(j);
+	if (!job_is_wanted(j))
+		release_if_idle(v, dataset);
 }
 
 /* Control cannot be asked: tried again, but not for as long as a dataset is waited for. */

@@ -241,6 +241,7 @@ def test_a_mount_that_takes_too_long_says_why_and_goes_on(cluster):
     plugin.member.slow = True
     error = plugin.mount("v1").error
     assert "not here yet" in error and "mounting" in error and plugin.member.id in error
+    rig.wait_until("others may have it", lambda: plugin.lease("v1") is None)
     plugin.member.go_on()
     cluster.fleet.wait_mounted(1)
     assert plugin.mounted("v1").is_mount() and plugin.dataset("v1")["epoch"] == 1

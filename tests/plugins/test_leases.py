@@ -124,6 +124,18 @@ def test_a_lease_that_was_ended_under_a_container_is_taken_again(cluster, plugin
     assert plugin.lease("v1") is None
 
 
+def test_the_lease_of_a_fenced_node_stays_ended_whatever_still_runs_there(cluster, plugin, other):
+    plugin.made("v1")
+    with plugin.container(plugin.mounted("v1")):
+        cluster.fleet.sleep(plugin.member)
+        fence = f"/v2/nodes/{plugin.member.id}/fence"
+        rig.wait_until("it may be given up", lambda: cluster.control.post(fence, {"accept_risk": True}).status == 200)
+        rig.wait_until("it has heard of it", lambda: "in_use_on" not in plugin.get("v1")["Status"])
+        assert other.mounted("v1").is_mount() and other.lease("v1") == other.member.id
+    plugin.unmount("v1")
+    assert other.lease("v1") == other.member.id
+
+
 # ---- what a plugin did not hear ----
 
 def test_counts_that_nobody_stands_behind_are_found_out(cluster, plugin):
