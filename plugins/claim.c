@@ -29,9 +29,18 @@ int claim_wish(struct link *l, struct id128 dataset, struct id128 node, link_don
 	return ask_for_node(l, "PATCH", path_of("datasets", dataset, (char[64]){ 0 }), node, fn, userdata);
 }
 
-int claim_release(struct link *l, struct id128 dataset, link_done_fn fn, void *userdata)
+/* Never that of a node that took over from this one. */
+int claim_release(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata)
 {
-	return link_call(l, "DELETE", path_of("leases", dataset, (char[64]){ 0 }), NULL, fn, userdata);
+	char path[128];
+
+	snprintf(path, sizeof(path), "/v2/leases/%s?node=%s", ID128_STR(dataset), ID128_STR(node));
+	return link_call(l, "DELETE", path, NULL, fn, userdata);
+}
+
+bool claim_is_released(const struct link_answer *a)
+{
+	return !a->err && (a->status == 200 || a->status == 404 || a->status == 409);
 }
 
 int claim_note_user(struct link *l, struct id128 dataset, const char *text, link_done_fn fn, void *userdata)

@@ -13,7 +13,10 @@
 /* Requests: as link_call(). */
 int claim_lease(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata);
 int claim_wish(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata);
-int claim_release(struct link *l, struct id128 dataset, link_done_fn fn, void *userdata);
+int claim_release(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata);
+
+/* By what was answered to claim_release() @node has no lease of it any more, maybe since long. */
+bool claim_is_released(const struct link_answer *a);
 
 /* Tells others who uses the dataset (CATALOG_USED_BY_KEY); "": nobody is known. */
 int claim_note_user(struct link *l, struct id128 dataset, const char *text, link_done_fn fn, void *userdata);

@@ -101,7 +101,7 @@ static void set_over(struct hold *h)
 static void on_released(const struct link_answer *a, void *userdata)
 {
 	struct hold *h = userdata;
-	bool gone = !a->err && (a->status == 200 || a->status == 404);
+	bool gone = claim_is_released(a);
 
 	h->asking = false;
 	users_left(h->c.client->users_directory, h->dataset, h->who, TAKE_FD(h->lock), gone);
@@ -136,7 +136,7 @@ static void release(struct hold *h)
 		return;
 	}
 	r = users_leave(users, h->dataset, h->who, &h->lock);
-	if (r == 1 && claim_release(h->link, h->dataset, on_released, h) == 0) {
+	if (r == 1 && claim_release(h->link, h->dataset, h->c.client->node, on_released, h) == 0) {
 		h->asking = true;
 	} else if (r == 0) {
 		log_dataset(h->dataset, LOG_INFO, 0, "the lease of this node stays: others here use it");

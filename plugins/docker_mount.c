@@ -148,6 +148,16 @@ static void job_fail(struct job *j, bool release, const char *why)
 		docker_release(v, dataset, NULL);
 }
 
+/* What is not written down would be taken from under its container after a restart. */
+static int count(struct docker_volumes *v, const struct volume *volume, const char *id)
+{
+	int r = mounts_add(v->mounts, volume->id, volume->name, id);
+
+	if (r == 0 && (r = docker_state_write(v)) < 0 && mounts_drop(v->mounts, volume->id, id))
+		(void)mounts_doubt(v->mounts, volume->id, volume->name, id);
+	return r;
+}
+
 static void answer_mounted(struct docker_volumes *v, const struct volume *volume, const char *id,
 	struct docker_caller *c)
 {
@@ -158,12 +168,11 @@ static void answer_mounted(struct docker_volumes *v, const struct volume *volume
 		docker_fail(c, STATUS_FAILED, "nobody waits");
 		return;
 	}
-	r = mounts_add(v->mounts, volume->id, id);
+	r = count(v, volume, id);
 	if (r < 0) {
 		docker_fail(c, STATUS_FAILED, "this mount cannot be counted: %s", strerror(-r));
 		return;
 	}
-	docker_state_write(v);
 	docker_place(v, volume, place, sizeof(place));
 	docker_succeed(c, docker_mountpoint(place));
 	docker_note_user(v, volume);
@@ -240,7 +249,7 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 		(void)mounts_set_leased(j->v->mounts, j->dataset, false);
 		users_forget(j->v->c.users_directory, j->dataset, USERS_DOCKER);
 	}
-	docker_state_write(j->v);
+	(void)docker_state_write(j->v);
 	snprintf(j->problem, sizeof(j->problem), "%.400s; stop what uses it there first", *user ? user : a->why);
 	job_fail(j, false, j->problem);
 }
@@ -257,6 +266,7 @@ static void on_leased(const struct link_answer *a, void *userdata)
 	} else if (a->status >= 300) {
 		job_fail(j, true, a->why);
 	} else {
+		mounts_set_ending(j->v->mounts, j->dataset, false);
 		j->state = JOB_MOVING;
 		job_step(j);
 	}
@@ -279,7 +289,9 @@ static int join_users(struct job *j)
 	if (r == 0)
 		r = mounts_set_leased(j->v->mounts, j->dataset, true);
 	if (r == 0)
-		docker_state_write(j->v);
+		r = docker_state_write(j->v);
+	if (r < 0)
+		(void)mounts_set_leased(j->v->mounts, j->dataset, false);
 	return r;
 }
 
@@ -294,12 +306,11 @@ static void ask_for_lease(struct job *j)
 		return;
 	}
 	if (r < 0) {
-		snprintf(why, sizeof(why), "its users cannot be written to %s: %s", j->v->c.users_directory, strerror(-r));
+		snprintf(why, sizeof(why), "that it will be used here cannot be written: %s", strerror(-r));
 		job_fail(j, false, why);
 		return;
 	}
 	j->in_use = false;
-	(void)event_del(j->retry); /* of waiting for its end elsewhere: what follows is not to wait for that */
 	asked(j, claim_lease(j->v->link, j->dataset, j->v->c.node, on_leased, j));
 }
 
@@ -325,12 +336,21 @@ static void on_moved(const struct link_answer *a, void *userdata)
 
 /* ---- the next step ---- */
 
+/* Mounted, wished and leased here: nothing is to be asked, and control need not be there. */
+static bool is_ready(const struct docker_volumes *v, const struct volume *volume)
+{
+	return docker_is_here(v, volume) && id128_equal(volume->node, v->c.node) &&
+	       id128_equal(volume->leased, v->c.node) && mounts_leased(v->mounts, volume->id) &&
+	       !mounts_ending(v->mounts, volume->id);
+}
+
 static void wait_for(struct job *j, const struct volume *volume)
 {
 	char why[DOCKER_ERROR_MAX / 2], text[DOCKER_ERROR_MAX];
 
-	if (docker_is_here(j->v, volume) && id128_equal(volume->node, j->v->c.node)) {
-		job_done(j, volume);
+	if (!id128_equal(volume->leased, j->v->c.node)) { /* somebody has ended it meanwhile */
+		j->state = JOB_LEASING;
+		ask_for_lease(j);
 	} else if (claim_is_hopeless(volume, j->v->c.node)) {
 		describe(j, volume, why, sizeof(why));
 		snprintf(text, sizeof(text), "volume %.255s cannot be mounted: %s", volume->name, why);
@@ -344,8 +364,11 @@ static void job_step(struct job *j)
 
 	if (j->asking || !job_is_wanted(j))
 		return;
+	(void)event_del(j->retry); /* whatever woke it, is_due() is not to wait for that any more */
 	if (!volume)
 		job_fail(j, true, "the volume was removed meanwhile");
+	else if (is_ready(j->v, volume))
+		job_done(j, volume);
 	else if (j->state == JOB_LEASING)
 		ask_for_lease(j);
 	else if (j->state == JOB_MOVING)
@@ -407,13 +430,6 @@ static struct waiter *waiter_new(struct job *j, const char *id, struct docker_ca
 	return w;
 }
 
-/* Mounted, wished and leased here: nothing is to be asked, and control need not be there. */
-static bool is_ready(const struct docker_volumes *v, const struct volume *volume)
-{
-	return docker_is_here(v, volume) && id128_equal(volume->node, v->c.node) &&
-	       id128_equal(volume->leased, v->c.node) && mounts_leased(v->mounts, volume->id);
-}
-
 void docker_mount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c)
 {
 	struct job *j;
@@ -435,18 +451,30 @@ void docker_mount(struct docker_volumes *v, const struct volume *volume, const c
 	job_step(j);
 }
 
-void docker_unmount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c)
+/* A count that is in doubt is brought back while a container has the volume. */
+static void drop(struct docker_volumes *v, struct id128 dataset, const struct docker_request *q)
 {
-	unsigned int before = mounts_count(v->mounts, volume->id);
-	bool doubtful = mounts_drop(v->mounts, volume->id, id);
+	if (!mounts_drop(v->mounts, dataset, q->id))
+		return;
+	mounted_scan(v->mounted);
+	if (mounted_is_used(v->mounted, dataset))
+		(void)mounts_doubt(v->mounts, dataset, q->name, q->id);
+}
 
-	if (doubtful && mounted_is_used(v->mounted, volume->id))
-		(void)mounts_doubt(v->mounts, volume->id, id);
-	if (before > 0)
-		docker_state_write(v);
-	if (before > 0 && mounts_count(v->mounts, volume->id) == 0 && mounts_leased(v->mounts, volume->id) &&
-		!docker_is_mounting(v, volume->id))
-		docker_release(v, volume->id, c);
+void docker_unmount(struct docker_volumes *v, const struct docker_request *q, const struct volume *volume,
+	struct docker_caller *c)
+{
+	struct id128 dataset = volume ? volume->id : ID128_NIL;
+
+	(void)mounts_find(v->mounts, q->name, q->id, &dataset);
+	if (mounts_count(v->mounts, dataset) == 0) { /* it may be said again */
+		docker_succeed(c, docker_done());
+		return;
+	}
+	drop(v, dataset, q);
+	(void)docker_state_write(v);
+	if (mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset) && !docker_is_mounting(v, dataset))
+		docker_release(v, dataset, c);
 	else
 		docker_succeed(c, docker_done());
 }

@@ -144,9 +144,7 @@ static void path(struct docker_volumes *v, const struct volume *volume, struct d
 
 static void say_unknown(struct docker_volumes *v, const struct docker_request *q, struct docker_caller *c)
 {
-	if (q->call == DOCKER_UNMOUNT) /* it may be a repetition, of one that was removed since */
-		docker_succeed(c, docker_done());
-	else if (q->call == DOCKER_REMOVE && mirror_live(v->mirror))
+	if (q->call == DOCKER_REMOVE && mirror_live(v->mirror))
 		docker_succeed(c, docker_done());
 	else
 		docker_fail(c, STATUS_FAILED, "there is no volume %s%s%s", q->name,
@@ -158,7 +156,7 @@ static void dispatch(struct docker_volumes *v, struct docker_request *q, struct 
 {
 	const struct volume *volume = q->name ? catalog_by_name(v->catalog, q->name) : NULL;
 
-	if (q->name && !volume && q->call != DOCKER_CREATE) {
+	if (q->name && !volume && q->call != DOCKER_CREATE && q->call != DOCKER_UNMOUNT) {
 		say_unknown(v, q, c);
 		return;
 	}
@@ -173,7 +171,7 @@ static void dispatch(struct docker_volumes *v, struct docker_request *q, struct 
 		docker_mount(v, volume, q->id, c);
 		break;
 	case DOCKER_UNMOUNT:
-		docker_unmount(v, volume, q->id, c);
+		docker_unmount(v, q, volume, c);
 		break;
 	case DOCKER_PATH:
 		path(v, volume, c);
@@ -243,7 +241,7 @@ void docker_volumes_ask(struct docker_volumes *v, struct docker_request *q, bool
 	if (own.call == DOCKER_ACTIVATE) {
 		if (handshake) {
 			mounts_activate(v->mounts);
-			docker_state_write(v);
+			(void)docker_state_write(v);
 		}
 		docker_succeed(c, docker_activated());
 	} else if (own.call == DOCKER_CAPABILITIES) {
@@ -262,6 +260,7 @@ void docker_volumes_ask(struct docker_volumes *v, struct docker_request *q, bool
 static void on_volume(struct id128 id, void *userdata)
 {
 	docker_jobs_look(userdata, &id);
+	docker_keep(userdata, id);
 }
 
 static void on_listed(void *userdata)
@@ -315,6 +314,7 @@ struct docker_volumes *docker_volumes_free(struct docker_volumes *v)
 	mounted_free(v->mounted);
 	mounts_free(v->mounts);
 	catalog_free(v->catalog);
+	close_keep_errno(v->lock_fd);
 	free(v);
 	return NULL;
 }
@@ -352,6 +352,7 @@ int docker_volumes_new(struct event_base *base, const struct docker_volumes_conf
 		return log_error(ENOMEM, "cannot start");
 	v->base = base;
 	v->c = *c;
+	v->lock_fd = -EBADF;
 	r = start(v);
 	if (r < 0)
 		return log_error(r, "cannot start");

@@ -32,6 +32,7 @@ struct link_config {
 
 struct link_answer {
 	int err;    /* positive errno: there is no answer; 0 */
+	bool unsent; /* and nobody has heard the request */
 	int status; /* of HTTP */
 	struct json_object *body; /* borrowed; NULL when it is none */
 	const char *why; /* one line, of an error or of a status that is one */

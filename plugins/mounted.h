@@ -31,10 +31,11 @@ bool mounted_is_here(const struct mounted *m, const struct volume *v, struct id1
 /* Reads the mount table again, now: a change may not have been told of yet. */
 void mounted_look(struct mounted *m);
 
-/**
- * mounted_is_used() - is the dataset's filesystem also mounted in another mount namespace, as containers have it?
- *
- * Reads the mount tables of other processes: for doubts, not for each request. When that cannot be found out:
- * true.
+/*
+ * Reads the mount tables of all other mount namespaces, as containers have them: for doubts, not for each
+ * request.
  */
+void mounted_scan(struct mounted *m);
+
+/* Was the dataset's filesystem mounted in one of them, by the last scan? When that could not be found out: true. */
 bool mounted_is_used(const struct mounted *m, struct id128 dataset);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A control service, nodes that mount a tmpfs for each dataset, and a plugin beside each node."""
+import contextlib
 import http.client
 import json
 import os
@@ -182,6 +183,20 @@ class Plugin:
 
     def names(self):
         return [v["Name"] for v in self.ask("List").json["Volumes"]]
+
+    @contextlib.contextmanager
+    def container(self, place):
+        """One that has the volume, in a mount namespace of its own."""
+        inside = self.dir / "inside"
+        inside.mkdir(exist_ok=True)
+        process = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                                    f"mount --bind {place} {inside} && echo ready && exec cat"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            yield
+        finally:
+            process.communicate()
 
     # ---- what control knows ----
 
