@@ -18,7 +18,6 @@
 #include "dataset_hold.h"
 #include "dataset_keeper.h"
 #include "log.h"
-#include "catalog.h"
 #include "program.h"
 
 #define TICK_S 5
@@ -145,9 +144,9 @@ static void find_unit(struct dataset *d)
 	if (!getenv("NOTIFY_SOCKET") || sd_pid_get_unit(0, &d->unit) < 0)
 		d->unit = NULL;
 	if (d->unit)
-		snprintf(d->user, sizeof(d->user), CATALOG_USED_BY_UNIT "%s", d->unit);
+		snprintf(d->user, sizeof(d->user), "unit %s", d->unit);
 	else
-		snprintf(d->user, sizeof(d->user), CATALOG_USED_BY_UNIT "(flocker-dataset %.255s)", d->config->dataset);
+		snprintf(d->user, sizeof(d->user), "program flocker-dataset %.255s", d->config->dataset);
 }
 
 static int start(struct dataset *d)
@@ -156,17 +155,22 @@ static int start(struct dataset *d)
 	struct dataset_config *c = d->config;
 	struct hold_config config = { .client = &c->client, .dataset = c->dataset, .place = c->place, .user = d->user,
 		.owner = c->owner, .group = c->group, .mode = c->mode, .wait_in_use = c->wait_in_use };
-	int r = client_read(&c->client);
+	_cleanup_free_ char *error = NULL;
+	int r = client_read(&c->client, &error);
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (r < 0)
-		return r;
+		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
 	d->base = event_base_new();
 	if (!d->base)
 		return log_error(ENOMEM, "cannot start");
 	find_unit(d);
-	if ((r = arm_events(d)) < 0 || (r = client_load(&c->client, d->base, on_certificates, d)) < 0)
+	r = arm_events(d);
+	if (r < 0)
 		return r;
+	r = client_load(&c->client, d->base, on_certificates, d, &error);
+	if (r < 0)
+		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
 	keeper_listen();
 	return hold_new(d->base, &config, &cbs, d, &d->hold);
 }
