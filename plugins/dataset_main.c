@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-login.h>
 
 #include "dataset_config.h"
 #include "dataset_hold.h"
@@ -30,7 +29,6 @@ struct dataset {
 	struct event_base *base;
 	struct event *sigterm, *sigint, *sigchld, *tick;
 	struct hold *hold;
-	char *unit; /* NULL: this is no service */
 	char user[320];
 	bool ready, failed;
 };
@@ -60,10 +58,10 @@ static void on_ready(void *userdata)
 static void on_lost(const char *why, void *userdata)
 {
 	struct dataset *d = userdata;
-	const char *const argv[] = { "systemctl", "--no-block", "stop", d->unit, NULL };
+	const char *const argv[] = { "systemctl", "--no-block", "stop", d->config->unit, NULL };
 	pid_t pid;
 
-	if (!d->unit) {
+	if (!d->config->unit) {
 		hold_stop(d->hold);
 	} else if (program_start(SYSTEMCTL, argv, NULL, false, &pid) < 0) {
 		log_error(0, "systemctl cannot be started, so that this ends by itself");
@@ -100,7 +98,7 @@ static void on_child(evutil_socket_t sig, short what, void *userdata)
 
 	while (waitpid(-1, &status, WNOHANG) > 0)
 		if (status != 0 && d->hold) {
-			log_error(0, "systemctl has not stopped %s, so that this ends by itself", d->unit);
+			log_error(0, "systemctl has not stopped %s, so that this ends by itself", d->config->unit);
 			hold_stop(d->hold);
 		}
 }
@@ -138,13 +136,10 @@ static int arm_events(struct dataset *d)
 	return 0;
 }
 
-/* Of systemd, when it is that which waits for us. */
-static void find_unit(struct dataset *d)
+static void name_user(struct dataset *d)
 {
-	if (!getenv("NOTIFY_SOCKET") || sd_pid_get_unit(0, &d->unit) < 0)
-		d->unit = NULL;
-	if (d->unit)
-		snprintf(d->user, sizeof(d->user), "unit %s", d->unit);
+	if (d->config->unit)
+		snprintf(d->user, sizeof(d->user), "unit %.300s", d->config->unit);
 	else
 		snprintf(d->user, sizeof(d->user), "program flocker-dataset %.255s", d->config->dataset);
 }
@@ -164,7 +159,7 @@ static int start(struct dataset *d)
 	d->base = event_base_new();
 	if (!d->base)
 		return log_error(ENOMEM, "cannot start");
-	find_unit(d);
+	name_user(d);
 	r = arm_events(d);
 	if (r < 0)
 		return r;
@@ -188,7 +183,6 @@ static void dataset_done(struct dataset *d)
 		(void)event_base_loop(d->base, EVLOOP_NONBLOCK); /* connections that had news when they were closed */
 		event_base_free(d->base);
 	}
-	free(d->unit);
 }
 
 static int work(void *userdata)
