@@ -14,7 +14,6 @@
 
 #define CATALOG_ON_REMOVE_KEY "flocker:on-remove"
 #define CATALOG_USED_BY_KEY "flocker:used-by"
-#define CATALOG_USED_BY_UNIT "unit " /* begins a value that is no names of containers */
 #define CATALOG_PROFILE_KEY "clusterhq:flocker:profile"
 
 struct catalog;
@@ -31,7 +30,7 @@ struct volume {
 	char *last_error; /* "step: message; holder, ..."; NULL: none */
 	char *filesystem, *failover; /* words */
 	char *profile;	  /* NULL: none */
-	char *used_by;	  /* names of containers, or a unit, where its lease is; NULL: none is known */
+	char *used_by;	  /* names of containers, or "unit NAME", where its lease is; NULL: none is known */
 	bool delete_on_remove;
 	bool deleted;
 	struct id128 node;   /* where it is wanted; nil: nowhere */

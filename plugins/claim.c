@@ -73,10 +73,12 @@ void claim_describe(const struct catalog *c, const struct volume *v, char *buf, 
 		v->last_error ?: "");
 }
 
-/* Names of containers stand alone there. */
+/* Others than containers, whose names stand alone ("db, web"), say what they are: "unit NAME". */
 static const char *kind_of(const char *user)
 {
-	return strncmp(user, CATALOG_USED_BY_UNIT, strlen(CATALOG_USED_BY_UNIT)) == 0 ? "" : "container ";
+	const char *blank = strchr(user, ' ');
+
+	return !blank || (blank > user && blank[-1] == ',') ? "container " : "";
 }
 
 void claim_user_text(const struct catalog *c, const struct volume *v, struct id128 node, char *buf, size_t size)

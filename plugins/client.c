@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <libgen.h>
+#include <stdarg.h>
 #include <sys/stat.h>
 
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
 #include "client.h"
-#include "log.h"
 #include "text.h"
 #include "ymlpick.h"
 
@@ -38,6 +38,18 @@ int client_take_user(struct client *c, const char *text)
 
 /* ---- files ---- */
 
+/* Returns @err, or -ENOMEM. */
+_printf_(3, 4) static int fail(char **ret_error, int err, const char *fmt, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = text_fail(ret_error, err, fmt, ap);
+	va_end(ap);
+	return r;
+}
+
 static int name_files(struct client *c)
 {
 	_cleanup_free_ char *copy = strdup(c->agent_yml);
@@ -47,22 +59,22 @@ static int name_files(struct client *c)
 		asprintf(&c->files[1], "%s/%s.crt", dir, c->user) < 0 ||
 		asprintf(&c->files[2], "%s/%s.key", dir, c->user) < 0 ||
 		asprintf(&c->files[3], "%s/cluster.crl", dir) < 0)
-		return log_error(ENOMEM, "cannot start");
+		return -ENOMEM;
 	return 0;
 }
 
-static int take_run_directory(struct client *c, const char *dir)
+static int take_run_directory(struct client *c, const char *dir, char **ret_error)
 {
 	if (mkdir(dir, 0750) < 0 && errno != EEXIST)
-		return log_error(errno, "cannot make %s", dir);
+		return fail(ret_error, -errno, "cannot make %s: %s", dir, strerror(errno));
 	if (asprintf(&c->users_directory, "%s/users", dir) < 0) {
 		c->users_directory = NULL;
-		return log_error(ENOMEM, "cannot start");
+		return -ENOMEM;
 	}
 	return 0;
 }
 
-static int read_agent_yml(struct client *c)
+static int read_agent_yml(struct client *c, char **ret_error)
 {
 	_cleanup_free_ char *run = NULL;
 	int r = ymlpick(c->agent_yml, "control-service/hostname", &c->host);
@@ -72,16 +84,14 @@ static int read_agent_yml(struct client *c)
 	if (r == 0)
 		r = ymlpick(c->agent_yml, "run-directory", &run);
 	if (r == -EBADMSG)
-		return log_error(0, "%s is no YAML", c->agent_yml) ?: r;
+		return fail(ret_error, r, "%s is no YAML", c->agent_yml);
 	if (r < 0)
-		return log_error(r, "cannot read %s", c->agent_yml);
+		return fail(ret_error, r, "cannot read %s: %s", c->agent_yml, strerror(-r));
 	if (!c->host || !*c->host)
-		return log_error(0, "%s has no control-service: hostname:", c->agent_yml) ?: -EINVAL;
+		return fail(ret_error, -EINVAL, "%s has no control-service: hostname:", c->agent_yml);
 	if (!c->mount_root)
 		c->mount_root = strdup("/flocker");
-	if (!c->mount_root)
-		return log_error(ENOMEM, "cannot start");
-	return take_run_directory(c, run ?: "/run/flocker");
+	return c->mount_root ? take_run_directory(c, run ?: "/run/flocker", ret_error) : -ENOMEM;
 }
 
 /* The common name of the certificate at @path; false: there is none. */
@@ -96,45 +106,44 @@ static bool common_name(const char *path, char *buf, int size)
 }
 
 /* A node's UUID is the one in its certificate, and nowhere else. */
-static int read_node(struct client *c)
+static int read_node(struct client *c, char **ret_error)
 {
 	_cleanup_free_ char *copy = strdup(c->agent_yml), *path = NULL;
 	char name[128];
 
 	if (!copy || asprintf(&path, "%s/node.crt", dirname(copy)) < 0) {
 		path = NULL;
-		return log_error(ENOMEM, "cannot start");
+		return -ENOMEM;
 	}
 	if (!common_name(path, name, sizeof(name)) || strncmp(name, NODE_PREFIX, strlen(NODE_PREFIX)) != 0 ||
 		id128_parse(name + strlen(NODE_PREFIX), &c->node) < 0)
-		return log_error(0, "%s is no certificate of a node, by which this host would be known (flocker-ca "
-			"create-node-certificate)", path) ?: -EINVAL;
+		return fail(ret_error, -EINVAL, "%s is no certificate of a node, by which this host would be known "
+			"(flocker-ca create-node-certificate)", path);
 	return 0;
 }
 
-int client_read(struct client *c)
+int client_read(struct client *c, char **ret_error)
 {
 	int r = name_files(c);
 
 	if (r == 0)
-		r = read_agent_yml(c);
-	return r < 0 ? r : read_node(c);
+		r = read_agent_yml(c, ret_error);
+	return r < 0 ? r : read_node(c, ret_error);
 }
 
-int client_load(struct client *c, struct event_base *base, void (*on_change)(void *userdata), void *userdata)
+int client_load(struct client *c, struct event_base *base, void (*on_change)(void *userdata), void *userdata,
+	char **ret_error)
 {
 	struct certs_config config = { .files = { c->files[0], c->files[1], c->files[2], c->files[3] },
 		.on_change = on_change, .userdata = userdata };
 	_cleanup_free_ char *error = NULL;
 	int r = tls_client_new(&config.files, &c->ctx, &error);
 
-	if (r == -ENOENT)
-		return log_error(0, "%s; flocker-ca create-api-certificate %s makes it", error ?: strerror(-r),
-			       c->user) ?: r;
 	if (r < 0)
-		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
+		return fail(ret_error, r, "%s%s%s", error ?: strerror(-r),
+			r == -ENOENT ? "; flocker-ca makes it: create-api-certificate " : "", r == -ENOENT ? c->user : "");
 	config.contexts[0] = c->ctx;
-	return certs_new(base, &config, &c->certs) < 0 ? log_error(ENOMEM, "cannot start") : 0;
+	return certs_new(base, &config, &c->certs);
 }
 
 void client_done(struct client *c)

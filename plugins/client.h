@@ -27,14 +27,21 @@ struct client {
 int client_take_port(struct client *c, const char *text);
 int client_take_user(struct client *c, const char *text);
 
-/* Reads agent.yml and node.crt, and makes the node's run-directory when nobody has yet. 0 or negative errno, logged. client_done() also after failure. */
-int client_read(struct client *c);
+/**
+ * client_read() - agent.yml and node.crt; makes the node's run-directory when nobody has yet
+ * @ret_error: on failure one line, allocated; maybe NULL with -ENOMEM
+ *
+ * Nothing is logged. Returns: 0 or negative errno; client_done() in either case.
+ */
+int client_read(struct client *c, char **ret_error);
 
 /**
  * client_load() - the certificates, kept as their files are from here on
  * @on_change: they are others
+ * @ret_error: as of client_read()
  *
- * Returns: 0 or negative errno, logged.
+ * Returns: 0 or negative errno.
  */
-int client_load(struct client *c, struct event_base *base, void (*on_change)(void *userdata), void *userdata);
+int client_load(struct client *c, struct event_base *base, void (*on_change)(void *userdata), void *userdata,
+	char **ret_error);
 void client_done(struct client *c);

@@ -23,6 +23,8 @@ static const char usage[] =
 	"      --in-use refuse|wait when another node has it in use: say so and end\n"
 	"                           (refuse), or wait for its end\n"
 	"      --instance           NAME is the instance of a unit: \\xNN is a byte\n"
+	"      --unit UNIT          of systemd that this is: stopped when the dataset is\n"
+	"                           lost, so that what is bound to it ends first\n"
 	"  -c, --agent-config FILE  of this host's node (/etc/flocker/agent.yml): says where\n"
 	"                           the control service is; cluster.crt, node.crt,\n"
 	"                           plugin.crt, plugin.key and, if there is one,\n"
@@ -41,6 +43,7 @@ enum {
 	OPT_MODE,
 	OPT_IN_USE,
 	OPT_INSTANCE,
+	OPT_UNIT,
 	OPT_LOG_LEVEL,
 	OPT_HELP,
 	OPT_VERSION,
@@ -129,6 +132,9 @@ static int take(struct dataset_config *c, int option, bool *instance)
 	case OPT_INSTANCE:
 		*instance = true;
 		return 0;
+	case OPT_UNIT:
+		c->unit = optarg;
+		return 0;
 	case OPT_LOG_LEVEL:
 		return log_level_parse(optarg, &c->log_level) == 0 ? 0 : wrong("log-level", optarg, "one of error, "
 			"warning, notice, info and debug");
@@ -206,6 +212,7 @@ int dataset_config_parse(int argc, char **argv, struct dataset_config *ret)
 		{ "at", required_argument, NULL, OPT_AT }, { "owner", required_argument, NULL, OPT_OWNER },
 		{ "mode", required_argument, NULL, OPT_MODE }, { "in-use", required_argument, NULL, OPT_IN_USE },
 		{ "instance", no_argument, NULL, OPT_INSTANCE },
+		{ "unit", required_argument, NULL, OPT_UNIT },
 		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL }, { "help", no_argument, NULL, OPT_HELP },
 		{ "version", no_argument, NULL, OPT_VERSION }, { 0 } };
 	bool instance = false;

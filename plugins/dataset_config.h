@@ -11,6 +11,7 @@
 struct dataset_config {
 	struct client client;
 	char *dataset, *place;
+	const char *unit; /* that this is the main process of; NULL: of none */
 	uid_t owner; /* -1: as it is, as the next two */
 	gid_t group;
 	mode_t mode;

@@ -111,7 +111,7 @@ static void on_released(const struct link_answer *a, void *userdata)
 		again(h);
 	} else {
 		log_dataset(h->dataset, LOG_WARNING, 0, "the lease of this node stays, since %s; the next stop releases it, "
-			"or flockerctl release", a->why);
+			"or flockerctl lease release", a->why);
 		set_over(h);
 	}
 }
@@ -152,13 +152,16 @@ static void release(struct hold *h)
 /* Whoever still uses it keeps what is open, and the device cannot leave this node before. */
 static void unbind_lazily(struct hold *h)
 {
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = NULL, *own = NULL;
 	size_t n = 0;
 	char *save = NULL;
 
+	if (asprintf(&own, "mounted at %s/%s", h->c.client->mount_root, ID128_STR(h->dataset)) < 0)
+		own = NULL;
 	if (vholders_find(h->devno, h->c.place, &text, &n) == 0)
 		for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-			log_dataset(h->dataset, LOG_WARNING, 0, "%s is in use by %s", h->c.place, line);
+			if (own && !STREQ(line, own))
+				log_dataset(h->dataset, LOG_WARNING, 0, "%s is in use by %s", h->c.place, line);
 	log_dataset(h->dataset, LOG_WARNING, 0, "%s is taken away all the same: what is open there stays open, and the "
 		"dataset on this node, until that ends", h->c.place);
 	(void)vbind_remove(h->c.place, h->devno, true);

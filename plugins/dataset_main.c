@@ -12,13 +12,11 @@
 #include <sys/wait.h>
 
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-login.h>
 
 #include "dataset_config.h"
 #include "dataset_hold.h"
 #include "dataset_keeper.h"
 #include "log.h"
-#include "catalog.h"
 #include "program.h"
 
 #define TICK_S 5
@@ -31,7 +29,6 @@ struct dataset {
 	struct event_base *base;
 	struct event *sigterm, *sigint, *sigchld, *tick;
 	struct hold *hold;
-	char *unit; /* NULL: this is no service */
 	char user[320];
 	bool ready, failed;
 };
@@ -61,10 +58,10 @@ static void on_ready(void *userdata)
 static void on_lost(const char *why, void *userdata)
 {
 	struct dataset *d = userdata;
-	const char *const argv[] = { "systemctl", "--no-block", "stop", d->unit, NULL };
+	const char *const argv[] = { "systemctl", "--no-block", "stop", d->config->unit, NULL };
 	pid_t pid;
 
-	if (!d->unit) {
+	if (!d->config->unit) {
 		hold_stop(d->hold);
 	} else if (program_start(SYSTEMCTL, argv, NULL, false, &pid) < 0) {
 		log_error(0, "systemctl cannot be started, so that this ends by itself");
@@ -101,7 +98,7 @@ static void on_child(evutil_socket_t sig, short what, void *userdata)
 
 	while (waitpid(-1, &status, WNOHANG) > 0)
 		if (status != 0 && d->hold) {
-			log_error(0, "systemctl has not stopped %s, so that this ends by itself", d->unit);
+			log_error(0, "systemctl has not stopped %s, so that this ends by itself", d->config->unit);
 			hold_stop(d->hold);
 		}
 }
@@ -139,15 +136,12 @@ static int arm_events(struct dataset *d)
 	return 0;
 }
 
-/* Of systemd, when it is that which waits for us. */
-static void find_unit(struct dataset *d)
+static void name_user(struct dataset *d)
 {
-	if (!getenv("NOTIFY_SOCKET") || sd_pid_get_unit(0, &d->unit) < 0)
-		d->unit = NULL;
-	if (d->unit)
-		snprintf(d->user, sizeof(d->user), CATALOG_USED_BY_UNIT "%s", d->unit);
+	if (d->config->unit)
+		snprintf(d->user, sizeof(d->user), "unit %.300s", d->config->unit);
 	else
-		snprintf(d->user, sizeof(d->user), CATALOG_USED_BY_UNIT "(flocker-dataset %.255s)", d->config->dataset);
+		snprintf(d->user, sizeof(d->user), "program flocker-dataset %.255s", d->config->dataset);
 }
 
 static int start(struct dataset *d)
@@ -156,17 +150,22 @@ static int start(struct dataset *d)
 	struct dataset_config *c = d->config;
 	struct hold_config config = { .client = &c->client, .dataset = c->dataset, .place = c->place, .user = d->user,
 		.owner = c->owner, .group = c->group, .mode = c->mode, .wait_in_use = c->wait_in_use };
-	int r = client_read(&c->client);
+	_cleanup_free_ char *error = NULL;
+	int r = client_read(&c->client, &error);
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (r < 0)
-		return r;
+		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
 	d->base = event_base_new();
 	if (!d->base)
 		return log_error(ENOMEM, "cannot start");
-	find_unit(d);
-	if ((r = arm_events(d)) < 0 || (r = client_load(&c->client, d->base, on_certificates, d)) < 0)
+	name_user(d);
+	r = arm_events(d);
+	if (r < 0)
 		return r;
+	r = client_load(&c->client, d->base, on_certificates, d, &error);
+	if (r < 0)
+		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
 	keeper_listen();
 	return hold_new(d->base, &config, &cbs, d, &d->hold);
 }
@@ -184,7 +183,6 @@ static void dataset_done(struct dataset *d)
 		(void)event_base_loop(d->base, EVLOOP_NONBLOCK); /* connections that had news when they were closed */
 		event_base_free(d->base);
 	}
-	free(d->unit);
 }
 
 static int work(void *userdata)

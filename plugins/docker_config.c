@@ -135,10 +135,11 @@ int docker_config_parse(int argc, char **argv, struct docker_config *ret)
 
 int docker_config_read(struct docker_config *c)
 {
-	int r = client_read(&c->client);
+	_cleanup_free_ char *error = NULL;
+	int r = client_read(&c->client, &error);
 
 	if (r < 0)
-		return r;
+		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
 	if (asprintf(&c->state_path, "%s/mounts.json", c->state_directory) < 0)
 		return log_error(ENOMEM, "cannot start");
 	if (mkdir(c->state_directory, 0700) < 0 && errno != EEXIST)

@@ -74,6 +74,14 @@ static void on_certificates(void *userdata)
 		docker_volumes_reconnect(p->volumes);
 }
 
+static int load_certificates(struct plugin *p)
+{
+	_cleanup_free_ char *error = NULL;
+	int r = client_load(&p->config.client, p->base, on_certificates, p, &error);
+
+	return r < 0 ? log_error(0, "%s", error ?: strerror(-r)) ?: r : 0;
+}
+
 /* Of systemd, which keeps it over our restarts; or one of our own. */
 static int open_socket(struct plugin *p, int *ret_fd)
 {
@@ -148,7 +156,7 @@ static int start(struct plugin *p)
 	p->base = event_base_new();
 	if (!p->base)
 		return log_error(ENOMEM, "cannot start");
-	if ((r = client_load(&p->config.client, p->base, on_certificates, p)) < 0 || (r = open_volumes(p)) < 0 || (r = arm_events(p)) < 0)
+	if ((r = load_certificates(p)) < 0 || (r = open_volumes(p)) < 0 || (r = arm_events(p)) < 0)
 		return r;
 	log_notice("ready: node %s, control service %s port %u, %s", ID128_STR(p->config.client.node),
 		p->config.client.host, p->config.client.port, p->made_socket ? p->config.socket : "the socket of systemd");

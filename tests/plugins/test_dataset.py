@@ -32,6 +32,7 @@ def hold(request):
     yield make
     for one in made:
         one.end()
+    for one in made:
         assert not one.log_path.exists() or "Sanitizer" not in one.log and "runtime error" not in one.log, one.log
         subprocess.run(["umount", "--lazy", one.place], stderr=subprocess.DEVNULL)
         if one.place.is_dir():
@@ -123,7 +124,7 @@ def test_what_another_node_uses_is_refused_with_its_name_and_user(cluster, here,
     rig.wait_until("it is told who uses it", lambda: here.dataset("pgdata")["metadata"].get("flocker:used-by"))
     second = hold(there, "pgdata").start()
     assert second.wait_end() == 1
-    assert f"is in use on node {here.member.id}" in second.log and "by unit" in second.log
+    assert f"is in use on node {here.member.id}" in second.log and "by program flocker-dataset pgdata" in second.log
     assert second.status in second.log
     assert first.is_bound() and here.lease("pgdata") == here.member.id
     assert not list((there.dir / "run/users").glob("*"))
