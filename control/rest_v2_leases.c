@@ -78,12 +78,22 @@ static void answer_released(struct rest_request *q, struct id128 id, struct json
 static void delete_lease(struct rest_request *q)
 {
 	struct assign_event ev = { .type = ASSIGN_UNPIN };
+	struct schema_errors errors = { 0 };
+	struct id128 node = ID128_NIL;
+	bool of_one = rest_query_id(q, "node", &node, &errors);
 	int r = id128_parse(q->param, &ev.dataset_id);
 
+	if (!rest_query_good(q, &errors))
+		return;
 	if (r == 0)
 		r = assign_pin(cluster_assign(rest_cluster(q)), cluster_now_ms(), ev.dataset_id, true, &q->released);
 	if (r < 0) {
 		rest_refuse(q, REST_NOT_FOUND, "There is no lease of dataset %.64s.", q->param);
+		return;
+	}
+	if (of_one && !id128_equal(node, q->released.node)) {
+		rest_refuse(q, REST_LEASED, "Dataset %s is leased for node %s, and not for %s.",
+			ID128_STR(ev.dataset_id), ID128_STR(q->released.node), ID128_STR(node));
 		return;
 	}
 	rest_audit(q, "lease for node %s released", ID128_STR(q->released.node));
@@ -94,7 +104,7 @@ static void delete_lease(struct rest_request *q)
 const struct rest_route rest_v2_lease_routes[] = {
 	{ EVHTTP_REQ_GET,    "/v2/leases",   list_leases },
 	{ EVHTTP_REQ_PUT,    "/v2/leases/*", put_lease,    REST_READS_BODY, "plan" },
-	{ EVHTTP_REQ_DELETE, "/v2/leases/*", delete_lease, 0, "plan" },
+	{ EVHTTP_REQ_DELETE, "/v2/leases/*", delete_lease, 0, "plan node" },
 	{ 0 },
 };
 /* clang-format on */

@@ -15,6 +15,7 @@ struct node {
 struct catalog {
 	void *by_id, *by_name; /* tsearch(3): all; and the first of each name */
 	struct node *nodes;
+	bool all;
 };
 
 /* ---- values out of JSON ---- */
@@ -139,6 +140,8 @@ static bool is_older(const struct volume *a, const struct volume *b)
 {
 	int order = strcmp(a->created_at ?: "", b->created_at ?: "");
 
+	if (a->deleted != b->deleted)
+		return b->deleted;
 	return order < 0 || (order == 0 && id128_compare(a->id, b->id) < 0);
 }
 
@@ -204,22 +207,29 @@ static int add(struct catalog *c, struct volume *v)
 	return 0;
 }
 
+void catalog_keep_all(struct catalog *c)
+{
+	c->all = true;
+}
+
 int catalog_put(struct catalog *c, struct json_object *dataset, struct id128 *ret_id)
 {
 	struct id128 id = id_of(dataset, "dataset_id");
-	const char *name = text_of(dataset, "name");
+	const char *name = text_of(dataset, "name") ?: (c->all ? ID128_STR(id) : NULL);
+	bool deleted = json_object_get_boolean(member(dataset, "deleted"));
 	struct volume *v = NULL;
 	int r = 0;
 
 	if (id128_is_nil(id))
 		return -EBADMSG;
-	if (name && !json_object_get_boolean(member(dataset, "deleted")))
+	if (name && (c->all || !deleted))
 		r = volume_new(dataset, name, &v);
 	if (r < 0)
 		return r;
 	catalog_drop(c, id);
 	if (v) {
 		v->id = id;
+		v->deleted = deleted;
 		r = add(c, v);
 	}
 	if (r < 0)

@@ -4,7 +4,7 @@
  * is from memory.
  *
  * Names may repeat in REST v1: then the oldest dataset has it here. Datasets without a name, and deleted
- * ones, are not in it.
+ * ones, are not in it, unless catalog_keep_all() says so.
  */
 #pragma once
 
@@ -30,8 +30,9 @@ struct volume {
 	char *last_error; /* "step: message; holder, ..."; NULL: none */
 	char *filesystem, *failover; /* words */
 	char *profile;	  /* NULL: none */
-	char *used_by;	  /* names of containers, where its lease is; NULL: none is known */
+	char *used_by;	  /* names of containers, or "unit NAME", where its lease is; NULL: none is known */
 	bool delete_on_remove;
+	bool deleted;
 	struct id128 node;   /* where it is wanted; nil: nowhere */
 	struct id128 owner;  /* nil: nobody */
 	struct id128 leased; /* the node that its lease is for; nil: there is none */
@@ -45,6 +46,9 @@ struct volume {
 int catalog_new(struct catalog **ret); /* 0 or -ENOMEM */
 struct catalog *catalog_free(struct catalog *c);
 DEFINE_CLEANUP(struct catalog *, catalog_free);
+
+/* From now on also what has no name, whose name is then its id, and what is deleted, behind all others of its name. */
+void catalog_keep_all(struct catalog *c);
 
 /**
  * catalog_put() - a dataset object of REST v2

@@ -2,7 +2,10 @@
 /* Create and Remove, and the end of a lease: a few requests to control, one after another. */
 #include "docker_private.h"
 #include "jsonin.h"
+#include "jsonput.h"
 #include "log.h"
+
+#define REMOVE_S 60 /* more than two requests may take */
 
 struct change {
 	struct change *prev, *next;
@@ -12,6 +15,8 @@ struct change {
 	struct json_object *options; /* of a Create; what @read borrows from */
 	struct docker_options read;
 	struct id128 dataset;
+	bool releases, keeps; /* the lease of @dataset */
+	int lock; /* of users_leave() */
 };
 
 static void change_free(struct change *ch)
@@ -23,6 +28,7 @@ static void change_free(struct change *ch)
 	if (ch->next)
 		ch->next->prev = ch->prev;
 	json_object_put(ch->options);
+	close_keep_errno(ch->lock);
 	free(ch->name);
 	free(ch);
 }
@@ -33,7 +39,8 @@ static struct change *change_new(struct docker_volumes *v, const char *name, str
 
 	if (!ch)
 		return NULL;
-	*ch = (struct change){ .v = v, .caller = c, .next = v->changes, .name = strdup(name) };
+	*ch = (struct change){ .v = v, .caller = c, .next = v->changes, .name = strdup(name),
+		.lock = -EBADF };
 	if (ch->next)
 		ch->next->prev = ch;
 	v->changes = ch;
@@ -176,28 +183,69 @@ void docker_create(struct docker_volumes *v, struct docker_request *q, struct do
 	ask(ch, "POST", "/v2/datasets", body, on_created);
 }
 
-/* ---- the end of a lease ---- */
+/* ---- leases ---- */
+
+static bool is_changing(const struct docker_volumes *v, struct id128 dataset, bool releases, bool keeps)
+{
+	for (const struct change *ch = v->changes; ch; ch = ch->next)
+		if (id128_equal(ch->dataset, dataset) && ((ch->releases && releases) || (ch->keeps && keeps)))
+			return true;
+	return false;
+}
+
+bool docker_is_releasing(const struct docker_volumes *v, struct id128 dataset)
+{
+	return is_changing(v, dataset, true, false);
+}
+
+static bool is_idle(const struct docker_volumes *v, struct id128 dataset)
+{
+	return mounts_count(v->mounts, dataset) == 0 && !docker_is_mounting(v, dataset);
+}
+
+static void note_end(struct docker_volumes *v, struct id128 dataset)
+{
+	(void)mounts_set_leased(v->mounts, dataset, false);
+	(void)docker_state_write(v);
+	log_dataset(dataset, LOG_INFO, 0, "not in use here any more, by containers");
+}
 
 static void on_released(const struct link_answer *a, void *userdata)
 {
 	struct change *ch = userdata;
 	struct docker_volumes *v = ch->v;
+	bool gone = claim_is_released(a);
+	bool over = is_idle(v, ch->dataset) && (gone || !mounts_leased(v->mounts, ch->dataset));
 
-	if (a->err || (a->status != 200 && a->status != 404)) {
+	if (!gone) {
 		log_dataset(ch->dataset, LOG_WARNING, 0, "its lease is not released yet: %s", a->why);
-	} else if (mounts_count(v->mounts, ch->dataset) == 0 && !docker_is_mounting(v, ch->dataset)) {
-		(void)mounts_set_leased(v->mounts, ch->dataset, false);
-		docker_state_write(v);
-		log_dataset(ch->dataset, LOG_INFO, 0, "not in use here any more");
+		mounts_set_ending(v->mounts, ch->dataset, !a->unsent);
 	}
+	users_left(v->c.users_directory, ch->dataset, USERS_DOCKER, TAKE_FD(ch->lock), over);
+	if (over)
+		note_end(v, ch->dataset);
 	done(ch);
 }
 
-/* Where control cannot be asked, docker_tidy() tries again. */
+/* Where control cannot be asked, or others are just leaving, docker_tidy() tries again. */
+static void release(struct change *ch)
+{
+	struct docker_volumes *v = ch->v;
+	int r = users_leave(v->c.users_directory, ch->dataset, USERS_DOCKER, &ch->lock);
+
+	ch->releases = r == 1;
+	mounts_set_ending(v->mounts, ch->dataset, ch->releases);
+	if (r == 1 && claim_release(v->link, ch->dataset, v->c.node, on_released, ch) == 0)
+		return;
+	mounts_set_ending(v->mounts, ch->dataset, false);
+	if (r == 0)
+		note_end(v, ch->dataset);
+	done(ch);
+}
+
 void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c)
 {
 	struct change *ch = change_new(v, "", c);
-	char path[64];
 
 	if (!ch) {
 		if (c)
@@ -205,11 +253,65 @@ void docker_release(struct docker_volumes *v, struct id128 dataset, struct docke
 		return;
 	}
 	ch->dataset = dataset;
-	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(dataset));
-	ask(ch, "DELETE", path, NULL, on_released);
+	release(ch);
+}
+
+static void on_kept(const struct link_answer *a, void *userdata)
+{
+	struct change *ch = userdata;
+
+	if (a->err || a->status >= 300)
+		log_dataset(ch->dataset, LOG_ERR, 0, "a container here uses it, and its lease is gone: %s", a->why);
+	else
+		log_dataset(ch->dataset, LOG_NOTICE, 0,
+			"a container here uses it: its lease, which was gone, is taken again");
+	change_free(ch);
+}
+
+/*
+ * Whether a container uses it is not a matter of counts here: they may be what the lease was ended for. And where the
+ * dataset is not this node's any more, as after a fence, what a container still has of it is dead.
+ */
+void docker_keep(struct docker_volumes *v, struct id128 dataset)
+{
+	const struct volume *volume = catalog_by_id(v->catalog, dataset);
+	struct change *ch;
+
+	if (!volume || !id128_is_nil(volume->leased) || mounts_count(v->mounts, dataset) == 0 ||
+		docker_is_mounting(v, dataset) || is_changing(v, dataset, true, true))
+		return;
+	mounts_age(v->mounts, dataset);
+	if (!docker_is_here(v, volume))
+		return;
+	mounted_scan(v->mounted);
+	ch = mounted_is_used(v->mounted, dataset) ? change_new(v, "", NULL) : NULL;
+	if (!ch)
+		return;
+	ch->dataset = dataset;
+	ch->keeps = true;
+	if (claim_lease(v->link, dataset, v->c.node, on_kept, ch) < 0)
+		change_free(ch);
 }
 
 /* ---- remove ---- */
+
+/* Others here need not wait any longer. */
+static void let_go(struct change *ch)
+{
+	const struct docker_volumes *v = ch->v;
+
+	users_left(v->c.users_directory, ch->dataset, USERS_DOCKER, TAKE_FD(ch->lock),
+		!mounts_leased(v->mounts, ch->dataset));
+}
+
+/* The lease that it was removed with is of no further use. */
+static void end_removal(struct change *ch)
+{
+	if (claim_release(ch->v->link, ch->dataset, ch->v->c.node, on_released, ch) == 0)
+		return;
+	let_go(ch);
+	done(ch);
+}
 
 static void on_removed(const struct link_answer *a, void *userdata)
 {
@@ -217,25 +319,73 @@ static void on_removed(const struct link_answer *a, void *userdata)
 
 	if (a->status == 200)
 		docker_take(ch->v, a);
-	if (a->status != 200 && a->status != 404) {
-		fail(ch, a->why);
+	if (a->status == 200 || a->status == 404) {
+		log_dataset(ch->dataset, LOG_NOTICE, 0, "volume %s is removed, and with it its dataset", ch->name);
+	} else {
+		docker_fail(ch->caller, STATUS_FAILED, "%s", a->why);
+		ch->caller = NULL;
+	}
+	end_removal(ch);
+}
+
+static void on_reserved(const struct link_answer *a, void *userdata)
+{
+	struct change *ch = userdata;
+	char path[64];
+
+	if (!a->err && a->status < 300) {
+		snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(ch->dataset));
+		ask(ch, "DELETE", path, NULL, on_removed);
 		return;
 	}
-	log_dataset(ch->dataset, LOG_NOTICE, 0, "volume %s is removed, and with it its dataset", ch->name);
-	done(ch);
+	let_go(ch);
+	if (a->status == 404)
+		done(ch);
+	else
+		fail(ch, a->why);
+}
+
+/* With a lease, which nobody gets who uses it elsewhere: that may not have been told of yet. It ends by itself, if this
+ * process does. */
+static void reserve(struct change *ch)
+{
+	_cleanup_json_ struct json_object *body = json_object_new_object();
+	struct docker_volumes *v = ch->v;
+	char path[64];
+	int r = users_leave(v->c.users_directory, ch->dataset, USERS_DOCKER, &ch->lock);
+
+	if (r == 0 && mounts_leased(v->mounts, ch->dataset))
+		note_end(v, ch->dataset);
+	if (r < 1) {
+		fail(ch, r == 0 ? "the volume is in use on this machine" :
+				  "the volume is just being let go on this machine: please repeat the command");
+		return;
+	}
+	if (json_put_member(body, "node", json_object_new_string(ID128_STR(v->c.node))) < 0 ||
+		json_put_member(body, "seconds", json_object_new_int(REMOVE_S)) < 0) {
+		let_go(ch);
+		fail(ch, "out of memory");
+		return;
+	}
+	ch->releases = true;
+	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(ch->dataset));
+	ask(ch, "PUT", path, body, on_reserved);
 }
 
 void docker_remove(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c)
 {
-	unsigned int n = mounts_count(v->mounts, volume->id);
-	char user[DOCKER_ERROR_MAX / 2], path[64];
+	bool of_others = id128_equal(volume->leased, v->c.node) && !mounts_leased(v->mounts, volume->id);
+	char user[DOCKER_ERROR_MAX / 2];
 	struct change *ch;
 
-	docker_user_text(v, volume, user, sizeof(user));
-	if (n > 0) {
-		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine (%u mounts)", volume->name, n);
+	claim_user_text(v->catalog, volume, v->c.node, user, sizeof(user));
+	if (!is_idle(v, volume->id)) {
+		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine", volume->name);
 	} else if (!volume->delete_on_remove) {
 		docker_succeed(c, docker_done());
+	} else if (of_others) {
+		docker_fail(c, STATUS_FAILED, "volume %s is in use on this machine, by no container; it is not removed",
+			volume->name);
 	} else if (*user) {
 		docker_fail(c, STATUS_FAILED, "%s; it is not removed", user);
 	} else {
@@ -245,9 +395,6 @@ void docker_remove(struct docker_volumes *v, const struct volume *volume, struct
 			return;
 		}
 		ch->dataset = volume->id;
-		if (mounts_leased(v->mounts, volume->id)) /* of a Mount that nobody waited for */
-			docker_release(v, volume->id, NULL);
-		snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(ch->dataset));
-		ask(ch, "DELETE", path, NULL, on_removed);
+		reserve(ch);
 	}
 }

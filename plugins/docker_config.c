@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
-#include <libgen.h>
 #include <sys/stat.h>
-
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 
 #include "docker_config.h"
 #include "docker_volumes.h"
 #include "log.h"
 #include "text.h"
-#include "ymlpick.h"
-
-#define NODE_PREFIX "node-"
 
 static const char usage[] =
 	"flocker-docker-plugin - Flocker's datasets as volumes of Docker and Podman\n"
@@ -72,16 +65,12 @@ static int take(struct docker_config *c, int option)
 
 	switch (option) {
 	case 'c':
-		c->agent_yml = optarg;
+		c->client.agent_yml = optarg;
 		return 0;
 	case OPT_PORT:
-		if (text_number(optarg, 1, UINT16_MAX, &n) < 0)
-			return wrong("control-port", optarg, "a number from 1 to 65535");
-		c->port = (uint16_t)n;
-		return 0;
+		return client_take_port(&c->client, optarg);
 	case OPT_USER:
-		c->user = optarg;
-		return strchr(optarg, '/') || !*optarg ? wrong("user", optarg, "a name") : 0;
+		return client_take_user(&c->client, optarg);
 	case OPT_SOCKET:
 		c->socket = optarg;
 		return *optarg == '/' ? 0 : wrong("socket", optarg, "an absolute path");
@@ -125,11 +114,10 @@ int docker_config_parse(int argc, char **argv, struct docker_config *ret)
 		{ "mount-limit", required_argument, NULL, OPT_LIMIT },
 		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL }, { "help", no_argument, NULL, OPT_HELP },
 		{ "version", no_argument, NULL, OPT_VERSION }, { 0 } };
-	struct docker_config c = { .agent_yml = "/etc/flocker/agent.yml",
+	struct docker_config c = { .client = { .agent_yml = CLIENT_AGENT_YML, .user = "plugin", .port = CLIENT_PORT },
 		.socket = "/run/docker/plugins/flocker/flocker.sock",
 		.engine_socket = "/run/docker.sock",
-		.state_directory = "/var/lib/flocker-docker-plugin", .user = "plugin", .limit_s = DOCKER_LIMIT_S,
-		.port = 4523, .log_level = LOG_INFO };
+		.state_directory = "/var/lib/flocker-docker-plugin", .limit_s = DOCKER_LIMIT_S, .log_level = LOG_INFO };
 	int option, r = 0;
 
 	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
@@ -145,83 +133,22 @@ int docker_config_parse(int argc, char **argv, struct docker_config *ret)
 
 /* ---- files ---- */
 
-static int name_files(struct docker_config *c)
-{
-	_cleanup_free_ char *copy = strdup(c->agent_yml);
-	const char *dir = copy ? dirname(copy) : NULL;
-
-	if (!dir || asprintf(&c->files[0], "%s/cluster.crt", dir) < 0 ||
-		asprintf(&c->files[1], "%s/%s.crt", dir, c->user) < 0 ||
-		asprintf(&c->files[2], "%s/%s.key", dir, c->user) < 0 ||
-		asprintf(&c->files[3], "%s/cluster.crl", dir) < 0 ||
-		asprintf(&c->state_path, "%s/mounts.json", c->state_directory) < 0)
-		return log_error(ENOMEM, "cannot start");
-	return 0;
-}
-
-static int read_agent_yml(struct docker_config *c)
-{
-	int r = ymlpick(c->agent_yml, "control-service/hostname", &c->host);
-
-	if (r == 0)
-		r = ymlpick(c->agent_yml, "mount-root", &c->mount_root);
-	if (r == -EBADMSG)
-		return log_error(0, "%s is no YAML", c->agent_yml) ?: r;
-	if (r < 0)
-		return log_error(r, "cannot read %s", c->agent_yml);
-	if (!c->host || !*c->host)
-		return log_error(0, "%s has no control-service: hostname:", c->agent_yml) ?: -EINVAL;
-	if (!c->mount_root)
-		c->mount_root = strdup("/flocker");
-	return c->mount_root ? 0 : log_error(ENOMEM, "cannot start");
-}
-
-/* The common name of the certificate at @path; false: there is none. */
-static bool common_name(const char *path, char *buf, int size)
-{
-	_cleanup_fclose_ FILE *f = fopen(path, "re");
-	X509 *cert = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
-	bool found = cert && X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, buf, size) > 0;
-
-	X509_free(cert);
-	return found;
-}
-
-/* A node's UUID is the one in its certificate, and nowhere else. */
-static int read_node(struct docker_config *c)
-{
-	_cleanup_free_ char *copy = strdup(c->agent_yml), *path = NULL;
-	char name[128];
-
-	if (!copy || asprintf(&path, "%s/node.crt", dirname(copy)) < 0) {
-		path = NULL;
-		return log_error(ENOMEM, "cannot start");
-	}
-	if (!common_name(path, name, sizeof(name)) || strncmp(name, NODE_PREFIX, strlen(NODE_PREFIX)) != 0 ||
-		id128_parse(name + strlen(NODE_PREFIX), &c->node) < 0)
-		return log_error(0, "%s is no certificate of a node, by which this host would be known (flocker-ca "
-			"create-node-certificate)", path) ?: -EINVAL;
-	return 0;
-}
-
 int docker_config_read(struct docker_config *c)
 {
-	int r = name_files(c);
+	_cleanup_free_ char *error = NULL;
+	int r = client_read(&c->client, &error);
 
-	if (r == 0)
-		r = read_agent_yml(c);
-	if (r == 0)
-		r = read_node(c);
-	if (r == 0 && mkdir(c->state_directory, 0700) < 0 && errno != EEXIST)
-		r = log_error(errno, "cannot make %s", c->state_directory);
-	return r;
+	if (r < 0)
+		return log_error(0, "%s", error ?: strerror(-r)) ?: r;
+	if (asprintf(&c->state_path, "%s/mounts.json", c->state_directory) < 0)
+		return log_error(ENOMEM, "cannot start");
+	if (mkdir(c->state_directory, 0700) < 0 && errno != EEXIST)
+		return log_error(errno, "cannot make %s", c->state_directory);
+	return 0;
 }
 
 void docker_config_done(struct docker_config *c)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(c->files); i++)
-		free(c->files[i]);
-	free(c->host);
-	free(c->mount_root);
+	client_done(&c->client);
 	free(c->state_path);
 }

@@ -10,7 +10,6 @@
 
 #include <systemd/sd-daemon.h>
 
-#include "certs.h"
 #include "docker_config.h"
 #include "docker_server.h"
 #include "log.h"
@@ -19,8 +18,6 @@ struct plugin {
 	struct docker_config config;
 	struct event_base *base;
 	struct event *sigterm, *sigint, *watchdog, *last_words;
-	SSL_CTX *ctx;
-	struct certs *certs;
 	struct docker_volumes *volumes;
 	struct docker_server *server;
 	bool made_socket;
@@ -51,11 +48,8 @@ static void on_signal(evutil_socket_t sig, short what, void *userdata)
 
 static void plugin_done(struct plugin *p)
 {
-	certs_free(p->certs);
 	docker_volumes_free(p->volumes);
 	docker_server_free(p->server);
-	if (p->ctx)
-		SSL_CTX_free(p->ctx);
 	struct event *events[] = { p->sigterm, p->sigint, p->watchdog, p->last_words };
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		if (events[i])
@@ -82,17 +76,10 @@ static void on_certificates(void *userdata)
 
 static int load_certificates(struct plugin *p)
 {
-	struct certs_config config = { .files = { p->config.files[0], p->config.files[1], p->config.files[2],
-			p->config.files[3] }, .on_change = on_certificates, .userdata = p };
 	_cleanup_free_ char *error = NULL;
-	int r = tls_client_new(&config.files, &p->ctx, &error);
+	int r = client_load(&p->config.client, p->base, on_certificates, p, &error);
 
-	if (r < 0)
-		return log_error(0, "%s%s", error ?: strerror(-r),
-			       r == -ENOENT ? "; flocker-ca create-api-certificate plugin makes it" : "")
-			       ?: r;
-	config.contexts[0] = p->ctx;
-	return certs_new(p->base, &config, &p->certs) < 0 ? log_error(ENOMEM, "cannot start") : 0;
+	return r < 0 ? log_error(0, "%s", error ?: strerror(-r)) ?: r : 0;
 }
 
 /* Of systemd, which keeps it over our restarts; or one of our own. */
@@ -118,13 +105,15 @@ static int open_socket(struct plugin *p, int *ret_fd)
 
 static int open_volumes(struct plugin *p)
 {
-	struct docker_volumes_config c = {.node = p->config.node,
-		.mount_root = p->config.mount_root,
+	struct docker_volumes_config c = {.node = p->config.client.node,
+		.mount_root = p->config.client.mount_root,
 		.state_path = p->config.state_path,
+		.users_directory = p->config.client.users_directory,
 		.engine_socket = p->config.engine_socket,
 		.limit_s = p->config.limit_s,
 		.wait_in_use = p->config.wait_in_use,
-		.control = {p->config.host, p->config.port, p->ctx}};
+		.control = {p->config.client.host, p->config.client.port, p->config.client.ctx,
+			"flocker-docker-plugin"}};
 	int fd, r = docker_volumes_new(p->base, &c, &p->volumes);
 
 	if (r == 0)
@@ -169,8 +158,8 @@ static int start(struct plugin *p)
 		return log_error(ENOMEM, "cannot start");
 	if ((r = load_certificates(p)) < 0 || (r = open_volumes(p)) < 0 || (r = arm_events(p)) < 0)
 		return r;
-	log_notice("ready: node %s, control service %s port %u, %s", ID128_STR(p->config.node), p->config.host,
-		p->config.port, p->made_socket ? p->config.socket : "the socket of systemd");
+	log_notice("ready: node %s, control service %s port %u, %s", ID128_STR(p->config.client.node),
+		p->config.client.host, p->config.client.port, p->made_socket ? p->config.socket : "the socket of systemd");
 	(void)sd_notify(0, "READY=1");
 	return 0;
 }

@@ -10,8 +10,9 @@
  * moving: the dataset is wished here. Woken by control's answer.
  * waiting: woken by what is told of the dataset, and by the mount table.
  *
- * A job that nobody waits for any more is dropped: what was asked goes on without it, and the next Mount asks for
- * the same again, which changes nothing. The lease stays for a while for that one.
+ * A job that nobody waits for any more is dropped: what was wished goes on without it, and the next Mount asks for
+ * the same again, which changes nothing. Its lease ends, but where it came to its end and only nobody was there to hear
+ * of it: who asks again soon finds that it still has the lease.
  */
 #include "docker_private.h"
 #include "log.h"
@@ -132,6 +133,13 @@ static struct job *get_job(struct docker_volumes *v, struct id128 dataset)
 
 /* ---- how it ends ---- */
 
+static void release_if_idle(struct docker_volumes *v, struct id128 dataset)
+{
+	if (mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset) &&
+		!docker_is_mounting(v, dataset) && !docker_is_releasing(v, dataset))
+		docker_release(v, dataset, NULL);
+}
+
 /* Everybody who waits is told. @release: nothing of it is to go on. */
 static void job_fail(struct job *j, bool release, const char *why)
 {
@@ -144,8 +152,18 @@ static void job_fail(struct job *j, bool release, const char *why)
 		waiter_free(j->first);
 	}
 	(void)job_is_wanted(j);
-	if (release && mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset))
-		docker_release(v, dataset, NULL);
+	if (release)
+		release_if_idle(v, dataset);
+}
+
+/* What is not written down would be taken from under its container after a restart. */
+static int count(struct docker_volumes *v, const struct volume *volume, const char *id)
+{
+	int r = mounts_add(v->mounts, volume->id, volume->name, id);
+
+	if (r == 0 && (r = docker_state_write(v)) < 0 && mounts_drop(v->mounts, volume->id, id))
+		(void)mounts_doubt(v->mounts, volume->id, volume->name, id);
+	return r;
 }
 
 static void answer_mounted(struct docker_volumes *v, const struct volume *volume, const char *id,
@@ -158,12 +176,11 @@ static void answer_mounted(struct docker_volumes *v, const struct volume *volume
 		docker_fail(c, STATUS_FAILED, "nobody waits");
 		return;
 	}
-	r = mounts_add(v->mounts, volume->id, id);
+	r = count(v, volume, id);
 	if (r < 0) {
 		docker_fail(c, STATUS_FAILED, "this mount cannot be counted: %s", strerror(-r));
 		return;
 	}
-	docker_state_write(v);
 	docker_place(v, volume, place, sizeof(place));
 	docker_succeed(c, docker_mountpoint(place));
 	docker_note_user(v, volume);
@@ -181,23 +198,20 @@ static void job_done(struct job *j, const struct volume *volume)
 
 static void describe(const struct job *j, const struct volume *volume, char *buf, size_t size)
 {
-	char owner[CATALOG_NODE_SIZE] = "no node";
-
-	if (!id128_is_nil(volume->owner))
-		catalog_node_text(j->v->catalog, volume->owner, owner);
 	if (*j->problem)
 		snprintf(buf, size, "%s", j->problem);
 	else
-		snprintf(buf, size, "it is %s, with %s: %.200s%s%.300s", volume->state, owner, volume->why,
-			volume->last_error ? "; " : "", volume->last_error ?: "");
+		claim_describe(j->v->catalog, volume, buf, size);
 }
 
-/* dockerd would hang up soon. What was begun goes on. */
+/* dockerd would hang up soon. The wish goes on; the lease would keep others from it if it cannot come here. */
 static void on_limit(evutil_socket_t fd, short what, void *userdata)
 {
 	struct waiter *w = userdata;
 	struct job *j = w->job;
-	const struct volume *volume = catalog_by_id(j->v->catalog, j->dataset);
+	struct docker_volumes *v = j->v;
+	struct id128 dataset = j->dataset;
+	const struct volume *volume = catalog_by_id(v->catalog, dataset);
 	char why[DOCKER_ERROR_MAX / 2] = "it is gone";
 
 	if (volume)
@@ -207,7 +221,8 @@ static void on_limit(evutil_socket_t fd, short what, void *userdata)
 		"again",
 		volume ? volume->name : "", why);
 	waiter_free(w);
-	(void)job_is_wanted(j);
+	if (!job_is_wanted(j))
+		release_if_idle(v, dataset);
 }
 
 /* Control cannot be asked: tried again, but not for as long as a dataset is waited for. */
@@ -233,7 +248,7 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 	char user[DOCKER_ERROR_MAX / 2] = "";
 
 	if (volume)
-		docker_user_text(j->v, volume, user, sizeof(user));
+		claim_user_text(j->v->catalog, volume, j->v->c.node, user, sizeof(user));
 	if (j->v->c.wait_in_use) {
 		snprintf(j->problem, sizeof(j->problem), "%.400s", *user ? user : a->why);
 		j->in_use = true;
@@ -241,8 +256,11 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 			(void)event_add(j->retry, &(struct timeval){ .tv_sec = 5 });
 		return;
 	}
-	(void)mounts_set_leased(j->v->mounts, j->dataset, mounts_count(j->v->mounts, j->dataset) > 0);
-	docker_state_write(j->v);
+	if (mounts_count(j->v->mounts, j->dataset) == 0) {
+		(void)mounts_set_leased(j->v->mounts, j->dataset, false);
+		users_forget(j->v->c.users_directory, j->dataset, USERS_DOCKER);
+	}
+	(void)docker_state_write(j->v);
 	snprintf(j->problem, sizeof(j->problem), "%.400s; stop what uses it there first", *user ? user : a->why);
 	job_fail(j, false, j->problem);
 }
@@ -259,45 +277,52 @@ static void on_leased(const struct link_answer *a, void *userdata)
 	} else if (a->status >= 300) {
 		job_fail(j, true, a->why);
 	} else {
+		mounts_set_ending(j->v->mounts, j->dataset, false);
 		j->state = JOB_MOVING;
 		job_step(j);
 	}
 }
 
-static void ask(struct job *j, const char *method, const char *path, const char *key, link_done_fn fn)
+/* @r: of the request */
+static void asked(struct job *j, int r)
 {
-	struct json_object *body = json_object_new_object(), *node = json_object_new_string(ID128_STR(j->v->c.node));
-	int r = -ENOMEM;
-
-	if (body && node && json_object_object_add(body, key, node) == 0) {
-		node = NULL;
-		j->asking = true;
-		r = link_call(j->v->link, method, path, body, fn, j);
-	}
-	json_object_put(node);
-	json_object_put(body);
-	if (r < 0) {
-		j->asking = false;
+	j->asking = r == 0;
+	if (r < 0)
 		job_fail(j, false, "too many requests wait for the control service");
-	}
 }
 
-/* That it will have to be released is written down before it is asked for. One that a user took for this node becomes
- * the container's. */
+/* Others here learn that the lease is needed, and that it will have to be released is written down, before it is
+ * asked for. 0 or -errno. */
+static int join_users(struct job *j)
+{
+	int r = users_join(j->v->c.users_directory, j->dataset, USERS_DOCKER, NULL);
+
+	if (r == 0)
+		r = mounts_set_leased(j->v->mounts, j->dataset, true);
+	if (r == 0)
+		r = docker_state_write(j->v);
+	if (r < 0)
+		(void)mounts_set_leased(j->v->mounts, j->dataset, false);
+	return r;
+}
+
+/* One that a user took for this node becomes the container's. */
 static void ask_for_lease(struct job *j)
 {
-	char path[64];
+	char why[LINK_WHY_MAX];
+	int r = mounts_leased(j->v->mounts, j->dataset) ? 0 : join_users(j);
 
-	if (!mounts_leased(j->v->mounts, j->dataset)) {
-		if (mounts_set_leased(j->v->mounts, j->dataset, true) < 0) {
-			job_fail(j, false, "out of memory");
-			return;
-		}
-		docker_state_write(j->v);
+	if (r == -EAGAIN) {
+		job_again(j, "another user of it on this machine is just releasing it");
+		return;
+	}
+	if (r < 0) {
+		snprintf(why, sizeof(why), "that it will be used here cannot be written: %s", strerror(-r));
+		job_fail(j, false, why);
+		return;
 	}
 	j->in_use = false;
-	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(j->dataset));
-	ask(j, "PUT", path, "node", on_leased);
+	asked(j, claim_lease(j->v->link, j->dataset, j->v->c.node, on_leased, j));
 }
 
 /* ---- the wish ---- */
@@ -320,29 +345,24 @@ static void on_moved(const struct link_answer *a, void *userdata)
 	}
 }
 
-static void ask_for_dataset(struct job *j)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(j->dataset));
-	ask(j, "PATCH", path, "node", on_moved);
-}
-
 /* ---- the next step ---- */
 
-static bool is_hopeless(const struct job *j, const struct volume *volume)
+/* Mounted, wished and leased here: nothing is to be asked, and control need not be there. */
+static bool is_ready(const struct docker_volumes *v, const struct volume *volume)
 {
-	return id128_equal(volume->owner, j->v->c.node) && id128_equal(volume->node, j->v->c.node) &&
-	       (STREQ(volume->state, "lost") || STREQ(volume->state, "blocked") || STREQ(volume->state, "faulty"));
+	return docker_is_here(v, volume) && id128_equal(volume->node, v->c.node) &&
+	       id128_equal(volume->leased, v->c.node) && mounts_leased(v->mounts, volume->id) &&
+	       !mounts_ending(v->mounts, volume->id);
 }
 
 static void wait_for(struct job *j, const struct volume *volume)
 {
 	char why[DOCKER_ERROR_MAX / 2], text[DOCKER_ERROR_MAX];
 
-	if (docker_is_here(j->v, volume) && id128_equal(volume->node, j->v->c.node)) {
-		job_done(j, volume);
-	} else if (is_hopeless(j, volume)) {
+	if (!id128_equal(volume->leased, j->v->c.node)) { /* somebody has ended it meanwhile */
+		j->state = JOB_LEASING;
+		ask_for_lease(j);
+	} else if (claim_is_hopeless(volume, j->v->c.node)) {
 		describe(j, volume, why, sizeof(why));
 		snprintf(text, sizeof(text), "volume %.255s cannot be mounted: %s", volume->name, why);
 		job_fail(j, true, text);
@@ -355,12 +375,15 @@ static void job_step(struct job *j)
 
 	if (j->asking || !job_is_wanted(j))
 		return;
+	(void)event_del(j->retry); /* whatever woke it, is_due() is not to wait for that any more */
 	if (!volume)
 		job_fail(j, true, "the volume was removed meanwhile");
+	else if (is_ready(j->v, volume))
+		job_done(j, volume);
 	else if (j->state == JOB_LEASING)
 		ask_for_lease(j);
 	else if (j->state == JOB_MOVING)
-		ask_for_dataset(j);
+		asked(j, claim_wish(j->v->link, j->dataset, j->v->c.node, on_moved, j));
 	else
 		wait_for(j, volume);
 }
@@ -418,13 +441,6 @@ static struct waiter *waiter_new(struct job *j, const char *id, struct docker_ca
 	return w;
 }
 
-/* Mounted, wished and leased here: nothing is to be asked, and control need not be there. */
-static bool is_ready(const struct docker_volumes *v, const struct volume *volume)
-{
-	return docker_is_here(v, volume) && id128_equal(volume->node, v->c.node) &&
-	       id128_equal(volume->leased, v->c.node) && mounts_leased(v->mounts, volume->id);
-}
-
 void docker_mount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c)
 {
 	struct job *j;
@@ -446,18 +462,30 @@ void docker_mount(struct docker_volumes *v, const struct volume *volume, const c
 	job_step(j);
 }
 
-void docker_unmount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c)
+/* A count that is in doubt is brought back while a container has the volume. */
+static void drop(struct docker_volumes *v, struct id128 dataset, const struct docker_request *q)
 {
-	unsigned int before = mounts_count(v->mounts, volume->id);
-	bool doubtful = mounts_drop(v->mounts, volume->id, id);
+	if (!mounts_drop(v->mounts, dataset, q->id))
+		return;
+	mounted_scan(v->mounted);
+	if (mounted_is_used(v->mounted, dataset))
+		(void)mounts_doubt(v->mounts, dataset, q->name, q->id);
+}
 
-	if (doubtful && mounted_is_used(v->mounted, volume->id))
-		(void)mounts_doubt(v->mounts, volume->id, id);
-	if (before > 0)
-		docker_state_write(v);
-	if (before > 0 && mounts_count(v->mounts, volume->id) == 0 && mounts_leased(v->mounts, volume->id) &&
-		!docker_is_mounting(v, volume->id))
-		docker_release(v, volume->id, c);
+void docker_unmount(struct docker_volumes *v, const struct docker_request *q, const struct volume *volume,
+	struct docker_caller *c)
+{
+	struct id128 dataset = volume ? volume->id : ID128_NIL;
+
+	(void)mounts_find(v->mounts, q->name, q->id, &dataset);
+	if (mounts_count(v->mounts, dataset) == 0) { /* it may be said again */
+		docker_succeed(c, docker_done());
+		return;
+	}
+	drop(v, dataset, q);
+	(void)docker_state_write(v);
+	if (mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset) && !docker_is_mounting(v, dataset))
+		docker_release(v, dataset, c);
 	else
 		docker_succeed(c, docker_done());
 }

@@ -4,9 +4,11 @@
 #include "jsonput.h"
 
 #define ID_MAX 255
+#define LOOKS 2 /* in vain, of a container that may be about to start */
 
 struct mount {
 	struct mount *next;
+	char *name; /* of the volume, when it was mounted; "" when that is not known */
 	unsigned int count;
 	bool old;   /* of before the latest handshake, as is what has an earlier generation */
 	bool taken; /* over from there, by a mount since */
@@ -20,7 +22,8 @@ struct used {
 	struct mount *first;
 	bool leased;
 	bool ended; /* it had mounts, and the last is gone */
-	unsigned int idle;
+	bool ending; /* its lease may be released already */
+	unsigned int idle, unused; /* looks of the timer */
 };
 
 struct mounts {
@@ -40,11 +43,17 @@ int mounts_new(struct mounts **ret)
 	return 0;
 }
 
+static void mount_free(struct mount *p)
+{
+	free(p->name);
+	free(p);
+}
+
 static void used_free(struct used *u)
 {
 	for (struct mount *next, *p = u->first; p; p = next) {
 		next = p->next;
-		free(p);
+		mount_free(p);
 	}
 	free(u);
 }
@@ -118,7 +127,7 @@ static void remove_mount(struct mounts *m, struct mount **p)
 	struct mount *gone = *p;
 
 	*p = gone->next;
-	free(gone);
+	mount_free(gone);
 	m->n--;
 }
 
@@ -132,7 +141,21 @@ void mounts_activate(struct mounts *m)
 	m->generation++;
 }
 
-static int add(struct mounts *m, struct id128 dataset, const char *id, struct mount **ret)
+static struct mount *mount_new(const char *name, const char *id)
+{
+	struct mount *p = calloc(1, sizeof(*p) + strlen(id) + 1);
+
+	if (!p)
+		return NULL;
+	strcpy(p->id, id);
+	p->name = strdup(name);
+	if (p->name)
+		return p;
+	free(p);
+	return NULL;
+}
+
+static int add(struct mounts *m, struct id128 dataset, const char *name, const char *id, struct mount **ret)
 {
 	struct used *u;
 	struct mount *p;
@@ -140,29 +163,46 @@ static int add(struct mounts *m, struct id128 dataset, const char *id, struct mo
 	if (m->n >= MOUNTS_MAX)
 		return -ENOSPC;
 	u = get(m, dataset);
-	p = u ? malloc(sizeof(*p) + strlen(id) + 1) : NULL;
+	p = u ? mount_new(name, id) : NULL;
 	if (!p) {
 		tidy(m, dataset);
 		return -ENOMEM;
 	}
-	*p = (struct mount){ .next = u->first, .generation = m->generation };
-	strcpy(p->id, id);
+	p->generation = m->generation;
+	p->next = u->first;
 	u->first = p;
-	u->ended = false;
-	u->idle = 0;
+	u->ended = u->ending = false;
 	m->n++;
 	*ret = p;
 	return 0;
 }
 
-int mounts_add(struct mounts *m, struct id128 dataset, const char *id)
+/* The one of its ID; its dataset may have another name than when that was mounted before. */
+static int get_mount(struct mounts *m, struct id128 dataset, const char *name, const char *id, struct mount **ret)
 {
 	struct used *u = find(m, dataset);
 	struct mount *p = u ? *find_mount(u, id) : NULL;
-	int r = p ? 0 : add(m, dataset, id, &p);
+	char *copy;
+
+	if (!p)
+		return add(m, dataset, name, id, ret);
+	copy = strdup(name);
+	if (!copy)
+		return -ENOMEM;
+	free(p->name);
+	p->name = copy;
+	*ret = p;
+	return 0;
+}
+
+int mounts_add(struct mounts *m, struct id128 dataset, const char *name, const char *id)
+{
+	struct mount *p;
+	int r = get_mount(m, dataset, name, id, &p);
 
 	if (r < 0)
 		return r;
+	find(m, dataset)->idle = find(m, dataset)->unused = 0;
 	if (STREQ(id, MOUNTS_PODMAN_ID)) {
 		p->count = 1;
 		p->old = false;
@@ -178,6 +218,19 @@ int mounts_add(struct mounts *m, struct id128 dataset, const char *id)
 	return 0;
 }
 
+bool mounts_find(const struct mounts *m, const char *name, const char *id, struct id128 *ret)
+{
+	for (struct used *u = m->first; u; u = u->next) {
+		const struct mount *p = *find_mount(u, id);
+
+		if (!p || !STREQ(p->name, name))
+			continue;
+		*ret = u->dataset;
+		return true;
+	}
+	return false;
+}
+
 bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id)
 {
 	struct used *u = find(m, dataset);
@@ -186,6 +239,7 @@ bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id)
 
 	if (!p || !*p)
 		return false;
+	u->unused = 0;
 	doubtful = is_old(m, *p) || (*p)->taken;
 	if (--(*p)->count > 0)
 		return false;
@@ -195,10 +249,10 @@ bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id)
 	return doubtful;
 }
 
-int mounts_doubt(struct mounts *m, struct id128 dataset, const char *id)
+int mounts_doubt(struct mounts *m, struct id128 dataset, const char *name, const char *id)
 {
 	struct mount *p;
-	int r = add(m, dataset, id, &p);
+	int r = add(m, dataset, name, id, &p);
 
 	if (r < 0)
 		return r;
@@ -228,20 +282,40 @@ unsigned int mounts_count_old(const struct mounts *m, struct id128 dataset)
 	return count(m, dataset, true);
 }
 
-void mounts_give_up(struct mounts *m, struct id128 dataset)
+void mounts_age(struct mounts *m, struct id128 dataset)
 {
 	struct used *u = find(m, dataset);
-	struct mount **p = u ? &u->first : NULL;
 
-	while (p && *p) {
+	for (struct mount *p = u ? u->first : NULL; p; p = p->next)
+		p->old |= p->generation != UINT64_MAX;
+}
+
+static bool give_up(struct mounts *m, struct used *u)
+{
+	struct mount **p = &u->first;
+	size_t before = m->n;
+
+	while (*p) {
 		if (is_old(m, *p))
 			remove_mount(m, p);
 		else
 			p = &(*p)->next;
 	}
-	if (u)
-		u->ended = !u->first;
-	tidy(m, dataset);
+	if (m->n == before)
+		return false;
+	u->ended = !u->first;
+	tidy(m, u->dataset);
+	return true;
+}
+
+bool mounts_look(struct mounts *m, struct id128 dataset, bool used)
+{
+	struct used *u = find(m, dataset);
+
+	if (!u)
+		return false;
+	u->unused = used ? 0 : u->unused + 1;
+	return u->unused >= LOOKS && give_up(m, u);
 }
 
 int mounts_set_leased(struct mounts *m, struct id128 dataset, bool leased)
@@ -253,6 +327,21 @@ int mounts_set_leased(struct mounts *m, struct id128 dataset, bool leased)
 	u->leased = leased;
 	tidy(m, dataset);
 	return 0;
+}
+
+void mounts_set_ending(struct mounts *m, struct id128 dataset, bool ending)
+{
+	struct used *u = find(m, dataset);
+
+	if (u)
+		u->ending = ending;
+}
+
+bool mounts_ending(const struct mounts *m, struct id128 dataset)
+{
+	const struct used *u = find(m, dataset);
+
+	return u && u->ending;
 }
 
 bool mounts_leased(const struct mounts *m, struct id128 dataset)
@@ -287,28 +376,29 @@ static int put_item(struct json_object *list, struct json_object *v)
 	return -ENOMEM;
 }
 
-static struct json_object *write_mount(const struct mounts *m, const struct mount *p)
+static struct json_object *write_mount(const struct mount *p)
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 
 	if (!o || json_put_member(o, "id", json_object_new_string(p->id)) < 0 ||
-		json_put_member(o, "count", json_object_new_int64(p->count)) < 0 ||
-		json_put_member(o, "old", json_object_new_boolean(is_old(m, p))) < 0 ||
-		json_put_member(o, "taken", json_object_new_boolean(p->taken)) < 0)
+		json_put_member(o, "name", json_object_new_string(p->name)) < 0 ||
+		json_put_member(o, "count", json_object_new_int64(p->count)) < 0)
 		return NULL;
 	return TAKE_PTR(o);
 }
 
-static struct json_object *write_used(const struct mounts *m, const struct used *u)
+static struct json_object *write_used(const struct used *u)
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 	struct json_object *list = json_object_new_array();
 
-	if (!o || json_put_member(o, "mounts", list) < 0 || json_put_member(o, "leased", json_object_new_boolean(u->leased)) < 0 ||
+	if (!o || json_put_member(o, "mounts", list) < 0 ||
+		json_put_member(o, "leased", json_object_new_boolean(u->leased)) < 0 ||
+		json_put_member(o, "ended", json_object_new_boolean(u->ended)) < 0 ||
 		json_put_member(o, "dataset", json_object_new_string(ID128_STR(u->dataset))) < 0)
 		return NULL;
 	for (const struct mount *p = u->first; p; p = p->next)
-		if (put_item(list, write_mount(m, p)) < 0)
+		if (put_item(list, write_mount(p)) < 0)
 			return NULL;
 	return TAKE_PTR(o);
 }
@@ -321,7 +411,7 @@ struct json_object *mounts_write(const struct mounts *m, struct id128 boot)
 	if (!o || json_put_member(o, "volumes", list) < 0 || json_put_member(o, "boot", json_object_new_string(ID128_STR(boot))) < 0)
 		return NULL;
 	for (const struct used *u = m->first; u; u = u->next)
-		if (put_item(list, write_used(m, u)) < 0)
+		if (put_item(list, write_used(u)) < 0)
 			return NULL;
 	return TAKE_PTR(o);
 }
@@ -337,20 +427,22 @@ static struct json_object *member(struct json_object *o, const char *key, enum j
 static int read_mount(struct mounts *m, struct id128 dataset, struct json_object *o)
 {
 	struct json_object *id = member(o, "id", json_type_string), *n = member(o, "count", json_type_int);
+	struct json_object *name = member(o, "name", json_type_string);
 	struct mount *p;
 	int r;
 
 	if (!id || json_object_get_string_len(id) > ID_MAX || !n || json_object_get_int64(n) < 1 ||
 		json_object_get_int64(n) > MOUNTS_MAX)
 		return -EBADMSG;
-	r = add(m, dataset, json_object_get_string(id), &p);
+	r = add(m, dataset, name ? json_object_get_string(name) : "", json_object_get_string(id), &p);
 	if (r < 0)
 		return r;
 	p->count = (unsigned int)json_object_get_int64(n);
-	p->old = json_object_get_boolean(member(o, "old", json_type_boolean));
-	p->taken = json_object_get_boolean(member(o, "taken", json_type_boolean));
-	if (STREQ(p->id, MOUNTS_PODMAN_ID))
+	p->old = true;
+	if (STREQ(p->id, MOUNTS_PODMAN_ID)) {
+		p->old = false;
 		p->generation = UINT64_MAX;
+	}
 	return 0;
 }
 
@@ -358,14 +450,16 @@ static int read_used(struct mounts *m, struct json_object *o, bool same_boot)
 {
 	struct json_object *list = member(o, "mounts", json_type_array), *id = member(o, "dataset", json_type_string);
 	struct id128 dataset;
+	struct used *u;
 	int r = 0;
 
 	if (!list || !id || id128_parse(json_object_get_string(id), &dataset) < 0)
 		return -EBADMSG;
 	if (json_object_get_boolean(member(o, "leased", json_type_boolean)))
 		r = mounts_set_leased(m, dataset, true);
-	if (r == 0 && !same_boot && find(m, dataset))
-		find(m, dataset)->ended = true;
+	u = find(m, dataset);
+	if (r == 0 && u)
+		u->ended = u->ending = !same_boot || json_object_get_boolean(member(o, "ended", json_type_boolean));
 	for (size_t i = 0; same_boot && r == 0 && i < json_object_array_length(list); i++)
 		r = read_mount(m, dataset, json_object_array_get_idx(list, i));
 	return r;

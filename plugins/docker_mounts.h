@@ -6,7 +6,8 @@
  * What an engine said before its latest handshake ("generation") are upper bounds: when it was killed its
  * unmounts were lost, or its containers live on and will be unmounted by its successor. The protocol does not
  * tell which. So an old count is taken over by the next mount of its ID, and is given up when nothing
- * has the volume any more (mounts_give_up()).
+ * has the volume any more (mounts_look()). So are those that were read: unmounts may have come while
+ * nobody listened, and engines say them once.
  *
  * podman has no handshake that means anything, counts by itself and sends one ID for all: there is one of it.
  */
@@ -28,8 +29,11 @@ DEFINE_CLEANUP(struct mounts *, mounts_free);
 /* An engine that keeps no count of its own has begun anew. */
 void mounts_activate(struct mounts *m);
 
-/* One more. 0, -ENOSPC or -ENOMEM. */
-int mounts_add(struct mounts *m, struct id128 dataset, const char *id);
+/* One more. @name: by which it will be unmounted. 0, -ENOSPC or -ENOMEM. */
+int mounts_add(struct mounts *m, struct id128 dataset, const char *name, const char *id);
+
+/* The dataset that was mounted so, whatever it is called since; false: none was. */
+bool mounts_find(const struct mounts *m, const char *name, const char *id, struct id128 *ret);
 
 /*
  * One less; of an unknown one nothing: it may be said again. True: that was the last of an ID which was
@@ -38,19 +42,29 @@ int mounts_add(struct mounts *m, struct id128 dataset, const char *id);
  */
 bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id);
 
-/* One that counts until mounts_give_up(), or until it is dropped. 0, -ENOSPC or -ENOMEM. */
-int mounts_doubt(struct mounts *m, struct id128 dataset, const char *id);
+/* One that counts until mounts_look() gives it up, or until it is dropped. 0, -ENOSPC or -ENOMEM. */
+int mounts_doubt(struct mounts *m, struct id128 dataset, const char *name, const char *id);
 
 /* How many there are, all IDs together; and how many of these are of before the latest handshake. */
 unsigned int mounts_count(const struct mounts *m, struct id128 dataset);
 unsigned int mounts_count_old(const struct mounts *m, struct id128 dataset);
 
-/* Nothing has the volume any more: counts of before the latest handshake are void. */
-void mounts_give_up(struct mounts *m, struct id128 dataset);
+/* All counts of it are upper bounds from here on, but podman's. */
+void mounts_age(struct mounts *m, struct id128 dataset);
+
+/**
+ * mounts_look() - one more look of the timer whether any container has the volume
+ * Returns: counts that are upper bounds were given up, since none had it this time and the last.
+ */
+bool mounts_look(struct mounts *m, struct id128 dataset, bool used);
 
 /* The lease of the dataset is this plugin's: it asked for it, or is about to. */
 int mounts_set_leased(struct mounts *m, struct id128 dataset, bool leased); /* 0 or -ENOMEM */
 bool mounts_leased(const struct mounts *m, struct id128 dataset);
+
+/* The lease of a dataset without mounts may be released by now: not to be counted on. A mount ends that. */
+void mounts_set_ending(struct mounts *m, struct id128 dataset, bool ending);
+bool mounts_ending(const struct mounts *m, struct id128 dataset);
 
 /**
  * mounts_is_over() - is a lease to be released?

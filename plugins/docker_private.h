@@ -4,11 +4,13 @@
 
 #include <time.h>
 
+#include "claim.h"
 #include "docker_mounts.h"
 #include "docker_options.h"
 #include "docker_volumes.h"
 #include "mirror.h"
 #include "mounted.h"
+#include "users.h"
 
 #define STATUS_REFUSED 400 /* of a request that cannot be right */
 #define STATUS_FAILED 500
@@ -22,6 +24,7 @@ struct docker_volumes {
 	struct event_base *base;
 	struct docker_volumes_config c;
 	struct id128 boot;
+	int lock_fd; /* of the directory that remembers the mounts */
 	struct link *link, *stream;
 	struct catalog *catalog;
 	struct mirror *mirror;
@@ -50,24 +53,28 @@ void docker_take(struct docker_volumes *v, const struct link_answer *a);
 void docker_note_user(struct docker_volumes *v, const struct volume *volume);
 void docker_users_free(struct docker_volumes *v);
 
-/* Who has the volume in use, when it is another node: for people; "" when nobody is known. */
-void docker_user_text(const struct docker_volumes *v, const struct volume *volume, char *buf, size_t size);
-
 /* ---- docker_change.c ---- */
 
 void docker_create(struct docker_volumes *v, struct docker_request *q, struct docker_caller *c);
 void docker_remove(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c);
 void docker_changes_free(struct docker_volumes *v);
 
-/* Ends the lease of a dataset that nobody uses here, then answers @c, which may be NULL, whatever came of it. */
+/* Ends this node's lease of a dataset that nobody uses here, then answers @c, which may be NULL, whatever came of it. */
 void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c);
+bool docker_is_releasing(const struct docker_volumes *v, struct id128 dataset);
+
+/* A lease that was ended by others, or by a control service that was restored, is taken again while containers here
+ * use the dataset. */
+void docker_keep(struct docker_volumes *v, struct id128 dataset);
 
 /* ---- docker_mount.c ---- */
 
 bool docker_is_mounting(const struct docker_volumes *v, struct id128 dataset);
 
 void docker_mount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c);
-void docker_unmount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c);
+/* @volume: what has the name now, which may be another one or none (NULL) */
+void docker_unmount(struct docker_volumes *v, const struct docker_request *q, const struct volume *volume,
+	struct docker_caller *c);
 void docker_jobs_look(struct docker_volumes *v, const struct id128 *dataset); /* NULL: all */
 void docker_jobs_free(struct docker_volumes *v);
 
@@ -80,4 +87,4 @@ void docker_tidy(struct docker_volumes *v, bool idle_too);
 /* ---- docker_state.c ---- */
 
 int docker_state_read(struct docker_volumes *v); /* 0 or negative errno, logged */
-void docker_state_write(struct docker_volumes *v);
+int docker_state_write(struct docker_volumes *v); /* the same */

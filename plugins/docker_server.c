@@ -20,7 +20,7 @@
 struct docker_server {
 	struct evhttp *http;
 	struct evhttp_bound_socket *bound;
-	struct docker_volumes *volumes;
+	struct docker_volumes *volumes; /* NULL: it is being stopped */
 };
 
 struct caller {
@@ -80,11 +80,17 @@ static void on_request(struct evhttp_request *http, void *userdata)
 	*c = (struct caller){ { answer, is_there }, http };
 	body = size > 0 ? (const char *)evbuffer_pullup(in, -1) : "";
 	r = body ? docker_request_read(path ?: "", body, size, &q, error) : -ENOMEM;
-	if (r == 0)
+	if (r == 0 && s->volumes) {
 		docker_volumes_ask(s->volumes, &q, is_handshake(http, q.call), &c->docker);
-	else
+		return;
+	}
+	if (r == 0) {
+		docker_request_done(&q);
+		answer(&c->docker, HTTP_INTERNAL, docker_error("the Flocker volume plugin is being stopped"));
+	} else {
 		answer(&c->docker, r == -ENOENT ? HTTP_NOTFOUND : r == -EBADMSG ? HTTP_BADREQUEST : HTTP_INTERNAL,
 			docker_error(r == -ENOMEM ? "out of memory" : error));
+	}
 }
 
 /* ---- the socket ---- */
@@ -182,6 +188,7 @@ int docker_server_new(struct event_base *base, int fd, struct docker_volumes *v,
 
 void docker_server_stop(struct docker_server *s)
 {
+	s->volumes = NULL;
 	if (s->bound)
 		evhttp_del_accept_socket(s->http, TAKE_PTR(s->bound));
 }

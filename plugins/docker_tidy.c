@@ -28,18 +28,33 @@ static void count_one(struct id128 dataset, void *userdata)
 	((struct tidy *)userdata)->room++;
 }
 
+static void look_for_users(struct docker_volumes *v, struct id128 dataset)
+{
+	if (mounts_count_old(v->mounts, dataset) == 0 ||
+		!mounts_look(v->mounts, dataset, mounted_is_used(v->mounted, dataset)))
+		return;
+	log_dataset(dataset, LOG_NOTICE, 0, "no container has it any more, though its engine has not said so");
+	(void)docker_state_write(v);
+}
+
 static void tidy_one(struct tidy *t, struct id128 dataset)
 {
 	struct docker_volumes *v = t->v;
 
-	if (t->idle_too && mounts_count_old(v->mounts, dataset) > 0 && !mounted_is_used(v->mounted, dataset)) {
-		log_dataset(dataset, LOG_NOTICE, 0,
-			"no container has it any more, though its engine has not said so");
-		mounts_give_up(v->mounts, dataset);
-		docker_state_write(v);
-	}
-	if (!docker_is_mounting(v, dataset) && mounts_is_over(v->mounts, dataset, t->idle_too ? IDLE_SWEEPS : 0))
+	if (t->idle_too)
+		look_for_users(v, dataset);
+	docker_keep(v, dataset);
+	if (!docker_is_mounting(v, dataset) && !docker_is_releasing(v, dataset) &&
+		mounts_is_over(v->mounts, dataset, t->idle_too ? IDLE_SWEEPS : 0))
 		docker_release(v, dataset, NULL);
+}
+
+static bool any_old(const struct tidy *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (mounts_count_old(t->v->mounts, t->list[i]) > 0)
+			return true;
+	return false;
 }
 
 void docker_tidy(struct docker_volumes *v, bool idle_too)
@@ -51,6 +66,8 @@ void docker_tidy(struct docker_volumes *v, bool idle_too)
 	if (!t.list)
 		return;
 	mounts_each(v->mounts, collect, &t);
+	if (idle_too && any_old(&t))
+		mounted_scan(v->mounted);
 	for (size_t i = 0; i < t.n; i++)
 		tidy_one(&t, t.list[i]);
 	free(t.list);

@@ -6,7 +6,6 @@
  */
 #include "docker_private.h"
 #include "engine.h"
-#include "jsonin.h"
 
 struct user {
 	struct user *next;
@@ -38,36 +37,15 @@ static void on_noted(const struct link_answer *a, void *userdata)
 		docker_take(userdata, a);
 }
 
-/* No names: what is written there is of somebody else. */
-static struct json_object *body_of(const char *names)
-{
-	_cleanup_json_ struct json_object *body = json_object_new_object(), *text = NULL;
-	struct json_object *metadata = json_object_new_object();
-
-	if (!body || !metadata || json_object_object_add(body, "metadata", metadata) < 0) {
-		json_object_put(metadata);
-		return NULL;
-	}
-	text = *names ? json_object_new_string(names) : NULL;
-	if ((*names && !text) || json_object_object_add(metadata, CATALOG_USED_BY_KEY, text) < 0)
-		return NULL;
-	(void)TAKE_PTR(text);
-	return TAKE_PTR(body);
-}
-
 static void on_names(const char *names, void *userdata)
 {
 	struct user *u = userdata;
 	struct docker_volumes *v = u->v;
 	const struct volume *volume = catalog_by_id(v->catalog, u->dataset);
-	_cleanup_json_ struct json_object *body = NULL;
-	char path[64];
 
-	u->question = NULL; /* it is over */
-	if (volume && !STREQ(volume->used_by ?: "", names) && (body = body_of(names))) {
-		snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(u->dataset));
-		(void)link_call(v->link, "PATCH", path, body, on_noted, v);
-	}
+	u->question = NULL; /* it is over; no names: what is written there is of somebody else */
+	if (volume && !STREQ(volume->used_by ?: "", names))
+		(void)claim_note_user(v->link, u->dataset, names, on_noted, v);
 	user_free(u);
 }
 
@@ -81,16 +59,4 @@ void docker_note_user(struct docker_volumes *v, const struct volume *volume)
 	v->users = u;
 	if (engine_ask(v->base, v->c.engine_socket, volume->name, on_names, u, &u->question) < 0)
 		on_names("", u);
-}
-
-void docker_user_text(const struct docker_volumes *v, const struct volume *volume, char *buf, size_t size)
-{
-	char node[CATALOG_NODE_SIZE];
-
-	*buf = '\0';
-	if (id128_is_nil(volume->leased) || id128_equal(volume->leased, v->c.node))
-		return;
-	snprintf(buf, size, "volume %s is in use on %s%s%s", volume->name,
-		catalog_node_text(v->catalog, volume->leased, node), volume->used_by ? ", by container " : "",
-		volume->used_by ?: "");
 }

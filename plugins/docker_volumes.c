@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
-#include <sys/stat.h>
 
 #include "docker_private.h"
 #include "jsonin.h"
@@ -49,20 +48,9 @@ void docker_take(struct docker_volumes *v, const struct link_answer *a)
 
 /* ---- what is known ---- */
 
-static bool is_device(const char *path, dev_t devno)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == devno;
-}
-
 bool docker_is_here(const struct docker_volumes *v, const struct volume *volume)
 {
-	dev_t devno;
-
-	if (!id128_equal(volume->owner, v->c.node) || !volume->mountpoint || !STREQ(volume->state, "mounted"))
-		return false;
-	return mounted_find(v->mounted, volume->id, &devno) && (!volume->device || is_device(volume->device, devno));
+	return mounted_is_here(v->mounted, volume, v->c.node);
 }
 
 void docker_place(const struct docker_volumes *v, const struct volume *volume, char *buf, size_t size)
@@ -156,9 +144,7 @@ static void path(struct docker_volumes *v, const struct volume *volume, struct d
 
 static void say_unknown(struct docker_volumes *v, const struct docker_request *q, struct docker_caller *c)
 {
-	if (q->call == DOCKER_UNMOUNT) /* it may be a repetition, of one that was removed since */
-		docker_succeed(c, docker_done());
-	else if (q->call == DOCKER_REMOVE && mirror_live(v->mirror))
+	if (q->call == DOCKER_REMOVE && mirror_live(v->mirror))
 		docker_succeed(c, docker_done());
 	else
 		docker_fail(c, STATUS_FAILED, "there is no volume %s%s%s", q->name,
@@ -170,7 +156,7 @@ static void dispatch(struct docker_volumes *v, struct docker_request *q, struct 
 {
 	const struct volume *volume = q->name ? catalog_by_name(v->catalog, q->name) : NULL;
 
-	if (q->name && !volume && q->call != DOCKER_CREATE) {
+	if (q->name && !volume && q->call != DOCKER_CREATE && q->call != DOCKER_UNMOUNT) {
 		say_unknown(v, q, c);
 		return;
 	}
@@ -185,7 +171,7 @@ static void dispatch(struct docker_volumes *v, struct docker_request *q, struct 
 		docker_mount(v, volume, q->id, c);
 		break;
 	case DOCKER_UNMOUNT:
-		docker_unmount(v, volume, q->id, c);
+		docker_unmount(v, q, volume, c);
 		break;
 	case DOCKER_PATH:
 		path(v, volume, c);
@@ -255,7 +241,7 @@ void docker_volumes_ask(struct docker_volumes *v, struct docker_request *q, bool
 	if (own.call == DOCKER_ACTIVATE) {
 		if (handshake) {
 			mounts_activate(v->mounts);
-			docker_state_write(v);
+			(void)docker_state_write(v);
 		}
 		docker_succeed(c, docker_activated());
 	} else if (own.call == DOCKER_CAPABILITIES) {
@@ -274,6 +260,7 @@ void docker_volumes_ask(struct docker_volumes *v, struct docker_request *q, bool
 static void on_volume(struct id128 id, void *userdata)
 {
 	docker_jobs_look(userdata, &id);
+	docker_keep(userdata, id);
 }
 
 static void on_listed(void *userdata)
@@ -327,6 +314,7 @@ struct docker_volumes *docker_volumes_free(struct docker_volumes *v)
 	mounted_free(v->mounted);
 	mounts_free(v->mounts);
 	catalog_free(v->catalog);
+	close_keep_errno(v->lock_fd);
 	free(v);
 	return NULL;
 }
@@ -351,7 +339,7 @@ static int start(struct docker_volumes *v)
 	if (r == 0)
 		r = mounted_new(v->base, v->c.mount_root, on_mounts, v, &v->mounted);
 	if (r == 0)
-		r = mirror_new(v->base, v->stream, v->catalog, &cbs, v, &v->mirror);
+		r = mirror_new(v->base, v->stream, v->catalog, NULL, &cbs, v, &v->mirror);
 	return r;
 }
 
@@ -364,6 +352,7 @@ int docker_volumes_new(struct event_base *base, const struct docker_volumes_conf
 		return log_error(ENOMEM, "cannot start");
 	v->base = base;
 	v->c = *c;
+	v->lock_fd = -EBADF;
 	r = start(v);
 	if (r < 0)
 		return log_error(r, "cannot start");

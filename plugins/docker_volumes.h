@@ -33,6 +33,7 @@ struct docker_volumes_config {
 	struct id128 node;	/* that this is */
 	const char *mount_root; /* of that node */
 	const char *state_path; /* file that remembers the mounts */
+	const char *users_directory; /* see users.h */
 	const char *engine_socket; /* of dockerd's API, to be asked for names */
 	unsigned int limit_s;	/* for a Mount */
 	bool wait_in_use;	/* for a volume that is in use elsewhere, instead of refusing */

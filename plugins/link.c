@@ -74,16 +74,24 @@ static void finish(struct link *l, const struct link_answer *a)
 	request_free(q);
 }
 
+/* Where no connection comes about, that holds for all that wait for one: they would wait in vain one after another. */
 static void fail(struct link *l, int err, const char *what)
 {
+	size_t n = l->open ? 1 : l->n_queued;
+	struct link_answer a = { .err = err };
 	char why[LINK_WHY_MAX];
 
-	hang_up(l);
-	if (!l->first)
-		return;
 	snprintf(why, sizeof(why), "the control service at %s port %u cannot be asked: %s",
 		l->c.host, l->c.port, what);
-	finish(l, &(struct link_answer){ .err = err, .why = why });
+	a.why = why;
+	a.unsent = !l->open;
+	hang_up(l);
+	for (; n > 0 && l->first; n--) {
+		struct link_answer one = a;
+
+		one.unsent &= !l->first->again;
+		finish(l, &one);
+	}
 }
 
 /* The connection has ended by itself. */
@@ -288,9 +296,9 @@ static int request_text(const struct link *l, const char *method, const char *pa
 	return asprintf(ret,
 		"%s %s HTTP/1.1\r\n"
 		"Host: %s%s%s:%u\r\n"
-		"User-Agent: flocker-docker-plugin/" FLOCKER_VERSION "\r\n"
+		"User-Agent: %s/" FLOCKER_VERSION "\r\n"
 		"Accept: %s\r\n%s\r\n%s",
-		method, path, v6 ? "[" : "", l->c.host, v6 ? "]" : "", l->c.port, accept, head, text);
+		method, path, v6 ? "[" : "", l->c.host, v6 ? "]" : "", l->c.port, l->c.program, accept, head, text);
 }
 
 static int ask(struct link *l, const struct request *wanted, const char *method, const char *path,

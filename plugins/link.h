@@ -27,10 +27,12 @@ struct link_config {
 	const char *host; /* name or address; its certificate must be valid for it or "control-service" */
 	uint16_t port;
 	SSL_CTX *ctx; /* of tls_client_new() */
+	const char *program; /* names itself so to the server */
 };
 
 struct link_answer {
 	int err;    /* positive errno: there is no answer; 0 */
+	bool unsent; /* and nobody has heard the request */
 	int status; /* of HTTP */
 	struct json_object *body; /* borrowed; NULL when it is none */
 	const char *why; /* one line, of an error or of a status that is one */

@@ -13,6 +13,8 @@
 struct mirror {
 	struct link *link;
 	struct catalog *catalog;
+	const char *only;  /* NULL: all */
+	struct id128 found; /* what it means; nil: not known yet */
 	const struct mirror_callbacks *cbs;
 	void *userdata;
 	struct event *retry;
@@ -100,7 +102,7 @@ static bool is_good(struct mirror *m, const struct link_answer *a, int r)
 {
 	char why[LINK_WHY_MAX + 64];
 
-	if (a->err || a->status != 200)
+	if (a->err || (a->status != 200 && (a->status != 404 || !m->only)))
 		snprintf(why, sizeof(why), "%s", a->why);
 	else if (r < 0)
 		snprintf(why, sizeof(why), "the control service's list is not understood: %s", strerror(-r));
@@ -112,21 +114,78 @@ static bool is_good(struct mirror *m, const struct link_answer *a, int r)
 
 static void on_datasets(const struct link_answer *a, void *userdata);
 
+/* ---- the one dataset ---- */
+
+static bool is_unreserved(unsigned char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
+}
+
+/* For a query (RFC 3986). */
+static char *escaped(const char *text)
+{
+	char *buf = malloc(strlen(text) * 3 + 1), *to = buf;
+
+	for (const char *p = text; buf && *p; p++)
+		to += is_unreserved((unsigned char)*p) ? sprintf(to, "%c", *p) :
+							 sprintf(to, "%%%02X", (unsigned char)*p);
+	if (buf)
+		*to = '\0';
+	return buf;
+}
+
+/* A later list is of the same dataset, whatever has the name then. NULL when there is no memory. */
+static char *path_of_the_one(struct mirror *m, const char *after)
+{
+	_cleanup_free_ char *name = NULL;
+	char *path;
+	int r;
+
+	if (id128_is_nil(m->found) && id128_parse(m->only, &m->found) < 0) {
+		name = escaped(m->only);
+		r = name ? asprintf(&path, "/v2/datasets?deleted=true&limit=%d&name=%s%s%s", PAGE, name,
+				    after ? "&after=" : "", after ?: "") : -1;
+	} else {
+		r = asprintf(&path, "/v2/datasets/%s", ID128_STR(m->found));
+	}
+	return r < 0 ? NULL : path;
+}
+
+static int take_the_one(struct mirror *m, const struct link_answer *a)
+{
+	if (a->status == 404)
+		return 0;
+	if (id128_is_nil(m->found))
+		return take_list(m, a->body, "datasets", take_dataset);
+	return take_dataset(m, a->body);
+}
+
+/* ---- all datasets ---- */
+
 static void list_datasets(struct mirror *m, const char *after)
 {
-	char path[64 + REVISION_SIZE];
+	_cleanup_free_ char *path = NULL;
 
-	snprintf(path, sizeof(path), "/v2/datasets?limit=%d%s%s", PAGE, after ? "&after=" : "", after ?: "");
-	if (link_call(m->link, "GET", path, NULL, on_datasets, m) < 0)
+	if (m->only)
+		path = path_of_the_one(m, after);
+	else if (asprintf(&path, "/v2/datasets?limit=%d%s%s", PAGE, after ? "&after=" : "", after ?: "") < 0)
+		path = NULL;
+	if (!path || link_call(m->link, "GET", path, NULL, on_datasets, m) < 0)
 		wait_a_while(m, "out of memory");
 }
 
 static void on_datasets(const struct link_answer *a, void *userdata)
 {
 	struct mirror *m = userdata;
+	const struct volume *v;
 	const char *next;
+	int r = 0;
 
-	if (!is_good(m, a, a->status == 200 ? take_list(m, a->body, "datasets", take_dataset) : 0))
+	if (m->only)
+		r = take_the_one(m, a);
+	else if (a->status == 200)
+		r = take_list(m, a->body, "datasets", take_dataset);
+	if (!is_good(m, a, r))
 		return;
 	next = text_of(a->body, "next");
 	if (next && is_clean(next)) {
@@ -134,6 +193,9 @@ static void on_datasets(const struct link_answer *a, void *userdata)
 		return;
 	}
 	catalog_end(m->catalog);
+	v = m->only ? catalog_by_name(m->catalog, m->only) : NULL;
+	if (v && id128_is_nil(m->found))
+		m->found = v->id;
 	m->complete = true;
 	follow(m);
 }
@@ -244,10 +306,11 @@ static void on_stream_end(const struct link_answer *a, void *userdata)
 
 static void follow(struct mirror *m)
 {
-	char path[96 + REVISION_SIZE];
+	char path[160 + REVISION_SIZE];
 
 	sse_reset(m->sse);
-	snprintf(path, sizeof(path), "/v2/events?type=dataset,node&heartbeat=%d&after=%s", HEARTBEAT_S, m->revision);
+	snprintf(path, sizeof(path), "/v2/events?type=dataset%s%s&heartbeat=%d&after=%s", m->only ? "&dataset=" : ",node",
+		m->only ? ID128_STR(m->found) : "", HEARTBEAT_S, m->revision);
 	if (link_follow(m->link, path, on_piece, on_stream_end, m) < 0)
 		wait_a_while(m, "out of memory");
 }
@@ -281,14 +344,15 @@ struct mirror *mirror_free(struct mirror *m)
 }
 DEFINE_CLEANUP(struct mirror *, mirror_free);
 
-int mirror_new(struct event_base *base, struct link *l, struct catalog *c, const struct mirror_callbacks *cbs,
-	void *userdata, struct mirror **ret)
+int mirror_new(struct event_base *base, struct link *l, struct catalog *c, const char *only,
+	const struct mirror_callbacks *cbs, void *userdata, struct mirror **ret)
 {
 	_cleanup_(mirror_freep) struct mirror *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return -ENOMEM;
-	*m = (struct mirror){ .link = l, .catalog = c, .cbs = cbs, .userdata = userdata, .retry_ms = RETRY_FIRST_MS };
+	*m = (struct mirror){ .link = l, .catalog = c, .only = only, .cbs = cbs, .userdata = userdata,
+		.retry_ms = RETRY_FIRST_MS };
 	m->sse = sse_new();
 	m->retry = evtimer_new(base, on_retry, m);
 	if (!m->sse || !m->retry)

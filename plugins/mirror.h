@@ -18,9 +18,15 @@ struct mirror_callbacks {
 	void (*on_listed)(void *userdata);		    /* all of it is as control has it */
 };
 
-/* @l: its own connection, on which nobody else asks. 0 or -ENOMEM. */
-int mirror_new(struct event_base *base, struct link *l, struct catalog *c, const struct mirror_callbacks *cbs,
-	void *userdata, struct mirror **ret);
+/**
+ * mirror_new() - begin
+ * @l: its own connection, on which nobody else asks
+ * @only: the name or id of the one dataset that matters, borrowed; NULL: all of them
+ *
+ * Returns: 0 or -ENOMEM.
+ */
+int mirror_new(struct event_base *base, struct link *l, struct catalog *c, const char *only,
+	const struct mirror_callbacks *cbs, void *userdata, struct mirror **ret);
 struct mirror *mirror_free(struct mirror *m); /* before its link */
 
 bool mirror_listed(const struct mirror *m); /* once, since the start */

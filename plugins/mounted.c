@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "log.h"
@@ -10,40 +11,83 @@
 #define SETTLE_MS 10 /* a container is a burst of mounts */
 #define NAMESPACES_MAX 4096
 
+struct place {
+	dev_t devno;
+	struct id128 dataset;
+	bool used; /* elsewhere */
+};
+
+struct here {
+	struct id128 dataset;
+	dev_t devno;
+};
+
 struct mounted {
 	const char *root;
 	void (*fn)(void *userdata);
 	void *userdata;
-	struct vmount_entry *list;
+	struct here *here; /* in the order of the mount table */
 	size_t n;
+	struct place *places; /* of the last scan; sorted by device */
+	size_t n_places;
+	bool scanned;
 	int fd;
 	struct event *changed, *settle;
 };
 
+/* What is mounted there under another name than a dataset's is nobody's here. */
+static size_t take(const struct vmount_entry *list, size_t n, struct here *ret)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (id128_parse(list[i].name, &ret[used].dataset) == 0)
+			ret[used++].devno = list[i].devno;
+	return used;
+}
+
 void mounted_look(struct mounted *m)
 {
-	struct vmount_entry *list;
+	_cleanup_free_ struct vmount_entry *list = NULL;
+	struct here *here;
 	size_t n;
 	int r = vmount_list(m->root, &list, &n);
 
-	if (r < 0) {
-		log_warning(r, "cannot read what is mounted below %s; it counts as it was", m->root);
+	here = r == 0 ? calloc(n + 1, sizeof(*here)) : NULL;
+	if (!here) {
+		log_warning(r < 0 ? r : ENOMEM, "cannot read what is mounted below %s; it counts as it was", m->root);
 		return;
 	}
-	free(m->list);
-	m->list = list;
-	m->n = n;
+	free(m->here);
+	m->here = here;
+	m->n = take(list, n, here);
 }
 
 bool mounted_find(const struct mounted *m, struct id128 dataset, dev_t *ret_devno)
 {
 	for (size_t i = m->n; i-- > 0;) { /* the uppermost is the last */
-		if (!STREQ(m->list[i].name, ID128_STR(dataset)))
+		if (!id128_equal(m->here[i].dataset, dataset))
 			continue;
-		*ret_devno = m->list[i].devno;
+		*ret_devno = m->here[i].devno;
 		return true;
 	}
 	return false;
+}
+
+static bool is_device(const char *path, dev_t devno)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == devno;
+}
+
+bool mounted_is_here(const struct mounted *m, const struct volume *v, struct id128 node)
+{
+	dev_t devno;
+
+	if (!id128_equal(v->owner, node) || !v->mountpoint || !STREQ(v->state, "mounted"))
+		return false;
+	return mounted_find(m, v->id, &devno) && (!v->device || is_device(v->device, devno));
 }
 
 /* ---- other namespaces ---- */
@@ -64,42 +108,72 @@ static bool is_new(struct seen *s, ino_t ns)
 	return true;
 }
 
-static bool namespace_of(const char *pid, ino_t *ret)
+static int namespace_of(const char *pid, ino_t *ret)
 {
 	char path[320], text[64];
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%s/ns/mnt", pid);
 	n = readlink(path, text, sizeof(text) - 1);
-	if (n <= 0)
-		return false;
+	if (n < 0)
+		return -errno;
 	text[n] = '\0';
-	return sscanf(text, "mnt:[%lu]", ret) == 1;
+	return sscanf(text, "mnt:[%lu]", ret) == 1 ? 0 : -EBADMSG;
 }
 
-/*
- * "36 35 98:0 /mnt1 /mnt2 ...": the third is the device, the fifth where it is. Services with a namespace of their
- * own have a copy of it at its own place, and do not use it for that.
- */
-static bool has_elsewhere(const char *pid, dev_t devno, const char *name)
+/* The lines of a mount table: "36 35 98:0 /mnt1 /mnt2 ...", of which the third is the device, the fifth where it is. */
+static int each_mount(const char *pid, int (*fn)(struct mounted *m, dev_t devno, const char *place), struct mounted *m)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *line = NULL;
 	char path[320], place[4096];
 	unsigned int maj, min;
-	const char *last;
 	size_t room = 0;
+	int r = 0;
 
 	snprintf(path, sizeof(path), "/proc/%s/mountinfo", pid);
 	f = fopen(path, "re");
-	while (f && getline(&line, &room, f) > 0) {
-		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &maj, &min, place) != 3 || makedev(maj, min) != devno)
-			continue;
-		last = strrchr(place, '/');
-		if (!last || !STREQ(last + 1, name))
-			return true;
-	}
-	return false;
+	if (!f)
+		return -errno;
+	while (r == 0 && getline(&line, &room, f) > 0)
+		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &maj, &min, place) == 3)
+			r = fn(m, makedev(maj, min), place);
+	return r;
+}
+
+/* The device as the mount table numbers it: btrfs has a number of its own there, which is not the device's. */
+static int add_place(struct mounted *m, dev_t devno, const char *place)
+{
+	size_t n = strlen(m->root);
+	struct place *more, p = { .devno = devno };
+
+	if (strncmp(place, m->root, n) != 0 || place[n] != '/' || id128_parse(place + n + 1, &p.dataset) < 0)
+		return 0;
+	more = reallocarray(m->places, m->n_places + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	m->places = more;
+	m->places[m->n_places++] = p;
+	return 0;
+}
+
+static int by_devno(const void *a, const void *b)
+{
+	dev_t x = ((const struct place *)a)->devno, y = ((const struct place *)b)->devno;
+
+	return (x > y) - (x < y);
+}
+
+/* Services with a namespace of their own have a copy of it at its own place, and do not use it for that. */
+static int note_use(struct mounted *m, dev_t devno, const char *place)
+{
+	struct place key = { .devno = devno };
+	struct place *p = bsearch(&key, m->places, m->n_places, sizeof(key), by_devno);
+	const char *last = strrchr(place, '/');
+
+	if (p && (!last || !STREQ(last + 1, ID128_STR(p->dataset))))
+		p->used = true;
+	return 0;
 }
 
 static void closedirp(DIR **d)
@@ -108,45 +182,72 @@ static void closedirp(DIR **d)
 		closedir(*d);
 }
 
-/* As the mount table numbers it: btrfs has a number of its own there, which is not the device's. */
-static bool number_in_table(const struct mounted *m, struct id128 dataset, dev_t *ret)
+static int look_into(struct mounted *m, const char *pid, struct seen *seen)
 {
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
-	_cleanup_free_ char *line = NULL, *target = NULL;
-	unsigned int maj, min;
-	char place[4096];
-	size_t room = 0;
-	bool found = false;
+	ino_t ns;
+	int r = namespace_of(pid, &ns);
 
-	if (!f || asprintf(&target, "%s/%s", m->root, ID128_STR(dataset)) < 0)
-		return false;
-	while (getline(&line, &room, f) > 0)
-		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &maj, &min, place) == 3 && STREQ(place, target)) {
-			*ret = makedev(maj, min);
-			found = true;
-		}
-	return found;
+	if (r == 0 && is_new(seen, ns))
+		r = each_mount(pid, note_use, m);
+	return r == -ENOENT || r == -ESRCH || r == -EINVAL ? 0 : r; /* it has ended, just now or before */
 }
 
-bool mounted_is_used(const struct mounted *m, struct id128 dataset)
+/* Not the first, which is in no container, and is hidden from root in some. */
+static bool is_process(const char *name)
+{
+	return *name >= '1' && *name <= '9' && !STREQ(name, "1");
+}
+
+static int scan(struct mounted *m)
 {
 	_cleanup_(closedirp) DIR *proc = opendir("/proc");
 	_cleanup_free_ struct seen *seen = calloc(1, sizeof(*seen));
 	struct dirent *de;
-	dev_t devno;
-	ino_t ns;
+	ino_t own;
+	int r;
 
-	if (!proc || !seen || !namespace_of("self", &ns))
+	if (!proc || !seen)
+		return -errno;
+	r = each_mount("self", add_place, m);
+	if (r == 0)
+		r = namespace_of("self", &own);
+	if (r < 0 || m->n_places == 0)
+		return r;
+	qsort(m->places, m->n_places, sizeof(*m->places), by_devno);
+	(void)is_new(seen, own);
+	while (r == 0 && (de = readdir(proc)))
+		if (is_process(de->d_name))
+			r = look_into(m, de->d_name, seen);
+	return r;
+}
+
+void mounted_scan(struct mounted *m)
+{
+	int r;
+
+	m->n_places = 0;
+	r = scan(m);
+	if (r < 0)
+		log_warning(r, "cannot find out which volumes containers use; they count as used");
+	m->scanned = r == 0;
+}
+
+bool mounted_is_used(const struct mounted *m, struct id128 dataset)
+{
+	bool found = false;
+	dev_t devno;
+
+	if (!m->scanned)
 		return true;
-	if (!number_in_table(m, dataset, &devno))
-		return mounted_find(m, dataset,
-			&devno); /* a name of the mount root that the table writes otherwise */
-	(void)is_new(seen, ns);
-	while ((de = readdir(proc)))
-		if (de->d_name[0] >= '1' && de->d_name[0] <= '9' && namespace_of(de->d_name, &ns) &&
-			is_new(seen, ns) && has_elsewhere(de->d_name, devno, ID128_STR(dataset)))
+	for (size_t i = 0; i < m->n_places; i++) {
+		if (!id128_equal(m->places[i].dataset, dataset))
+			continue;
+		if (m->places[i].used)
 			return true;
-	return false;
+		found = true;
+	}
+	/* A mount root that the table writes otherwise is in doubt. */
+	return !found && mounted_find(m, dataset, &devno);
 }
 
 /* ---- events ---- */
@@ -177,7 +278,8 @@ struct mounted *mounted_free(struct mounted *m)
 	if (m->settle)
 		event_free(m->settle);
 	close_keep_errno(m->fd);
-	free(m->list);
+	free(m->places);
+	free(m->here);
 	free(m);
 	return NULL;
 }

@@ -7,7 +7,7 @@
 
 #include <event2/event.h>
 
-#include "id128.h"
+#include "catalog.h"
 
 struct mounted;
 
@@ -25,13 +25,17 @@ struct mounted *mounted_free(struct mounted *m);
 /* The device that is mounted at the dataset's place; false: nothing is. */
 bool mounted_find(const struct mounted *m, struct id128 dataset, dev_t *ret_devno);
 
+/* It is mounted on @node, which is this one: both that node and the mount table say so, and of the same device. */
+bool mounted_is_here(const struct mounted *m, const struct volume *v, struct id128 node);
+
 /* Reads the mount table again, now: a change may not have been told of yet. */
 void mounted_look(struct mounted *m);
 
-/**
- * mounted_is_used() - is the dataset's filesystem also mounted in another mount namespace, as containers have it?
- *
- * Reads the mount tables of other processes: for doubts, not for each request. When that cannot be found out:
- * true.
+/*
+ * Reads the mount tables of all other mount namespaces, as containers have them: for doubts, not for each
+ * request.
  */
+void mounted_scan(struct mounted *m);
+
+/* Was the dataset's filesystem mounted in one of them, by the last scan? When that could not be found out: true. */
 bool mounted_is_used(const struct mounted *m, struct id128 dataset);

@@ -38,6 +38,13 @@ class UnitTest(unittest.TestCase):
         for line in ("SocketMode=0600", "DirectoryMode=0700", "ListenStream=%t/docker/plugins/flocker/flocker.sock"):
             self.assertIn(line + "\n", text)
 
+    def test_a_dataset_is_bound_for_the_host(self):
+        text = next(p for p in UNITS if p.name == "flocker-dataset@.service").read_text()
+        self.assertIsNone(NAMESPACE_SETTINGS.search(text))
+        for line in ("Type=notify", "KillMode=mixed", "NotifyAccess=all", "Restart=on-abnormal"):
+            self.assertIn(line + "\n", text)
+        self.assertNotRegex(text, r"(?m)^(Requires|BindsTo)=")  # a restart of the node stops no service
+
     def test_the_node_may_restart_the_machine(self):
         """As "self-fence: reboot" asks for."""
         text = next(p for p in UNITS if p.name == "flocker-node.service").read_text()
@@ -66,7 +73,7 @@ class UnitTest(unittest.TestCase):
             for unit in UNITS:
                 run = subprocess.run(["systemd-analyze", "verify", "--man=no", str(pathlib.Path(copies, unit.name))],
                                      capture_output=True, text=True, timeout=60)
-                complaints = [line for line in run.stderr.splitlines() if unit.name in line]
+                complaints = [line for line in run.stderr.splitlines() if unit.name.split("@")[0] in line]
                 self.assertEqual(complaints, [])
 
 

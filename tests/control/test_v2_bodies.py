@@ -4,6 +4,7 @@ as they were meant; with one place changed they are refused, and the answer poin
 import os
 import random
 import re
+import uuid
 
 import pytest
 
@@ -149,6 +150,18 @@ def test_leases_obey_the_document(control, make):
     for body, wrong in refused_ones(make, "LeaseTake", 50 if FULL else 10):
         check_refusal(control.call("PUT", path, body), body, wrong)
     assert control.get("/v2/leases").json["leases"] == []
+
+
+def test_a_lease_that_another_node_has_is_not_ended_by_one_that_means_its_own(control):
+    dataset, mine, others = control.post(DATASETS, {"node": None}).json["dataset_id"], uuid.uuid4(), uuid.uuid4()
+    path = f"/v2/leases/{dataset}"
+    assert control.call("PUT", path, {"node": str(others)}).status == 201
+    refused = control.delete(f"{path}?node={mine}")
+    assert (refused.status, refused.json["code"]) == (409, "leased") and str(others) in refused.json["description"]
+    assert control.delete(f"{path}?node=me").status == 400
+    assert control.get("/v2/leases").json["leases"][0]["node"] == str(others)
+    assert control.delete(f"{path}?node={others}").status == 200
+    assert control.delete(f"{path}?node={others}").status == 404
 
 
 def test_bodies_that_are_no_objects_are_refused_as_a_whole(control):

@@ -4,6 +4,7 @@ a tmpfs stands for the filesystem of a dataset, in a mount namespace of this pro
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -15,7 +16,7 @@ from fixtures import authority, leave_nothing, own_mount_namespace  # noqa: E402
 
 
 def pytest_configure(config):
-    for name in ("FLOCKER_CONTROL", "FLOCKER_DOCKER_PLUGIN"):
+    for name in ("FLOCKER_CONTROL", "FLOCKER_DOCKER_PLUGIN", "FLOCKER_DATASET"):
         if not os.environ.get(name):
             pytest.exit(f"{name} does not name the program", returncode=77)
     if not shutil.which("openssl") or not shutil.which("mount"):
@@ -23,6 +24,7 @@ def pytest_configure(config):
     if os.geteuid() != 0:
         pytest.exit("skipped: mounts need root", returncode=77)
     own_mount_namespace()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "flocker-test", "/srv"], check=True)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A control service, nodes that mount a tmpfs for each dataset, and a plugin beside each node."""
+import contextlib
 import http.client
 import json
 import os
@@ -89,7 +90,8 @@ class Plugin:
             (directory / name).chmod(0o600)
         (directory / "agent.yml").write_text(
             "version: 1\ncontrol-service:\n  hostname: 127.0.0.1\n"
-            f"  port: {cluster.control.agent_port}\ndataset:\n  backend: loopback\nmount-root: {member.root}\n")
+            f"  port: {cluster.control.agent_port}\ndataset:\n  backend: loopback\nmount-root: {member.root}\n"
+            f"run-directory: {directory}/run\n")
 
     def command(self, *extra):
         return [os.environ["FLOCKER_DOCKER_PLUGIN"], "--agent-config", str(self.dir / "agent.yml"), "--control-port",
@@ -181,6 +183,20 @@ class Plugin:
 
     def names(self):
         return [v["Name"] for v in self.ask("List").json["Volumes"]]
+
+    @contextlib.contextmanager
+    def container(self, place):
+        """One that has the volume, in a mount namespace of its own."""
+        inside = self.dir / "inside"
+        inside.mkdir(exist_ok=True)
+        process = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                                    f"mount --bind {place} {inside} && echo ready && exec cat"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            yield
+        finally:
+            process.communicate()
 
     # ---- what control knows ----
 

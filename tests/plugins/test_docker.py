@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The volume plugin protocol over its socket, as dockerd and podman speak it."""
+import contextlib
 import json
 import os
 import signal
@@ -211,8 +212,10 @@ def test_a_mount_may_wait_for_its_end_elsewhere(cluster, plugin):
     thread.join(0.5)
     assert not box
     plugin.unmount("v1")
+    began = time.monotonic()
     thread.join(rig.LIMIT_S)
     assert box[0].status == 200 and other.lease("v1") == other.member.id
+    assert time.monotonic() - began < 4  # by the event, and not when it would have tried again by itself
 
 
 def test_many_mounts_of_one_volume_are_one_action(cluster, plugin):
@@ -238,6 +241,7 @@ def test_a_mount_that_takes_too_long_says_why_and_goes_on(cluster):
     plugin.member.slow = True
     error = plugin.mount("v1").error
     assert "not here yet" in error and "mounting" in error and plugin.member.id in error
+    rig.wait_until("others may have it", lambda: plugin.lease("v1") is None)
     plugin.member.go_on()
     cluster.fleet.wait_mounted(1)
     assert plugin.mounted("v1").is_mount() and plugin.dataset("v1")["epoch"] == 1
@@ -290,21 +294,14 @@ def test_a_count_of_before_a_crash_of_dockerd_is_taken_over(plugin):
 
 def test_a_container_that_lived_on_keeps_its_volume(plugin):
     """With live-restore: a copy is a mount and an unmount of the container's ID, which dockerd did not mount again."""
-    dataset = plugin.made("v1")
-    place = plugin.mounted("v1", "c1")
-    inside = plugin.dir / "inside"
-    inside.mkdir()
-    container = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                                  f"mount --bind {place} {inside} && echo ready && exec cat"],
-                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert container.stdout.readline() == b"ready\n"
-    plugin.activate()
-    plugin.mounted("v1", "c1")
+    plugin.made("v1")
+    with plugin.container(plugin.mounted("v1", "c1")):
+        plugin.activate()
+        plugin.mounted("v1", "c1")
+        plugin.unmount("v1", "c1")
+        assert plugin.lease("v1") == plugin.member.id
     plugin.unmount("v1", "c1")
-    assert plugin.lease("v1") == plugin.member.id
-    container.communicate()
-    plugin.unmount("v1", "c1")
-    assert plugin.lease("v1") is None and dataset
+    assert plugin.lease("v1") is None
 
 
 # ---- remove ----
@@ -385,11 +382,56 @@ def test_a_state_file_that_is_none_stops_nothing(plugin):
 
 def test_a_stale_socket_is_replaced_and_one_in_use_is_not(plugin):
     plugin.restart()
-    second = subprocess.run(plugin.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=rig.LIMIT_S)
+    second = subprocess.run(plugin.command("--state-directory", str(plugin.dir / "other")), stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, timeout=rig.LIMIT_S)
     assert second.returncode == 1 and "another plugin listens there" in second.stdout
     assert plugin.names() == []
     plugin.end()
     assert not plugin.socket.exists()
+
+
+def test_two_plugins_do_not_share_what_they_remember(plugin):
+    second = subprocess.run(plugin.command("--socket", str(plugin.dir / "other.sock")), stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, timeout=rig.LIMIT_S)
+    assert second.returncode == 1 and f"{plugin.state} is in use by another plugin" in second.stdout
+
+
+def test_a_mount_that_cannot_be_written_down_is_refused(plugin):
+    """After a restart nobody would know of the container."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "full", plugin.state], check=True)
+    try:
+        plugin.restart()
+        plugin.made("v1")
+        rig.fill(plugin.state / "filler")
+        assert "cannot be written" in plugin.mount("v1").error
+        assert plugin.lease("v1") is None and plugin.get("v1")["Status"]["mounts"] == 0
+        (plugin.state / "filler").unlink()
+        plugin.mounted("v1", "c1")
+        rig.fill(plugin.state / "filler")
+        assert "cannot be counted" in plugin.mount("v1", "c2").error
+        assert plugin.lease("v1") == plugin.member.id and plugin.get("v1")["Status"]["mounts"] == 1
+        plugin.unmount("v1", "c1")
+        assert plugin.lease("v1") is None
+        plugin.end()
+    finally:
+        subprocess.run(["umount", "-l", plugin.state], check=True)
+
+
+def test_who_asks_while_it_is_being_stopped_is_told_so(plugin):
+    """dockerd keeps its connections."""
+    request = b"POST /VolumeDriver.List HTTP/1.1\r\nHost:\r\nContent-Length: 0\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(rig.LIMIT_S)
+        s.connect(str(plugin.socket))
+        s.sendall(request)
+        assert b'"Volumes":[]' in s.recv(65536)
+        plugin.process.send_signal(signal.SIGTERM)
+        rig.wait_until("it stops", lambda: "stopping" in plugin.log)
+        with contextlib.suppress(ConnectionError):
+            s.sendall(request)
+            answer = s.recv(65536)
+            assert b"is being stopped" in answer or not answer  # it was too late
+    assert plugin.process.wait(rig.LIMIT_S) == 0
 
 
 def test_without_control_what_is_known_is_answered_at_once(cluster, plugin):

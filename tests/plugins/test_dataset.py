@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""flocker-dataset: a dataset held on a node for as long as a service needs it."""
+import os
+import pathlib
+import pwd
+import signal
+import subprocess
+
+import pytest
+import rig
+from dataset_rig import PLACES, Holder
+
+
+@pytest.fixture
+def here(cluster):
+    return cluster.plugins[0]
+
+
+@pytest.fixture
+def there(cluster):
+    return cluster.plugins[1]
+
+
+@pytest.fixture
+def hold(request):
+    """Makes holders, and ends them."""
+    made = []
+
+    def make(plugin, name, *options):
+        made.append(Holder(plugin, name, *options))
+        return made[-1]
+    yield make
+    for one in made:
+        one.end()
+    for one in made:
+        assert not one.log_path.exists() or "Sanitizer" not in one.log and "runtime error" not in one.log, one.log
+        subprocess.run(["umount", "--lazy", one.place], stderr=subprocess.DEVNULL)
+        if one.place.is_dir():
+            one.place.rmdir()
+
+
+def create(cluster, name, **more):
+    made = cluster.control.post("/v2/datasets", body={"name": name, "node": None, **more})
+    assert made.status == 201, made.text
+    return made.json["dataset_id"]
+
+
+@pytest.fixture
+def dataset(cluster):
+    return create(cluster, "pgdata")
+
+
+# ---- from start to stop ----
+
+def test_it_is_brought_bound_and_given_back(here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    assert one.is_bound() and here.lease("pgdata") == here.member.id
+    assert (here.member.root / dataset).stat().st_dev == one.place.stat().st_dev
+    assert one.status == "at /srv/flocker/pgdata"
+    assert one.stop() == 0
+    assert not one.place.exists() and here.lease("pgdata") is None
+    assert here.dataset("pgdata")["state"] == "mounted"  # it stays where it is
+
+
+def test_a_dataset_is_found_by_its_id_and_by_the_oldest_of_a_name(cluster, here, hold):
+    for i in range(2):
+        answer = cluster.control.post("/v1/configuration/datasets", body={
+            "primary": cluster.fleet.members[0].id, "metadata": {"name": "twice", "i": str(i)}})
+        assert answer.status == 201
+    oldest = cluster.control.every()[0]["dataset_id"]  # by time, and by id within a second
+    one = hold(here, "twice").held()
+    assert (here.member.root / oldest).stat().st_dev == one.place.stat().st_dev
+    nameless = cluster.control.post("/v1/configuration/datasets", body={"primary": cluster.fleet.members[0].id})
+    two = hold(here, nameless.json["dataset_id"]).held()
+    assert two.is_bound()
+
+
+def test_an_instance_of_a_unit_is_unescaped(cluster, here, hold):
+    create(cluster, "my data-x")
+    one = hold(here, r"my\x20data\x2dx", "--instance").held()
+    assert os.path.ismount(PLACES / "my data-x")
+    assert one.stop() == 0
+
+
+def test_owner_and_mode_are_of_the_datasets_root(here, dataset, hold):
+    nobody = pwd.getpwnam("nobody")
+    one = hold(here, "pgdata", "--owner", "nobody:daemon", "--mode", "0700").held()
+    st = one.place.stat()
+    assert (st.st_uid, st.st_mode & 0o7777) == (nobody.pw_uid, 0o700)
+    assert one.stop() == 0
+    two = hold(here, "pgdata").held()  # as it is, when nothing is said
+    assert two.place.stat().st_uid == nobody.pw_uid and two.place.stat().st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.parametrize("name, why", [("nosuch", "there is no dataset nosuch"),
+                                       ("6b1c2e1e-7c52-4be3-a7d3-1c6f0ea7a0aa", "there is no dataset 6b1c2e1e")])
+def test_what_does_not_exist_is_said(here, hold, name, why):
+    one = hold(here, name).start()
+    assert one.wait_end() == 1
+    assert why in one.log and why in one.status
+
+
+def test_a_deleted_dataset_is_said_to_be_deleted(cluster, here, dataset, hold):
+    assert cluster.control.delete(f"/v2/datasets/{dataset}?undelete=600").status == 200
+    for name in ("pgdata", dataset):
+        one = hold(here, name).start()
+        assert one.wait_end() == 1 and f"dataset {name} is deleted" in one.log
+
+
+@pytest.mark.parametrize("arguments, why", [
+    ((), "one dataset"), (("a", "b"), "one dataset"), (("a/b",), "cannot be a directory"), (("..",), "cannot be"),
+    (("--mode", "0999", "a"), "octal mode"), (("--owner", "no-such-user", "a"), "user of this machine"),
+    (("--owner", "root:no-such-group", "a"), "group of this machine"), (("--in-use", "take", "a"), "refuse or wait"),
+    (("--instance", r"a\x00"), "no name"), (("--control-port", "0", "a"), "65535")])
+def test_wrong_words_are_refused_in_one_line(arguments, why):
+    said = subprocess.run([os.environ["FLOCKER_DATASET"], *arguments], capture_output=True, text=True)
+    assert said.returncode == 1 and why in said.stderr and said.stderr.count("\n") == 1
+
+
+# ---- in use elsewhere ----
+
+def test_what_another_node_uses_is_refused_with_its_name_and_user(cluster, here, there, dataset, hold):
+    first = hold(here, "pgdata").held()
+    rig.wait_until("it is told who uses it", lambda: here.dataset("pgdata")["metadata"].get("flocker:used-by"))
+    second = hold(there, "pgdata").start()
+    assert second.wait_end() == 1
+    assert f"is in use on node {here.member.id}" in second.log and "by program flocker-dataset pgdata" in second.log
+    assert second.status in second.log
+    assert first.is_bound() and here.lease("pgdata") == here.member.id
+    assert not list((there.dir / "run/users").glob("*"))
+
+
+def test_one_that_waits_gets_it_at_its_end(cluster, here, there, dataset, hold):
+    first = hold(here, "pgdata").held()
+    second = hold(there, "pgdata", "--at", "/srv/there").start("--in-use", "wait", "--at", "/srv/there")
+    second.wait_said("waits for the end of its use")
+    assert first.stop() == 0
+    second.wait_said("READY=1")
+    assert os.path.ismount("/srv/there") and there.lease("pgdata") == there.member.id
+    assert second.stop() == 0
+
+
+def test_a_start_goes_on_as_long_as_the_node_works(here, dataset, hold):
+    here.member.slow = True
+    one = hold(here, "pgdata").start()
+    one.wait_said("it is mounting")
+    one.wait_said("EXTEND_TIMEOUT_USEC=")
+    here.member.go_on()
+    one.wait_said("READY=1")
+
+
+def test_a_start_that_is_stopped_takes_its_lease_back(here, dataset, hold):
+    here.member.slow = True
+    one = hold(here, "pgdata").start()
+    one.wait_said("it is mounting")
+    assert one.stop() == 0
+    assert here.lease("pgdata") is None and not one.place.exists()
+    here.member.go_on()
+
+
+# ---- the place ----
+
+def test_foreign_files_links_and_mounts_are_not_covered(here, dataset, hold):
+    PLACES.mkdir(exist_ok=True)
+    files, link, mount = (pathlib.Path("/srv", n) for n in ("files", "link", "mount"))
+    (files / "x").mkdir(parents=True)
+    link.symlink_to("files")
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "other", mount], check=True)
+    writable = pathlib.Path("/srv/writable")
+    writable.mkdir()
+    writable.chmod(0o777)
+    try:
+        for place, why in ((files, "is not empty"), (link, "is a symbolic link"), (link / "x", "is a symbolic link"),
+                           (mount, "something else is mounted"), (writable / "x", "may write to /srv/writable"),
+                           ("relative", "no absolute path"), ("/srv/../srv/x", "no absolute path"),
+                           ("/srv//x", "no absolute path"), (files / "x/../y", "no absolute path")):
+            one = hold(here, "pgdata", "--at", str(place)).start()
+            assert one.wait_end() == 1
+            assert why in one.log, one.log
+            assert here.lease("pgdata") is None
+            one.log_path.unlink()
+        assert os.listdir(files) == ["x"]
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def test_two_places_share_the_lease_and_the_last_releases_it(here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    two = hold(here, "pgdata", "--at", "/srv/second").held()
+    assert one.stop() == 0
+    assert here.lease("pgdata") == here.member.id and os.path.ismount("/srv/second")
+    assert two.stop() == 0
+    assert here.lease("pgdata") is None and not list((here.dir / "run/users").glob("*"))
+
+
+def test_one_place_has_one_holder(here, dataset, hold):
+    hold(here, "pgdata").held()
+    two = hold(here, "pgdata").start()
+    assert two.wait_end() == 1 and "another flocker-dataset has it" in two.log
+    assert here.lease("pgdata") == here.member.id
+
+
+def test_a_busy_place_is_said_with_its_holders_and_loses_nothing(here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    with open(one.place / "file", "wb", buffering=0) as held:
+        assert one.stop() == 0
+        assert f"is in use by pid {os.getpid()}" in one.log
+        held.write(b"still there")
+        assert not one.is_bound() and here.lease("pgdata") is None
+    assert (here.member.root / dataset / "file").read_bytes() == b"still there"
+
+
+# ---- with containers ----
+
+def test_a_container_keeps_the_lease_when_the_service_stops(here, dataset, hold):
+    here.start()
+    one = hold(here, "pgdata").held()
+    here.mounted("pgdata")
+    assert one.stop() == 0
+    assert here.lease("pgdata") == here.member.id
+    here.unmount("pgdata")
+    assert here.lease("pgdata") is None
+    here.end()
+
+
+def test_a_service_keeps_the_lease_when_the_container_stops(here, dataset, hold):
+    here.start()
+    here.mounted("pgdata")
+    one = hold(here, "pgdata").held()
+    here.unmount("pgdata")
+    assert here.lease("pgdata") == here.member.id and one.is_bound()
+    here.mounted("pgdata")
+    here.restart()  # what it remembers counts after a restart as well
+    assert one.stop() == 0
+    assert here.lease("pgdata") == here.member.id
+    here.unmount("pgdata")
+    assert here.lease("pgdata") is None
+    here.end()
+
+
+# ---- when it is lost ----
+
+def lost(one, why):
+    assert one.wait_end() == 1
+    assert why in one.log and why in one.status, (one.log, one.said)
+    assert not one.is_bound()
+
+
+def test_an_unmounted_dataset_is_lost(here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    subprocess.run(["umount", here.member.root / dataset], check=True)
+    lost(one, "dataset pgdata was unmounted")
+
+
+def test_an_unmounted_place_is_lost(here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    subprocess.run(["umount", one.place], check=True)
+    lost(one, "was unmounted from /srv/flocker/pgdata")
+
+
+def test_a_lease_that_is_taken_away_is_a_loss(cluster, here, there, dataset, hold):
+    one = hold(here, "pgdata").held()
+    assert cluster.control.delete(f"/v2/leases/{dataset}").status == 200
+    lost(one, "the lease of dataset pgdata was released")
+    one = hold(here, "pgdata").held()
+    body = {"node": there.member.id}
+    one.process.send_signal(signal.SIGSTOP)
+    os.kill(one.worker, signal.SIGSTOP)
+    assert cluster.control.delete(f"/v2/leases/{dataset}").status == 200
+    assert cluster.control.call("PUT", f"/v2/leases/{dataset}", body=body).status == 201
+    os.kill(one.worker, signal.SIGCONT)
+    one.process.send_signal(signal.SIGCONT)
+    lost(one, "the lease of dataset pgdata is now of node")
+    assert here.lease("pgdata") == there.member.id  # which is not released by who lost it
+
+
+def test_a_move_or_deletion_waits_and_is_told(cluster, here, there, dataset, hold):
+    one = hold(here, "pgdata").held()
+    assert cluster.control.call("PATCH", f"/v2/datasets/{dataset}", body={"node": there.member.id}).status == 200
+    one.wait_said("it is wanted on node")
+    assert cluster.control.delete(f"/v2/datasets/{dataset}").status == 200
+    one.wait_said("it is deleted, once")
+    assert one.is_bound() and one.stop() == 0
+
+
+# ---- crashes ----
+
+def test_a_killed_worker_is_succeeded_and_nobody_notices(here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    with open(one.place / "file", "wb", buffering=0) as held:
+        for _ in range(2):
+            before = one.worker
+            os.kill(before, signal.SIGKILL)
+            rig.wait_until("another works", lambda: one.log.count("as it was left there") > _)
+            held.write(b"x")
+    assert one.process.poll() is None and one.is_bound() and here.lease("pgdata") == here.member.id
+    rig.wait_until("it is ready", lambda: one.worker not in (None, before))
+    assert one.stop() == 0 and here.lease("pgdata") is None
+
+
+def test_the_next_start_takes_over_what_a_killed_one_left_even_without_control(cluster, here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    one.kill()
+    assert one.is_bound() and here.lease("pgdata") == here.member.id
+    cluster.kill_control()
+    two = hold(here, "pgdata").held()
+    assert two.is_bound() and "as it was left there" in two.log
+    cluster.control.start()
+    cluster.fleet.wait_welcomed(2)
+    rig.wait_until("it is told so", lambda: two.status == "at /srv/flocker/pgdata")
+    assert two.stop() == 0 and here.lease("pgdata") is None
+
+
+def test_control_that_is_away_ends_nothing(cluster, here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    cluster.kill_control()
+    cluster.control.start()
+    cluster.fleet.wait_welcomed(2)
+    rig.wait_until("it follows again", lambda: "answers again" in one.log)
+    assert one.is_bound() and one.stop() == 0
+    assert here.lease("pgdata") is None
+
+
+def test_a_start_waits_for_control(cluster, here, dataset, hold):
+    cluster.kill_control()
+    one = hold(here, "pgdata").start()
+    one.wait_said("waits for the control service")
+    cluster.control.start()
+    cluster.fleet.wait_welcomed(2)
+    one.wait_said("READY=1")
