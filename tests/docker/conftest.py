@@ -67,6 +67,7 @@ def volume(hosts, request):
     """The name of a volume of the test's own; with it goes whatever the test has left."""
     name = request.node.name.replace("[", "_").replace("]", "")[:60]
     yield name
+    hosts.revive()
     hosts.clean(name)
 
 

@@ -256,6 +256,17 @@ class Hosts:
     def wait_dataset(self, name, condition):
         return clusters.wait_until(f"dataset {name}", lambda: (d := self.dataset(name)) and condition(d) and d)
 
+    def revive(self):
+        """Daemons that a failed test has killed or stopped."""
+        cluster = self.cluster
+        daemons = [cluster.control, *cluster, *(d for host in self for d in (host.plugin, host.docker))]
+        for daemon in daemons:
+            if daemon.process.poll() is None:
+                daemon.process.send_signal(signal.SIGCONT)
+            else:
+                daemon.start()
+        cluster.wait_live()
+
     def clean(self, volume):
         for host in self:
             ids = host.docker("ps", "-aq").out.split()
