@@ -8,7 +8,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config python3 udev
 packages_run=(fuse3 e2fsprogs xfsprogs btrfs-progs util-linux mount)
 packages_test=(clang curl libclang-rt-14-dev python3-pytest python3-jsonschema openssl iproute2 mandoc systemd fdisk gdisk lvm2
 	cryptsetup-bin nftables zsh gccgo chromium libnss3-tools fonts-dejavu-core)
-packages_docker=(docker.io podman busybox-static) # for the stage docker
+packages_docker=(docker.io podman crun runc busybox-static postgresql) # for the stage docker
 packages_qemu=(qemu-system-x86 e2fsprogs openssl python3-pytest) # for ./run-tests --only qemu
 
 # packages_missing PACKAGE... - those that are not installed, one a line
