@@ -9,6 +9,7 @@ Needs root (mmdebstrap), qemu-system-x86, and apt's sources for what the machine
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,7 @@ def missing():
 
 
 def pytest_configure(config):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # fixtures end what they began
     if not config.option.collectonly and (why := missing()):
         pytest.exit(f"skipped: {why}", returncode=77)
 

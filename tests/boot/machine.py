@@ -63,14 +63,15 @@ class Command:
 
 
 class Machine:
-    def __init__(self, base, payload=None):
-        self.base = pathlib.Path(base)
+    def __init__(self, base, payload, memory_mib=MEMORY_MIB):
+        self.base, self.memory_mib = pathlib.Path(base), memory_mib
         self.kernel, self.initramfs, root = image.get()
         self.process = None
         self.disks = {name: self.base / name for name in ("root", "payload", "volumes")}
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(root), str(self.disks["root"])],
                        check=True)
         image.make_image(self.disks["payload"], "4G", payload, "payload")
+        shutil.rmtree(payload)
         image.make_image(self.disks["volumes"], VOLUMES_SIZE, label="volumes")
 
     # ---- life ----
@@ -80,11 +81,12 @@ class Machine:
         self.commands, self.number, self.boots = {}, 0, queue.Queue()
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "nice", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2",
-             "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+             "-m", str(self.memory_mib), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
              "-kernel", self.kernel, "-initrd", self.initramfs,
              "-append", "root=/dev/vda console=ttyS0 panic=-1 mitigations=off systemd.show_status=error systemd.log_color=0",
+             # Flushes are not waited for: what qemu was given outlives it, and this machine does not go down.
              *[word for name in ("root", "payload", "volumes") for word in
-               ("-drive", f"file={self.disks[name]},format=raw,if=virtio,cache=writeback,discard=unmap")],
+               ("-drive", f"file={self.disks[name]},format=raw,if=virtio,cache=unsafe,discard=unmap")],
              # What it sends goes nowhere, and nobody reaches it.
              "-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile=",
              "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
