@@ -27,7 +27,7 @@ import uuid
 import kernel
 import rig
 
-LIMIT_S = 60
+LIMIT_S = 60 * rig.SLOWER
 MIB = 1 << 20
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 128 * MIB}
 MKFS = ("mkfs.ext4", "mkfs.xfs", "mkfs.btrfs")
