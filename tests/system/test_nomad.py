@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nomad's dynamic host volumes on real nodes: what a task wrote on one machine, the next one reads on another."""
 import os
+import pathlib
 import shutil
 import signal
 import sys
@@ -11,7 +12,7 @@ import pytest
 import cluster as clusters
 from cluster import Payload, wait_until
 
-sys.path.insert(0, str(clusters.pathlib.Path(__file__).resolve().parents[1] / "plugins"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "plugins"))
 import nomad_rig  # noqa: E402
 from nomad_rig import Volume  # noqa: E402
 
@@ -78,6 +79,7 @@ def test_after_a_reboot_create_waits_for_the_node_and_answers_with_the_data_ther
     there.start()
     assert agent.finish(process).answer["path"] == volume.path
     payload.check(there.data(dataset))
+    agent.deleted(volume)
 
 
 def test_killed_while_the_data_moves_the_next_run_finishes_it(cluster, agents, seed):
