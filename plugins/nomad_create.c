@@ -175,24 +175,32 @@ static int take(struct create *c, const struct volume *v)
 	return nomad_lease(&c->n, v);
 }
 
-/* What a first create has taken. The error stays. */
-static void give_back(struct create *c)
+static void end_lease(struct create *c)
 {
 	const char *users = c->n.c->client->users_directory;
-	char error[NOMAD_ERROR_MAX];
 	int lock, r;
+
+	do
+		r = users_leave(users, c->dataset, c->n.who, &lock);
+	while (nomad_may_wait(&c->n, r));
+	if (r > 0)
+		users_left(users, c->dataset, c->n.who, lock, nomad_unlease(&c->n, c->dataset) == 0);
+}
+
+/* What a first create has taken, so that a delete of it finds nothing to end or to destroy. The error stays. */
+static void give_back(struct create *c)
+{
+	const struct volume *v = NULL;
+	char error[NOMAD_ERROR_MAX];
 
 	memcpy(error, c->n.error, sizeof(error));
 	ask_extend(c->n.ask, CLEANUP_S);
-	if (c->was_leased) {
-		users_forget(users, c->dataset, c->n.who);
-	} else {
-		do
-			r = users_leave(users, c->dataset, c->n.who, &lock);
-		while (nomad_may_wait(&c->n, r));
-		if (r > 0)
-			users_left(users, c->dataset, c->n.who, lock, nomad_unlease(&c->n, c->dataset) == 0);
-	}
+	if (nomad_get(&c->n, c->dataset, &v) == 0 && v && STREQ(v->nomad_volume ?: "", ID128_STR(c->n.q->id)))
+		(void)nomad_forget(&c->n, c->dataset);
+	if (c->was_leased)
+		users_forget(c->n.c->client->users_directory, c->dataset, c->n.who);
+	else
+		end_lease(c);
 	memcpy(c->n.error, error, sizeof(error));
 }
 
@@ -340,7 +348,7 @@ static int bring(struct create *c, const struct volume *v, uint64_t *ret_size)
 	if (r == 0)
 		r = wait_here(c, &v);
 	if (r == 0)
-		*ret_size = v->size_bytes;
+		*ret_size = v->volume_bytes ? MIN(v->volume_bytes, v->size_bytes) : v->size_bytes;
 	return r;
 }
 

@@ -21,14 +21,15 @@ static int find(struct delete *d, const struct volume **ret)
 {
 	const struct volume *v = NULL;
 	int r = users_find(d->n.c->client->users_directory, d->n.who, &d->dataset);
+	bool used = r == 0;
 
-	if (r == 0)
+	if (used)
 		r = nomad_get(&d->n, d->dataset, &v);
 	else if (*d->n.q->name || d->n.q->dataset)
 		r = nomad_find(&d->n, &v);
 	else
 		return 0;
-	if (r == 0 && v && STREQ(v->nomad_volume ?: "", ID128_STR(d->n.q->id)))
+	if (r == 0 && v && (v->nomad_volume ? STREQ(v->nomad_volume, ID128_STR(d->n.q->id)) : used))
 		*ret = v;
 	return r;
 }
@@ -152,6 +153,14 @@ static bool has_gone(const struct delete *d, const struct volume *v)
 	       (!id128_is_nil(v->node) && !id128_equal(v->node, here));
 }
 
+/* Without a name Nomad undoes a create that it could not write down. The data may be older than that. */
+static bool destroys(const struct delete *d, const struct volume *v)
+{
+	if (!*d->n.q->name)
+		return false;
+	return d->n.q->options.delete_on_remove >= 0 ? d->n.q->options.delete_on_remove : v->delete_on_remove;
+}
+
 static int delete(struct delete *d)
 {
 	const struct volume *v = NULL;
@@ -167,7 +176,7 @@ static int delete(struct delete *d)
 		forget_user(d);
 		return 0;
 	}
-	d->destroys = d->n.q->options.delete_on_remove >= 0 ? d->n.q->options.delete_on_remove : v->delete_on_remove;
+	d->destroys = destroys(d, v);
 	r = refuse_used(d, v);
 	if (r == 0)
 		r = release(d, v, &last);

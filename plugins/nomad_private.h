@@ -44,7 +44,7 @@ int nomad_find_destroyed(struct nomad *n, const char *volume, struct id128 *ret,
 /* PATCH of where it is to be; NULL: nowhere. Also the volume of Nomad that it is, if @q creates one. As above. */
 int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint64_t size_bytes, const struct volume **ret);
 
-/* It is this volume of Nomad no more. As above. */
+/* It is no volume of Nomad's any more. As above. */
 int nomad_forget(struct nomad *n, struct id128 id);
 
 int nomad_lease(struct nomad *n, const struct volume *v);

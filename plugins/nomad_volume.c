@@ -169,22 +169,19 @@ static int put_text_or_null(struct json_object *o, const char *key, const char *
 	return json_object_object_add(o, key, NULL) < 0 ? -ENOMEM : 0;
 }
 
-static int put_metadata(struct nomad *n, struct json_object *body)
+/* @volume: NULL: none any more; its name stays, and with it the namespace that it is of. */
+static int put_metadata(const struct nomad_request *q, struct json_object *body, const char *volume)
 {
-	bool creates = n->q->operation == NOMAD_CREATE;
 	struct json_object *metadata = json_object_new_object();
-	char name[NOMAD_NAME_MAX + 1];
+	char name[NOMAD_NAME_MAX + 1], user[NOMAD_NAME_MAX + 1];
 
+	nomad_full_name(q, name);
+	nomad_user_text(q, user);
 	if (json_put_member(body, "metadata", metadata) < 0 ||
-		put_text_or_null(metadata, CATALOG_NOMAD_VOLUME_KEY, creates ? ID128_STR(n->q->id) : NULL) < 0)
+		put_text_or_null(metadata, CATALOG_NOMAD_VOLUME_KEY, volume) < 0 ||
+		(volume && put_text_or_null(metadata, CATALOG_NOMAD_NAME_KEY, name) < 0))
 		return -ENOMEM;
-	if (!creates)
-		return put_text_or_null(metadata, CATALOG_USED_BY_KEY, NULL);
-	nomad_full_name(n->q, name);
-	if (put_text_or_null(metadata, CATALOG_NOMAD_NAME_KEY, name) < 0)
-		return -ENOMEM;
-	nomad_user_text(n->q, name);
-	return put_text_or_null(metadata, CATALOG_USED_BY_KEY, name);
+	return put_text_or_null(metadata, CATALOG_USED_BY_KEY, volume ? user : NULL);
 }
 
 static int patch(struct nomad *n, struct id128 id, struct json_object *body)
@@ -200,7 +197,7 @@ int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint6
 	_cleanup_json_ struct json_object *body = json_object_new_object();
 	int r;
 
-	if (put_text_or_null(body, "node", node ? ID128_STR(*node) : NULL) < 0 || (node && put_metadata(n, body) < 0) ||
+	if (put_text_or_null(body, "node", node ? ID128_STR(*node) : NULL) < 0 || (node && put_metadata(n->q, body, ID128_STR(n->q->id)) < 0) ||
 		(size_bytes && json_put_member(body, "size", json_object_new_int64((int64_t)size_bytes)) < 0))
 		return nomad_fail(n, ENOMEM, "out of memory");
 	r = patch(n, id, TAKE_PTR(body));
@@ -213,7 +210,7 @@ int nomad_forget(struct nomad *n, struct id128 id)
 {
 	_cleanup_json_ struct json_object *body = json_object_new_object();
 
-	return put_metadata(n, body) < 0 ? nomad_fail(n, ENOMEM, "out of memory") : patch(n, id, TAKE_PTR(body));
+	return put_metadata(n->q, body, NULL) < 0 ? nomad_fail(n, ENOMEM, "out of memory") : patch(n, id, TAKE_PTR(body));
 }
 
 /* ---- the lease ---- */

@@ -232,11 +232,34 @@ def test_delete_of_what_is_not_there_succeeds(here):
     here.deleted(Volume("never"))
 
 
-def test_delete_without_a_name_finds_its_volume(here):
-    volume = made(here, Volume("unnamed"))
+def test_delete_without_a_name_undoes_a_create_and_destroys_nothing(here):
+    volume = made(here, Volume("unnamed", on_remove="delete"))
     volume.name = volume.space = ""
     here.deleted(volume)
-    assert here.lease("unnamed") is None
+    assert here.lease("unnamed") is None and here.dataset("unnamed")["node"] is None
+
+
+def test_delete_of_what_could_not_be_created_destroys_nothing(here):
+    here.deleted(made(here, Volume("old")))
+    here.member.slow = True
+    here.install("--limit", "1")
+    failed = Volume("old", dataset="old")
+    assert "is not here yet" in here.create(failed).error
+    here.install()
+    failed.parameters["on_remove"] = "delete"
+    here.deleted(failed)
+    here.member.go_on()
+    dataset = here.dataset("old")
+    assert dataset and dataset["lease"] is None and "flocker:nomad-volume" not in dataset["metadata"]
+
+
+def test_a_volume_whose_mark_a_person_removed_is_deleted_all_the_same(here):
+    volume = made(here, Volume("unmarked"))
+    answer = here.cluster.control.call("PATCH", f"/v2/datasets/{here.dataset('unmarked')['dataset_id']}",
+                                       {"metadata": {"flocker:nomad-volume": None}})
+    assert answer.status == 200
+    here.deleted(volume)
+    assert here.lease("unmarked") is None and here.users_of("unmarked") == []
 
 
 def test_delete_after_a_boot_without_a_create_finds_its_lease(here):
