@@ -129,7 +129,8 @@ void ctl_print_json(struct json_object *o)
 	const char *text = json_object_to_json_string_ext(o,
 		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
 
-	puts(text ? text : "null");
+	say_json(stdout, text ? text : "null");
+	fputc('\n', stdout);
 }
 
 static const char *colour_code(const char *state)

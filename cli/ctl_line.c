@@ -113,6 +113,7 @@ int ctl_print_json_line(const char *revision, const char *type, struct json_obje
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	if (!text)
 		return ctl_no_memory();
-	puts(text);
+	say_json(stdout, text);
+	fputc('\n', stdout);
 	return CTL_OK;
 }

@@ -236,8 +236,8 @@ static int on_json(struct json_object *o, void *userdata)
 		return CTL_OK;
 	puts(l->begun ? "," : "[");
 	l->begun = true;
-	fputs(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-		JSON_C_TO_STRING_NOSLASHESCAPE) ?: "null", stdout);
+	say_json(stdout, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+		JSON_C_TO_STRING_NOSLASHESCAPE) ?: "null");
 	return CTL_OK;
 }
 

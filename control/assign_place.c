@@ -32,14 +32,20 @@ struct node *assign_roomiest(const struct assign *a, const struct ads *ds, const
 
 void assign_place(const struct assign *a, struct node *n, struct ds_record *next, const char *why)
 {
+	bool told = n->free_bytes > 0 || (n->n_backends > 0 && n->backends[0].capacity_bytes > 0);
+	/* What exists already takes no more room elsewhere. */
+	bool tight = told && next->epoch == next->born_epoch && room(n) < (int64_t)next->want_bytes;
+	char text[320], less[64] = "";
 	size_t connected = 0;
-	char text[256];
 
 	for (const struct node *other = a->first_node; other; other = other->list_next)
 		connected += other->session != 0;
+	if (tight)
+		snprintf(less, sizeof(less), ", which is less than the %s that this may come to need",
+			TEXT_BYTES(next->want_bytes));
 	snprintf(text, sizeof(text), "%s; of %zu connected node%s %s has the most free space that is not promised "
-		"(%s)", why, connected, connected == 1 ? "" : "s", n->address ?: "it",
-		TEXT_BYTES((uint64_t)MAX(room(n), INT64_C(0))));
+		"(%s)%s", why, connected, connected == 1 ? "" : "s", n->address ?: "it",
+		TEXT_BYTES((uint64_t)MAX(room(n), INT64_C(0))), less);
 	n->promised_bytes += next->want_bytes;
 	next->primary = n->now.uuid;
 	json_object_put(next->chosen);

@@ -16,6 +16,7 @@
 
 #include "loopback_cut.h"
 #include "loopback_io.h"
+#include "loopback_volume.h"
 
 #define SYS_BLOCK "/sys/block"
 #define IMAGE_TAIL "/image"
@@ -117,8 +118,8 @@ static int attribute_read(unsigned number, const char *name, char *buf, size_t s
 
 	snprintf(path, sizeof(path), SYS_BLOCK "/loop%u/%s", number, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -ENODEV : loopback_errno();
+	if (fd < 0) /* ENODEV: it goes at this moment */
+		return errno == ENOENT || errno == ENODEV ? -ENODEV : loopback_errno();
 	n = read(fd, buf, size - 1);
 	if (n < 0) /* the device goes while we read: ENODEV or ENXIO */
 		return errno == ENODEV || errno == ENXIO ? -ENODEV : loopback_errno();
@@ -128,28 +129,28 @@ static int attribute_read(unsigned number, const char *name, char *buf, size_t s
 	return 0;
 }
 
-/* ".../<volume_id>/image", perhaps followed by the kernel's " (deleted)". */
-static bool backing_parse(char *path, struct id128 *ret)
+/* ".../<volume_id>/image", perhaps followed by the kernel's " (deleted)". @gone: or what that directory
+ * is called once it is destroyed. */
+static bool backing_parse(char *path, bool gone, struct id128 *ret)
 {
 	static const char deleted[] = " (deleted)";
-	const size_t tail = 1 + (ID128_TEXT - 1) + sizeof(IMAGE_TAIL) - 1;
 	size_t n = strlen(path);
-	char *id;
+	const char *name;
 
 	if (n > sizeof(deleted) && STREQ(path + n - (sizeof(deleted) - 1), deleted))
 		n -= sizeof(deleted) - 1;
-	if (n < tail || memcmp(path + n - (sizeof(IMAGE_TAIL) - 1), IMAGE_TAIL,
-				sizeof(IMAGE_TAIL) - 1) != 0)
+	if (n < sizeof(IMAGE_TAIL) || memcmp(path + n - (sizeof(IMAGE_TAIL) - 1), IMAGE_TAIL,
+					      sizeof(IMAGE_TAIL) - 1) != 0)
 		return false;
-	id = path + n - tail;
-	if (*id++ != '/')
+	path[n - (sizeof(IMAGE_TAIL) - 1)] = '\0';
+	name = strrchr(path, '/');
+	if (!name)
 		return false;
-	id[ID128_TEXT - 1] = '\0';
-	return id128_parse(id, ret) == 0;
+	return loopback_volume_name(name + 1, ret) || (gone && loopback_volume_gone_name(name + 1, ret));
 }
 
 /* Anybody may have a device on a file whose path is too long to be told. It is not called like ours. */
-static int backing_read(unsigned number, struct id128 *ret)
+static int backing_read(unsigned number, bool gone, struct id128 *ret)
 {
 	char path[PATH_MAX + 16];
 	int r;
@@ -157,12 +158,12 @@ static int backing_read(unsigned number, struct id128 *ret)
 	r = attribute_read(number, "loop/backing_file", path, sizeof(path));
 	if (r < 0 && r != -ENAMETOOLONG)
 		return r;
-	if (r < 0 || !backing_parse(path, ret))
+	if (r < 0 || !backing_parse(path, gone, ret))
 		*ret = ID128_NIL;
 	return 0;
 }
 
-int loopback_device_each(int (*fn)(unsigned number, struct id128 volume_id, void *userdata),
+static int device_each(bool gone, int (*fn)(unsigned number, struct id128 volume_id, void *userdata),
 	void *userdata)
 {
 	_cleanup_(closedirp) DIR *dir = NULL;
@@ -178,7 +179,7 @@ int loopback_device_each(int (*fn)(unsigned number, struct id128 volume_id, void
 	for (errno = 0; (de = readdir(dir)); errno = 0) {
 		if (sscanf(de->d_name, "loop%u%c", &number, &junk) != 1)
 			continue;
-		r = backing_read(number, &volume_id);
+		r = backing_read(number, gone, &volume_id);
 		if (r == -ENODEV)
 			continue;
 		if (r == 0)
@@ -187,6 +188,12 @@ int loopback_device_each(int (*fn)(unsigned number, struct id128 volume_id, void
 			return r;
 	}
 	return errno ? loopback_errno() : 0;
+}
+
+int loopback_device_each(int (*fn)(unsigned number, struct id128 volume_id, void *userdata),
+	void *userdata)
+{
+	return device_each(false, fn, userdata);
 }
 
 struct find {
@@ -267,30 +274,46 @@ struct sweep {
 	bool busy;
 };
 
+/* Opens device @number if it was cut; an open one cannot become another's. -ENODEV, -EBUSY with O_EXCL. */
+static int open_cut(unsigned number, struct id128 volume_id, int flags)
+{
+	_cleanup_close_ int fd = device_open(number, O_RDONLY | flags);
+	struct loop_info64 info;
+	struct id128 now;
+
+	if (fd < 0)
+		return errno == EBUSY ? -EBUSY : -ENODEV;
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0 || info.lo_sizelimit == 0 ||
+		strncmp((const char *)info.lo_file_name, NAME_PREFIX, sizeof(NAME_PREFIX) - 1) != 0 ||
+		backing_read(number, true, &now) < 0 || !id128_equal(now, volume_id))
+		return -ENODEV;
+	return TAKE_FD(fd);
+}
+
 static int on_sweep(unsigned number, struct id128 volume_id, void *userdata)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct sweep *s = userdata;
-	struct loop_info64 info;
 
 	if (id128_is_nil(volume_id) || (!id128_is_nil(s->only) && !id128_equal(s->only, volume_id)))
 		return 0;
-	fd = device_open(number, O_RDONLY);
-	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) < 0 || info.lo_sizelimit == 0 ||
-		strncmp((const char *)info.lo_file_name, NAME_PREFIX, sizeof(NAME_PREFIX) - 1) != 0)
+	fd = open_cut(number, volume_id, 0);
+	if (fd < 0)
 		return 0;
 	fd = close_keep_errno(fd);
-	/* Exclusively: one that is mounted anywhere stays. */
-	fd = device_open(number, O_RDONLY | O_EXCL);
-	if (fd < 0 || ioctl(fd, LOOP_CLR_FD) < 0)
+	/* Exclusively: one that is mounted anywhere stays. And once more asked whose it is: between the
+	 * two it was nobody's to keep. */
+	fd = open_cut(number, volume_id, O_EXCL);
+	if (fd >= 0 && ioctl(fd, LOOP_CLR_FD) < 0)
 		s->busy |= errno == EBUSY;
+	s->busy |= fd == -EBUSY;
 	return 0;
 }
 
 int loopback_device_sweep_cut(struct id128 only)
 {
 	struct sweep s = { .only = only };
-	int r = loopback_device_each(on_sweep, &s);
+	int r = device_each(true, on_sweep, &s);
 
 	return r < 0 ? r : s.busy ? -EBUSY : 0;
 }
@@ -418,7 +441,7 @@ static bool still_there(const struct loopback_image *image, unsigned number)
 {
 	struct id128 volume_id;
 
-	return backing_read(number, &volume_id) == 0 && id128_equal(volume_id, image->volume_id);
+	return backing_read(number, false, &volume_id) == 0 && id128_equal(volume_id, image->volume_id);
 }
 
 int loopback_device_release(const struct loopback_image *image, unsigned number)

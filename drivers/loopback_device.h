@@ -66,7 +66,8 @@ int loopback_device_find(const struct loopback_image *image, bool thorough,
 int loopback_device_find_left(const struct loopback_image *image, struct loopback_device *ret);
 
 /**
- * loopback_device_sweep_cut() - take down what was cut and is not in use any more
+ * loopback_device_sweep_cut() - take down what was cut and is not in use any more, also of volumes that
+ *	were destroyed since
  * @only: devices of this volume; nil: of all
  * Returns: 0; -EBUSY: some are still in use.
  */

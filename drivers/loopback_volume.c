@@ -257,23 +257,33 @@ static int litter_name(const char *prefix, struct id128 volume_id, char name[LIT
 	return 0;
 }
 
-/* Is @name litter of volume @only (nil: of any)? */
-static bool is_litter(const char *name, struct id128 only)
+/* As litter_name() made it. */
+static bool litter_parse(const char *prefix, const char *name, struct id128 *ret)
 {
 	char id[ID128_TEXT];
-	struct id128 of;
 
-	if (strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0)
-		name += strlen(NEW_PREFIX);
-	else if (strncmp(name, GONE_PREFIX, strlen(GONE_PREFIX)) == 0)
-		name += strlen(GONE_PREFIX);
-	else
+	if (strncmp(name, prefix, strlen(prefix)) != 0)
 		return false;
+	name += strlen(prefix);
 	if (strlen(name) != ID128_TEXT - 1 + 17 || name[ID128_TEXT - 1] != '.')
 		return false;
 	memcpy(id, name, ID128_TEXT - 1);
 	id[ID128_TEXT - 1] = '\0';
-	return id128_parse(id, &of) == 0 && (id128_is_nil(only) || id128_equal(of, only));
+	return id128_parse(id, ret) == 0;
+}
+
+bool loopback_volume_gone_name(const char *name, struct id128 *ret)
+{
+	return litter_parse(GONE_PREFIX, name, ret);
+}
+
+/* Is @name litter of volume @only (nil: of any)? */
+static bool is_litter(const char *name, struct id128 only)
+{
+	struct id128 of;
+
+	return (litter_parse(NEW_PREFIX, name, &of) || litter_parse(GONE_PREFIX, name, &of)) &&
+	       (id128_is_nil(only) || id128_equal(of, only));
 }
 
 /* Removes a directory and the files in it; -EBUSY while somebody builds or removes it. */

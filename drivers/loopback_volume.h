@@ -45,6 +45,9 @@ int loopback_volumes_list(const char *volumes, DIR **ret);
 /* Volume directories have the id's one canonical spelling; anything else is not ours. */
 bool loopback_volume_name(const char *name, struct id128 *ret);
 
+/* What the directory of a volume is called from its end on, until nothing is left of it. */
+bool loopback_volume_gone_name(const char *name, struct id128 *ret);
+
 /**
  * loopback_volume_open() - one volume's bookkeeping
  * @lock: keep others from changing it, on any node, until loopback_volume_done()

@@ -8,22 +8,36 @@
 #define FREEZE_LIMIT_MS 150
 #define THAW_LIMIT_MS 500
 
+/* FS_IOC_SHUTDOWN, which the headers of older systems do not have. */
+#define SHUTDOWN _IOR('X', 125, uint32_t)
+#define SHUTDOWN_AFTER_LOG_FLUSH 1
+#define SHUTDOWN_AS_IT_IS 2
+
+static void shut_down(int fd, uint32_t how)
+{
+	(void)ioctl(fd, SHUTDOWN, &how);
+}
+
 static void *freezer(void *arg)
 {
 	struct quiesce *q = arg;
+	bool frozen;
 
 	pthread_mutex_lock(&q->lock);
 	for (;;) {
 		while (!q->busy)
 			pthread_cond_wait(&q->change, &q->lock);
 		pthread_mutex_unlock(&q->lock);
-		(void)ioctl(q->fd, FIFREEZE, 0); /* -EBUSY: somebody else has, which is as good */
+		/* -EBUSY: somebody else has, which is as good */
+		frozen = ioctl(q->fd, FIFREEZE, 0) == 0 || errno == EBUSY;
 		pthread_mutex_lock(&q->lock);
 		q->settled = true;
 		pthread_cond_broadcast(&q->change);
 		while (!q->release)
 			pthread_cond_wait(&q->change, &q->lock);
 		pthread_mutex_unlock(&q->lock);
+		if (frozen)
+			shut_down(q->fd, SHUTDOWN_AS_IT_IS);
 		/* Whoever froze it, a backup or a helper that was killed: a filesystem without a
 		 * device gains nothing by being still, and would keep the device. */
 		(void)ioctl(q->fd, FITHAW, 0);
@@ -79,4 +93,11 @@ void quiesce_end(struct quiesce *q)
 		wait_until(q, &q->busy, false, THAW_LIMIT_MS);
 	}
 	pthread_mutex_unlock(&q->lock);
+}
+
+/* The log is flushed before, which is a few milliseconds of metadata: without, an fsync under way may say 0 and
+ * have kept nothing. */
+void quiesce_shut_down(int fd)
+{
+	shut_down(fd, SHUTDOWN_AFTER_LOG_FLUSH);
 }

@@ -6,6 +6,9 @@
  * and have kept nothing: it finds the journal aborted and its transaction gone. In a frozen
  * filesystem none is under way, and who writes waits until the thaw, which is after the cut.
  *
+ * Without a device ext4 would still give out what it has in memory, which is not what is on the volume once another
+ * node writes it. So it is shut down before the thaw: from then on reading fails as well.
+ *
  * A freeze writes all that is dirty, which may take for ever. So a thread of its own does it, is
  * given a short time, and the cut comes anyway; then what is left of the freeze fails and ends. The
  * same thread thaws: a helper that is killed in between leaves the filesystem frozen, see FITHAW.
@@ -39,5 +42,8 @@ int quiesce_start(struct quiesce *q, const pthread_attr_t *attr);
  */
 void quiesce_begin(struct quiesce *q, int fd);
 
-/* Thaws it. Waits for that, but not for ever. */
+/* Shuts it down if it was frozen, and thaws it. Waits for that, but not for ever. */
 void quiesce_end(struct quiesce *q);
+
+/* For xfs, before its device is cut: stops who writes at once, and drops what was left in memory. */
+void quiesce_shut_down(int fd);

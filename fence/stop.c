@@ -2,14 +2,9 @@
 #include "stop.h"
 
 #include <fcntl.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "loopback_cut.h"
-
-/* FS_IOC_SHUTDOWN, which the headers of older systems do not have. */
-#define SHUTDOWN _IOR('X', 125, uint32_t)
-#define SHUTDOWN_AFTER_LOG_FLUSH 1
 
 /* The root of the filesystem at its place, when that is on the device; else negative. */
 static int open_mounted(int root_fd, const struct fence_target *t)
@@ -22,17 +17,6 @@ static int open_mounted(int root_fd, const struct fence_target *t)
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != t->devno)
 		return -ENODEV;
 	return TAKE_FD(fd);
-}
-
-/*
- * Stops who writes at once, and drops what was left in memory. The log is flushed before, which is
- * a few milliseconds of metadata: without, an fsync under way may say 0 and have kept nothing.
- */
-static void shut_down(int fd)
-{
-	uint32_t how = SHUTDOWN_AFTER_LOG_FLUSH;
-
-	(void)ioctl(fd, SHUTDOWN, &how);
 }
 
 /*
@@ -55,7 +39,7 @@ int fence_stop(int root_fd, struct quiesce *q, const struct fence_target *t)
 		return fd;
 	mounted = t->fs == FS_BTRFS ? -EBADF : open_mounted(root_fd, t);
 	if (mounted >= 0 && t->fs == FS_XFS)
-		shut_down(mounted);
+		quiesce_shut_down(mounted);
 	if (mounted >= 0 && t->fs == FS_EXT4)
 		quiesce_begin(q, TAKE_FD(mounted));
 	r = loopback_cut(fd);

@@ -8,8 +8,15 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config python3 udev
 packages_run=(fuse3 e2fsprogs xfsprogs btrfs-progs util-linux mount)
 packages_test=(clang curl libclang-rt-14-dev python3-pytest python3-jsonschema openssl iproute2 mandoc systemd fdisk gdisk lvm2
 	cryptsetup-bin nftables zsh gccgo chromium libnss3-tools fonts-dejavu-core)
-packages_docker=(docker.io podman busybox-static) # for the stage docker
+packages_docker=(docker.io podman crun runc busybox-static postgresql) # for the stage docker
 packages_qemu=(qemu-system-x86 e2fsprogs openssl python3-pytest) # for ./run-tests --only qemu
+# For ./run-tests --only boot: here, and in the machine that it boots.
+packages_boot=(qemu-system-x86 mmdebstrap e2fsprogs xfsprogs btrfs-progs openssl python3-pytest)
+packages_machine=(systemd-sysv udev dbus kmod iproute2 python3 postgresql-15
+	libjson-c5 libsystemd0 libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7
+	libssl3 libfuse3-3 libudev1 libmount1 libblkid1 libsqlite3-0 libyaml-0-2
+	meson ninja-build gcc libc6-dev python3-pytest python3-jsonschema libcmocka0 openssl curl mandoc fdisk gdisk lvm2
+	cryptsetup-bin nftables zsh bash-completion procps psmisc)
 
 # packages_missing PACKAGE... - those that are not installed, one a line
 packages_missing() {

@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 
 import pytest
 
@@ -66,7 +67,23 @@ def volume(hosts, request):
     """The name of a volume of the test's own; with it goes whatever the test has left."""
     name = request.node.name.replace("[", "_").replace("]", "")[:60]
     yield name
+    hosts.revive()
     hosts.clean(name)
+
+
+@pytest.fixture
+def watched(hosts):
+    """From its beginning to its end no volume is attached twice."""
+    hosts.cluster.watch("--containers")
+    yield
+    hosts.cluster.check_watcher()
+
+
+@pytest.fixture
+def seed():
+    value = int(os.environ.get("FLOCKER_SEED") or time.time_ns() % 1_000_000_007)
+    print(f"FLOCKER_SEED={value}")
+    return value
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -164,22 +164,23 @@ class Docker:
 
 
 class Podman:
-    """Of the same machine as dockerd, with the same plugin. It has no daemon."""
+    """Of the same machine as dockerd, with the same plugin. It has no daemon. No limits are asked for, since only who has
+    CAP_SYS_RESOURCE may raise one: crun and runc refuse to start a container otherwise."""
 
     def __init__(self, host):
-        self.host, self.ready = host, False
+        self.host, self.ready, self.runtime = host, False, "crun"
         self.dir = host.dir / "podman"
         self.dir.mkdir()
         (self.dir / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         (self.dir / "containers.conf").write_text(
             '[containers]\ndefault_ulimits = []\nlog_driver = "k8s-file"\n[engine]\ncgroup_manager = "cgroupfs"\n'
-            f'events_logger = "file"\nruntime = "runc"\nvolume_plugin_timeout = 60\n'
+            f'events_logger = "file"\nvolume_plugin_timeout = 60\n'
             f'[engine.volume_plugins]\nflocker = "{host.plugin.socket}"\n')
 
     def __call__(self, *words, limit=120):
         command = self.host.node.inside(
             "podman", "--root", str(self.dir / "data"), "--runroot", f"/run/podman-{self.host.node.name}", "--tmpdir",
-            str(self.dir / "tmp"), "--storage-driver", "vfs", *words)
+            str(self.dir / "tmp"), "--storage-driver", "vfs", "--runtime", self.runtime, *words)
         environment = dict(os.environ, CONTAINERS_CONF=str(self.dir / "containers.conf"), TMPDIR=str(self.dir))
         return Result(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit,
                                      env=environment))
@@ -254,6 +255,17 @@ class Hosts:
 
     def wait_dataset(self, name, condition):
         return clusters.wait_until(f"dataset {name}", lambda: (d := self.dataset(name)) and condition(d) and d)
+
+    def revive(self):
+        """Daemons that a failed test has killed or stopped."""
+        cluster = self.cluster
+        daemons = [cluster.control, *cluster, *(d for host in self for d in (host.plugin, host.docker))]
+        for daemon in daemons:
+            if daemon.process.poll() is None:
+                daemon.process.send_signal(signal.SIGCONT)
+            else:
+                daemon.start()
+        cluster.wait_live()
 
     def clean(self, volume):
         for host in self:

@@ -7,10 +7,14 @@ import pytest
 pytestmark = pytest.mark.skipif(not shutil.which("podman"), reason="podman is missing")
 
 
-@pytest.fixture(scope="session")
-def podmen(hosts):
+@pytest.fixture(params=["crun", "runc"])
+def podmen(hosts, request):
+    if not shutil.which(request.param):
+        pytest.skip(f"{request.param} is missing")
     for host in hosts:
-        host.podman.make_image()
+        host.podman.runtime = request.param
+        if not host.podman.ready:
+            host.podman.make_image()
     return [host.podman for host in hosts]
 
 

@@ -185,6 +185,30 @@ static void what_a_fenced_node_claims_can_be_destroyed(void **state)
 	assert_ok(OPS(w)->tidy(w->a));
 }
 
+/* As on a machine with several nodes, of which the fenced one has it mounted a little longer. */
+static void a_cut_device_goes_also_after_its_volume(void **state)
+{
+	struct world *w = *state;
+	struct id128 id = make_volume(w);
+	struct driver_device dev;
+	int fd;
+
+	skip_without_cut(w);
+	attach(w, w->a, id, 1);
+	assert_ok(OPS(w)->device(w->a, id, &dev));
+	assert_ok(OPS(w)->cut(w->a, id));
+	fd = open(dev.path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_ok(OPS(w)->fence(w->b, id, 0, 1));
+	assert_ok(OPS(w)->destroy(w->b, id, 2));
+	assert_int_equal(OPS(w)->detach(w->a, id, 1), -EBUSY);
+	assert_int_equal(loops_on(ID128_STR(id)), 1);
+	assert_ok(OPS(w)->destroy(w->b, id, 2));
+	close(fd);
+	assert_int_equal(OPS(w)->detach(w->a, id, 1), -ENOENT);
+	assert_int_equal(loops_on(ID128_STR(id)), 0);
+}
+
 #define T(f) cmocka_unit_test_prestate_setup_teardown(f, world_setup, world_teardown, backend)
 
 static int conformance(const char *name, const struct backend *b)
@@ -200,6 +224,7 @@ static int conformance(const char *name, const struct backend *b)
 		T(nothing_is_discarded_through_a_cut_device),
 		T(the_claim_of_a_fenced_node_is_void),
 		T(what_a_fenced_node_claims_can_be_destroyed),
+		T(a_cut_device_goes_also_after_its_volume),
 	};
 	int r;
 

@@ -12,16 +12,12 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#if defined(__x86_64__)
-#include <sys/user.h>
-#endif
-
 #include "harness.h"
+#include "traced.h"
 
 #define TEXT "survives"
 #define STEPS_MAX 2000
 #define LARGER (3 * SIZE)
-#define SYSCALL_STOP (SIGTRAP | 0x80)
 
 struct crash {
 	struct world *w;
@@ -69,58 +65,24 @@ static int do_destroy(struct crash *c)
 	return ops->destroy(c->w->a, c->id, 1);
 }
 
-/* ---- the tracer ---- */
+/* ---- killing it ---- */
 
-static pid_t start(struct crash *c)
+static int on_call(void *userdata)
 {
-	pid_t pid = fork();
-	int status;
+	struct crash *c = userdata;
 
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-		raise(SIGSTOP);
-		_exit(-c->call(c));
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSTOPPED(status));
-	assert_ok(ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
-	return pid;
-}
-
-/* Runs to the next entry to or exit from a system call; false when the child has ended. */
-static bool next_stop(pid_t pid, int *ret_status)
-{
-	int signal = 0;
-
-	for (;;) {
-		assert_ok(ptrace(PTRACE_SYSCALL, pid, NULL, signal));
-		assert_int_equal(waitpid(pid, ret_status, 0), pid);
-		if (!WIFSTOPPED(*ret_status))
-			return false;
-		if (WSTOPSIG(*ret_status) == SYSCALL_STOP)
-			return true;
-		signal = WSTOPSIG(*ret_status);
-	}
-}
-
-static bool is_exit(pid_t pid)
-{
-	struct __ptrace_syscall_info info;
-
-	assert_true(ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0);
-	return info.op == PTRACE_SYSCALL_INFO_EXIT;
+	return c->call(c);
 }
 
 /* True: killed after its @nth system call. False: it came to its end, with @ret_r. */
 static bool killed_after(struct crash *c, unsigned nth, int *ret_r)
 {
-	pid_t pid = start(c);
+	pid_t pid = traced_start(on_call, c);
 	unsigned n = 0;
 	int status;
 
-	while (next_stop(pid, &status)) {
-		if (!is_exit(pid) || n++ < nth)
+	while (traced_next(pid, &status)) {
+		if (!traced_at_exit(pid) || n++ < nth)
 			continue;
 		kill(pid, SIGKILL);
 		assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -235,17 +197,9 @@ static void check_swept(struct world *w)
 	run("test -z \"$(ls -A %s/volumes)\"", w->where);
 }
 
-/* With sanitizers each is many times as slow, and one in so many is enough beside a run without. */
-static unsigned stride(void)
-{
-	const char *text = getenv("FLOCKER_STRIDE");
-
-	return text ? (unsigned)MAX(atoi(text), 1) : 1;
-}
-
 static void kill_everywhere(struct world *w, int (*call)(struct crash *c))
 {
-	for (unsigned n = 0; n < STEPS_MAX; n += stride()) {
+	for (unsigned n = 0; n < STEPS_MAX; n += traced_stride()) {
 		struct crash c = fresh(w, call);
 		int r = 0;
 
@@ -336,36 +290,21 @@ static bool touches_storage(unsigned long long nr)
 	return false;
 }
 
-/* At its entry: the kernel sees no such call, and the child an error. */
-static void fail_this(pid_t pid, int error)
-{
-	struct user_regs_struct regs;
-	int status;
-
-	assert_ok(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
-	regs.orig_rax = (unsigned long long)-1;
-	assert_ok(ptrace(PTRACE_SETREGS, pid, NULL, &regs));
-	assert_true(next_stop(pid, &status));
-	assert_ok(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
-	regs.rax = (unsigned long long)-error;
-	assert_ok(ptrace(PTRACE_SETREGS, pid, NULL, &regs));
-}
-
 /* The call's result with its @nth access to the storage failing; *@ret_hit: there was one. */
 static int failing_at(struct crash *c, unsigned nth, int error, bool *ret_hit)
 {
 	struct __ptrace_syscall_info info;
-	pid_t pid = start(c);
+	pid_t pid = traced_start(on_call, c);
 	unsigned n = 0;
 	int status;
 
 	*ret_hit = false;
-	while (next_stop(pid, &status)) {
+	while (traced_next(pid, &status)) {
 		assert_true(ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0);
 		if (info.op != PTRACE_SYSCALL_INFO_ENTRY || !touches_storage(info.entry.nr) ||
 			n++ != nth)
 			continue;
-		fail_this(pid, error);
+		traced_fail(pid, error);
 		*ret_hit = true;
 	}
 	assert_true(WIFEXITED(status));
@@ -376,7 +315,7 @@ static void fail_everywhere(struct world *w, int (*call)(struct crash *c), int e
 {
 	bool hit = true;
 
-	for (unsigned n = 0; hit && n < STEPS_MAX; n += stride()) {
+	for (unsigned n = 0; hit && n < STEPS_MAX; n += traced_stride()) {
 		struct crash c = fresh(w, call);
 		struct driver_volume v;
 		int r = failing_at(&c, n, error, &hit);

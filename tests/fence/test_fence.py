@@ -80,6 +80,26 @@ def test_no_writer_of_several_is_told_of_a_success_that_is_none(place, fs):
     assert_fenced(dataset, deadline)
 
 
+@pytest.mark.parametrize("fs", ["ext4", "xfs"])
+def test_what_is_in_memory_of_it_is_not_read_any_more(place, fs):
+    """Another node may have written it since. btrfs cannot be stopped so."""
+    daemon = place.daemon()
+    daemon.ready()
+    dataset = place.dataset(fs).format().mount()
+    path = pathlib.Path(dataset.at) / "file"
+    path.write_text("old")
+    dataset.arm(daemon, SOON_MS)
+    with open(path, "rb", buffering=0) as f:
+        assert f.read() == b"old"
+        daemon.expect_state(dataset, "fenced")
+        with pytest.raises(OSError, match="Input/output error"):
+            os.pread(f.fileno(), 3, 0)
+    with pytest.raises(OSError, match="Input/output error"):
+        path.read_text()
+    dataset.unmount()
+    dataset.detach()
+
+
 def test_a_frozen_filesystem_is_fenced_and_can_be_unmounted(place):
     daemon = place.daemon()
     daemon.ready()

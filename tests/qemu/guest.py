@@ -59,7 +59,7 @@ def kernel_package():
     return re.search(r"Depends: (linux-image-\S+)", out)[1]
 
 
-def in_order(modules):
+def in_order(modules, names=MODULES):
     """The files of these modules, each behind those that it needs."""
     files = {p.stem.replace("-", "_"): p for p in modules.rglob("*.ko")}
     found = {}
@@ -71,7 +71,7 @@ def in_order(modules):
             add(other)
         found.setdefault(file.name, file)
 
-    for name in MODULES:
+    for name in names:
         add(name)
     # ext4 asks for its checksum by name, which nobody here loads on demand.
     return {"crc32c_generic.ko": files["crc32c_generic"], **found}

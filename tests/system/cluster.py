@@ -27,7 +27,7 @@ import uuid
 import kernel
 import rig
 
-LIMIT_S = 60
+LIMIT_S = 60 * rig.SLOWER
 MIB = 1 << 20
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 128 * MIB}
 MKFS = ("mkfs.ext4", "mkfs.xfs", "mkfs.btrfs")
@@ -376,8 +376,8 @@ class Payload:
 
 
 class Watcher:
-    def __init__(self, cluster):
-        command = [sys.executable, str(pathlib.Path(__file__).with_name("watch.py")),
+    def __init__(self, cluster, *options):
+        command = [sys.executable, str(pathlib.Path(__file__).with_name("watch.py")), *options,
                    str(cluster.base), str(cluster.images), *cluster.nodes]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -524,8 +524,8 @@ exec {real} "$@"
 
     # ---- the end ----
 
-    def watch(self):
-        self.watcher = Watcher(self)
+    def watch(self, *options):
+        self.watcher = Watcher(self, *options)
 
     def stop_watching(self):
         if self.watcher:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks at a cluster throughout a test, from a process of its own, and says what must never be.
 
-    watch.py BASE IMAGES NAME... - IMAGES/volumes has the volumes, BASE/NAME/flocker is a mount root
+    watch.py [--containers] BASE IMAGES NAME... - IMAGES/volumes has the volumes, BASE/NAME/flocker is a mount root;
+    with --containers volumes may be mounted elsewhere as well
 
 Looks until standard input ends, then prints {"samples": n, "releases": n, "violations": [...]}.
 
@@ -22,7 +23,8 @@ DATASET = re.compile(r"[0-9a-f-]{36}$")
 
 
 class Watch:
-    def __init__(self, base, images, names):
+    def __init__(self, base, images, names, containers=False):
+        self.containers = containers
         self.volumes = os.path.join(images, "volumes")
         self.roots = {os.path.join(base, name, "flocker"): name for name in names}
         self.samples = self.releases = 0
@@ -78,7 +80,7 @@ class Watch:
             if place:
                 use = (place[0], namespace, mount.id, mount.source, diskseq.get(mount.source))
                 places.setdefault(place[1], set()).add(use)
-            elif mount.source in diskseq:
+            elif mount.source in diskseq and not self.containers:
                 yield f"{mount.source} is mounted at {mount.point}", (namespace, mount.id)
         for dataset, uses in places.items():
             if len({use[0] for use in uses}) > 1:
@@ -135,4 +137,6 @@ class Watch:
 
 
 if __name__ == "__main__":
-    Watch(sys.argv[1], sys.argv[2], sys.argv[3:]).run()
+    containers = sys.argv[1] == "--containers"
+    base, images, *names = sys.argv[1 + containers:]
+    Watch(base, images, names, containers).run()

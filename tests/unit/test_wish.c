@@ -274,6 +274,18 @@ static void it_is_placed_where_there_is_the_most_room(void **state)
 	assert_null(record()->chosen); /* a client's word now */
 }
 
+static void what_fits_nowhere_is_placed_with_a_warning(void **state)
+{
+	struct assign_event place = { .strict = true, .place = true };
+
+	hello_with(node_a, 100 * MIB);
+	assert_int_equal(create_as(dataset, NULL, place, ID128_NIL), 0);
+	assert_null(strstr(json_object_get_string(record()->chosen), "less than"));
+	assert_int_equal(create_as(other, NULL, place, ID128_NIL), 0);
+	assert_true(id128_equal(res.changes[0].ds.primary, node_a));
+	assert_non_null(strstr(json_object_get_string(res.changes[0].ds.chosen), "less than the 64.00 MiB"));
+}
+
 static void of_equal_nodes_that_with_fewer_datasets_is_chosen(void **state)
 {
 	hello(node_a, NULL, 0);
@@ -526,6 +538,7 @@ int main(void)
 		TEST(what_is_wanted_nowhere_is_released_and_waits),
 		TEST(what_is_wanted_nowhere_does_not_fail_over),
 		TEST(it_is_placed_where_there_is_the_most_room),
+		TEST(what_fits_nowhere_is_placed_with_a_warning),
 		TEST(of_equal_nodes_that_with_fewer_datasets_is_chosen),
 		TEST(what_was_deleted_is_kept_for_the_window_and_comes_back),
 		TEST(at_the_end_of_the_window_it_is_destroyed),
