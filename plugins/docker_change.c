@@ -6,6 +6,7 @@
 #include "log.h"
 
 #define REMOVE_S 60 /* more than two requests may take */
+#define PATIENCE_S 3 /* of an engine that lets a volume go: podman hangs up after 5 */
 
 struct change {
 	struct change *prev, *next;
@@ -17,6 +18,7 @@ struct change {
 	struct id128 dataset;
 	bool releases, keeps; /* the lease of @dataset */
 	int lock; /* of users_leave() */
+	struct event *patience;
 };
 
 static void change_free(struct change *ch)
@@ -29,6 +31,8 @@ static void change_free(struct change *ch)
 		ch->next->prev = ch->prev;
 	json_object_put(ch->options);
 	close_keep_errno(ch->lock);
+	if (ch->patience)
+		event_free(ch->patience);
 	free(ch->name);
 	free(ch);
 }
@@ -243,6 +247,14 @@ static void release(struct change *ch)
 	done(ch);
 }
 
+/* It is let go, by what is counted; control hears of it when it can. */
+static void on_impatient(evutil_socket_t fd, short what, void *userdata)
+{
+	struct change *ch = userdata;
+
+	docker_succeed(TAKE_PTR(ch->caller), docker_done());
+}
+
 void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c)
 {
 	struct change *ch = change_new(v, "", c);
@@ -253,6 +265,9 @@ void docker_release(struct docker_volumes *v, struct id128 dataset, struct docke
 		return;
 	}
 	ch->dataset = dataset;
+	ch->patience = c ? evtimer_new(v->base, on_impatient, ch) : NULL;
+	if (ch->patience)
+		(void)evtimer_add(ch->patience, &(struct timeval){ .tv_sec = PATIENCE_S });
 	release(ch);
 }
 

@@ -454,6 +454,18 @@ def test_without_control_what_is_known_is_answered_at_once(cluster, plugin):
     plugin.made("new")
 
 
+def test_a_control_service_that_hangs_does_not_keep_containers_from_ending(cluster, plugin):
+    for name in ("v1", "v2"):
+        plugin.made(name)
+        plugin.mounted(name)
+    cluster.control.process.send_signal(signal.SIGSTOP)
+    for name in ("v1", "v2"):
+        plugin.ask("Unmount", timeout=5, Name=name, ID="a" * 64)  # podman's limit
+    cluster.control.process.send_signal(signal.SIGCONT)
+    for name in ("v1", "v2"):
+        rig.wait_until("its lease is released", lambda: plugin.lease(name) is None)
+
+
 def test_a_mount_waits_for_a_control_service_that_comes_back(cluster, plugin):
     plugin.made("v1")
     cluster.kill_control()
