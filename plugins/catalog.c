@@ -109,6 +109,7 @@ static int volume_new(struct json_object *o, const char *name, struct volume **r
 	v->node = id_of(o, "node");
 	v->owner = id_of(o, "owner");
 	v->leased = id_of(member(o, "lease"), "node");
+	v->term_ms = (uint64_t)(json_object_get_double(member(member(o, "failover"), "term")) * 1000);
 	v->size_bytes = json_object_get_uint64(member(o, "size"));
 	v->volume_bytes = json_object_get_uint64(member(o, "volume_size"));
 	v->used = json_object_get(member(o, "used"));

@@ -41,6 +41,7 @@ struct volume {
 	struct id128 leased; /* the node that its lease is for; nil: there is none */
 	uint64_t size_bytes;
 	uint64_t volume_bytes; /* smaller while it grows; 0: not known */
+	uint64_t term_ms; /* of the failover "lease"; 0: there is none */
 	struct json_object *used, *available; /* numbers or NULL */
 	struct volume *next; /* of the same name, younger */
 	struct volume *doomed; /* private to catalog_end() */
