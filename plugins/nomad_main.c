@@ -97,7 +97,8 @@ static int parse(int argc, char **argv, struct plugin *p)
 	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
 		r = take(p, option);
 	if (r == 0 && argc - optind != 1) {
-		fputs("ERROR: one operation is needed: fingerprint, create or delete; see flocker-nomad-plugin --help\n",
+		fputs("ERROR: one operation is needed: fingerprint, create or delete; see flocker-nomad-plugin "
+		      "--help\n",
 			stderr);
 		r = -EINVAL;
 	}
