@@ -145,23 +145,29 @@ def test_wrong_names_fail_with_the_reason(machine, name, why, cluster):
     machine.call("systemctl", "reset-failed", unit)
 
 
-def lose_lease(service):
-    service.cluster.ctl("lease", "release", service.id)
+def fence(service):
+    """An operator says that its node is gone, which has lost its connection."""
+    service.machine.call("systemctl", "stop", NODE)
+    rig.wait_until("its node is away", lambda: "127.0.0.1" not in service.cluster.live())
+    service.cluster.ctl("node", "fence", "127.0.0.1", "--accept-risk")
 
 
 def unmount(service):
     service.machine.call("umount", "--lazy", f"/flocker/{service.id}")
 
 
-@pytest.mark.parametrize("lose, why", [(lose_lease, "was released"), (unmount, "was unmounted")])
+@pytest.mark.parametrize("lose, why", [(fence, "was taken from this node"), (unmount, "was unmounted")])
 def test_a_lost_dataset_stops_the_service_while_it_can_write(service, machine, lose, why):
     service.start()
     before = service.stops()
     lose(service)
-    service.wait_states("failed", "inactive")
+    service.wait_states("failed", "inactive")  # the service by its own ExecStop=, else it had failed
     assert not service.is_bound()
     assert re.search(f'Status: ".*{why}', machine.call("systemctl", "status", service.unit, check=False).stdout)
-    rig.wait_until("what it wrote is there", lambda: service.stops() == before + 1)
+    machine.call("systemctl", "start", NODE)
+    service.cluster.wait_mounted()
+    assert service.start().stops() == before + 1
+    machine.call("systemctl", "stop", service.unit)
 
 
 def test_a_term_that_ends_stops_the_service_while_it_can_write(cluster, machine):
