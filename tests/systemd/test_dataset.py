@@ -129,6 +129,20 @@ def test_stopping_it_stops_the_service_first_and_gives_everything_back(service, 
     assert not machine.path(service.place).exists() and not list(machine.path("/run/flocker/users").iterdir())
 
 
+def test_one_that_nobody_needs_any_more_may_stop_by_itself(service, machine):
+    dropin = machine.path("/run/systemd/system", f"{service.unit}.d")
+    dropin.mkdir()
+    (dropin / "unneeded.conf").write_text("[Unit]\nStopWhenUnneeded=yes\n")
+    machine.call("systemctl", "daemon-reload")
+    service.start()
+    machine.call("systemctl", "restart", service.user)
+    assert service.states() == ("active", "active")
+    machine.call("systemctl", "stop", service.user)
+    service.wait_states("inactive", "inactive")
+    machine.call("rm", "-r", f"/run/systemd/system/{service.unit}.d")
+    machine.call("systemctl", "daemon-reload")
+
+
 def test_what_is_in_use_elsewhere_is_refused_with_the_reason(service, machine):
     service.cluster.ctl("lease", "acquire", service.id, "-n", "127.0.0.2")
     refused = machine.call("systemctl", "start", service.user, check=False)

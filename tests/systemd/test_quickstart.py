@@ -200,6 +200,7 @@ def test_purge_refuses_to_destroy_what_others_made_and_then_leaves_nothing(clust
     assert refused.returncode == 1 and "these datasets are not quickstart's" in refused.stdout
     machine.quickstart("ctl", "destroy", "-d", "mine", "--undelete=1h")  # its volume is kept, and goes as well
     cluster.wait_mounted()
+    machine.call("systemctl", "start", "flocker-dataset@demo.service")
     machine.quickstart("purge", "--all")
     assert not machine.mounts() and not machine.loops()
     assert not machine.out("systemctl", "list-units", "--all", "--plain", "--no-legend", "flocker*")
