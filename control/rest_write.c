@@ -34,6 +34,14 @@ static void refuse_v1(struct rest_request *q, int err, const struct rest_outcome
 		rest_reply_error(q, HTTP_INTERNAL, "%s", strerror(-err));
 }
 
+static void refuse_unwritable(struct rest_request *q, int err)
+{
+	rest_reply_error(q, HTTP_SERVUNAVAIL,
+		"Nothing was changed: the store of the control "
+		"service cannot be written (%s). Try again when that is mended.",
+		strerror(-err));
+}
+
 static void on_decided(int status, int err, void *userdata)
 {
 	struct write w = *(struct write *)userdata;
@@ -46,10 +54,7 @@ static void on_decided(int status, int err, void *userdata)
 	if (w.has_before)
 		ds_record_done(&w.before);
 	if (err < 0) {
-		rest_reply_error(w.q, HTTP_SERVUNAVAIL,
-			"Nothing was changed: the store of the control "
-			"service cannot be written (%s). Try again when that is mended.",
-			strerror(-err));
+		refuse_unwritable(w.q, err);
 		return;
 	}
 	if (status == 0) {
@@ -141,6 +146,8 @@ void rest_write_v2(struct rest_request *q, struct assign_event *ev, struct id128
 	r = assign_check(cluster_assign(rest_cluster(q)), ev);
 	if (r < 0)
 		rest_refuse_write(q, &asked, r);
+	else if (cluster_store_error(rest_cluster(q)) < 0)
+		refuse_unwritable(q, cluster_store_error(rest_cluster(q)));
 	else
 		rest_reply_plan(q, ev, id, status);
 }

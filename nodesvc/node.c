@@ -160,6 +160,7 @@ static void on_plan(evutil_socket_t fd, short what, void *userdata)
 	if (out.n_changed || n->counted)
 		node_show(n);
 	n->counted = false;
+	node_terms_tell(n);
 	roster_out_done(&out);
 
 	wake = roster_next_wake(n->roster);

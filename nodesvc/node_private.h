@@ -20,6 +20,7 @@
 #include "remember.h"
 #include "space.h"
 #include "steps.h"
+#include "terms.h"
 #include "trims.h"
 #include "uplink.h"
 #include "vmount.h"
@@ -56,6 +57,8 @@ struct node {
 	struct metrics metrics;
 	char *mount_options;
 	int64_t renewed_ms; /* of the wall clock: when terms were renewed last; 0: not yet */
+	struct terms terms; /* as they were told last */
+	int terms_error;
 	struct remember *remember;
 	struct driver_option *options;
 	struct adopt *adopt;
@@ -111,6 +114,10 @@ void node_on_run_mounts(int error, const struct vmount_entry *list, size_t count
 void node_on_device(const struct devmon_event *ev, void *userdata);
 void node_on_overrun(void *userdata);
 void node_on_certificates(void *userdata);
+
+/* ---- node_terms.c ---- */
+
+void node_terms_tell(struct node *n);
 
 /* ---- node_tree.c ---- */
 

@@ -147,6 +147,9 @@ uint64_t roster_next_wake(const struct roster *r);
 /* In ms, of what is leased; CONVERGE_NEVER: nothing is. */
 uint64_t roster_shortest_term(const struct roster *r);
 
+/* From when terms last, by the last renewal of this session; 0: none yet. */
+uint64_t roster_last_renewal(const struct roster *r);
+
 /* -ENOENT when it is not known. */
 int roster_view(const struct roster *r, struct id128 dataset_id, struct roster_view *ret);
 void roster_each(const struct roster *r, void (*fn)(struct id128 dataset_id, void *userdata),

@@ -177,6 +177,11 @@ uint64_t roster_shortest_term(const struct roster *r)
 	return term;
 }
 
+uint64_t roster_last_renewal(const struct roster *r)
+{
+	return r->renewed_ms;
+}
+
 /* Asked for often enough that several answers may get lost within a term. */
 void roster_renew(struct roster *r, uint64_t now_ms, struct roster_out *out)
 {

@@ -76,7 +76,7 @@ static void volume_free(struct volume *v)
 	if (!v)
 		return;
 	char *texts[] = { v->name, v->state, v->why, v->created_at, v->mountpoint, v->device, v->last_error,
-		v->filesystem, v->failover, v->profile, v->used_by };
+		v->filesystem, v->failover, v->profile, v->used_by, v->nomad_volume, v->nomad_name };
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		free(texts[i]);
 	json_object_put(v->used);
@@ -101,13 +101,17 @@ static int volume_new(struct json_object *o, const char *name, struct volume **r
 		!copy(&v->failover, text_of(member(o, "failover"), "policy") ?: "") ||
 		!copy(&v->profile, text_of(metadata, CATALOG_PROFILE_KEY)) ||
 		!copy(&v->used_by, text_of(metadata, CATALOG_USED_BY_KEY)) ||
+		!copy(&v->nomad_volume, text_of(metadata, CATALOG_NOMAD_VOLUME_KEY)) ||
+		!copy(&v->nomad_name, text_of(metadata, CATALOG_NOMAD_NAME_KEY)) ||
 		error_text(member(o, "last_error"), &v->last_error) < 0)
 		return -ENOMEM;
 	v->delete_on_remove = remove && STREQ(remove, "delete");
 	v->node = id_of(o, "node");
 	v->owner = id_of(o, "owner");
 	v->leased = id_of(member(o, "lease"), "node");
+	v->term_ms = (uint64_t)(json_object_get_double(member(member(o, "failover"), "term")) * 1000);
 	v->size_bytes = json_object_get_uint64(member(o, "size"));
+	v->volume_bytes = json_object_get_uint64(member(o, "volume_size"));
 	v->used = json_object_get(member(o, "used"));
 	v->available = json_object_get(member(o, "available"));
 	*ret = TAKE_PTR(v);

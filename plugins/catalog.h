@@ -14,6 +14,8 @@
 
 #define CATALOG_ON_REMOVE_KEY "flocker:on-remove"
 #define CATALOG_USED_BY_KEY "flocker:used-by"
+#define CATALOG_NOMAD_VOLUME_KEY "flocker:nomad-volume"
+#define CATALOG_NOMAD_NAME_KEY "flocker:nomad-name"
 #define CATALOG_PROFILE_KEY "clusterhq:flocker:profile"
 
 struct catalog;
@@ -31,12 +33,15 @@ struct volume {
 	char *filesystem, *failover; /* words */
 	char *profile;	  /* NULL: none */
 	char *used_by;	  /* names of containers, or "unit NAME", where its lease is; NULL: none is known */
+	char *nomad_volume, *nomad_name; /* the volume of Nomad that it is: its id, "NAMESPACE/NAME"; NULL: none */
 	bool delete_on_remove;
 	bool deleted;
 	struct id128 node;   /* where it is wanted; nil: nowhere */
 	struct id128 owner;  /* nil: nobody */
 	struct id128 leased; /* the node that its lease is for; nil: there is none */
 	uint64_t size_bytes;
+	uint64_t volume_bytes; /* smaller while it grows; 0: not known */
+	uint64_t term_ms; /* of the failover "lease"; 0: there is none */
 	struct json_object *used, *available; /* numbers or NULL */
 	struct volume *next; /* of the same name, younger */
 	struct volume *doomed; /* private to catalog_end() */

@@ -7,6 +7,7 @@
 #include <openssl/x509.h>
 
 #include "client.h"
+#include "terms.h"
 #include "text.h"
 #include "ymlpick.h"
 
@@ -69,6 +70,10 @@ static int take_run_directory(struct client *c, const char *dir, char **ret_erro
 		return fail(ret_error, -errno, "cannot make %s: %s", dir, strerror(errno));
 	if (asprintf(&c->users_directory, "%s/users", dir) < 0) {
 		c->users_directory = NULL;
+		return -ENOMEM;
+	}
+	if (asprintf(&c->terms_file, "%s/" TERMS_FILE, dir) < 0) {
+		c->terms_file = NULL;
 		return -ENOMEM;
 	}
 	return 0;
@@ -156,4 +161,5 @@ void client_done(struct client *c)
 	free(c->host);
 	free(c->mount_root);
 	free(c->users_directory);
+	free(c->terms_file);
 }

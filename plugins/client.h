@@ -17,6 +17,7 @@ struct client {
 	uint16_t port;		      /* of the REST API */
 	char *host, *mount_root; /* of agent.yml */
 	char *users_directory; /* see users.h */
+	char *terms_file;      /* see terms.h */
 	char *files[CLIENT_FILES];
 	struct id128 node; /* of node.crt */
 	SSL_CTX *ctx;

@@ -2,69 +2,21 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/stat.h>
-#include <time.h>
 
-#include "claim.h"
-#include "dataset_hold.h"
-#include "log.h"
-#include "mirror.h"
-#include "mounted.h"
+#include "dataset_private.h"
 #include "text.h"
-#include "users.h"
 #include "vbind.h"
-#include "vholders.h"
 
 #define RETRY_MS 500
-#define RELEASE_LIMIT_S 10 /* for a control service that is away while the lease is to end */
-#define WHY_MAX 1024
-
-enum hold_state {
-	HOLD_LISTING,
-	HOLD_LEASING,
-	HOLD_MOVING,
-	HOLD_WAITING,
-	HOLD_HELD,
-	HOLD_LOST,
-	HOLD_RELEASING,
-	HOLD_OVER,
-};
-
-struct hold {
-	struct hold_config c;
-	const struct hold_callbacks *cbs;
-	void *userdata;
-	enum hold_state state;
-	struct link *link, *stream;
-	struct catalog *catalog;
-	struct mirror *mirror;
-	struct mounted *mounted;
-	struct event *retry, *over;
-	struct id128 dataset; /* nil: not known yet */
-	dev_t devno;	      /* that is bound; 0: none is */
-	char who[32];	      /* among the users of its lease */
-	int user, lock;	      /* of users.h */
-	bool joined, asking, in_use, failed;
-	time_t released_since; /* monotonic */
-	char status[WHY_MAX];
-	char only[ID128_TEXT]; /* what of it is listed, where that is known without a list */
-};
 
 static void step(struct hold *h);
 
-static time_t now_s(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
-
-static const struct volume *volume_of(const struct hold *h)
+const struct volume *hold_volume(const struct hold *h)
 {
 	return id128_is_nil(h->dataset) ? NULL : catalog_by_id(h->catalog, h->dataset);
 }
 
-_printf_(2, 3) static void say(struct hold *h, const char *fmt, ...)
+void hold_say(struct hold *h, const char *fmt, ...)
 {
 	char text[WHY_MAX];
 	va_list ap;
@@ -78,168 +30,32 @@ _printf_(2, 3) static void say(struct hold *h, const char *fmt, ...)
 	h->cbs->on_status(text, h->userdata);
 }
 
-static void again(struct hold *h)
+void hold_again(struct hold *h)
 {
 	(void)event_add(h->retry, &(struct timeval){ .tv_usec = RETRY_MS * 1000 });
-}
-
-/* ---- the end ---- */
-
-static void on_end(evutil_socket_t fd, short what, void *userdata)
-{
-	struct hold *h = userdata;
-
-	h->cbs->on_over(h->failed, h->userdata);
-}
-
-static void set_over(struct hold *h)
-{
-	h->state = HOLD_OVER;
-	(void)evtimer_add(h->over, &(struct timeval){ 0 });
-}
-
-static void on_released(const struct link_answer *a, void *userdata)
-{
-	struct hold *h = userdata;
-	bool gone = claim_is_released(a);
-
-	h->asking = false;
-	users_left(h->c.client->users_directory, h->dataset, h->who, TAKE_FD(h->lock), gone);
-	if (gone) {
-		set_over(h);
-	} else if (now_s() - h->released_since < RELEASE_LIMIT_S) {
-		again(h);
-	} else {
-		log_dataset(h->dataset, LOG_WARNING, 0, "the lease of this node stays, since %s; the next stop releases it, "
-			"or flockerctl lease release", a->why);
-		set_over(h);
-	}
-}
-
-/* What another node has by now is not ours to release. */
-static bool is_elsewhere(const struct hold *h)
-{
-	const struct volume *v = volume_of(h);
-
-	return v && !id128_is_nil(v->leased) && !id128_equal(v->leased, h->c.client->node);
-}
-
-static void release(struct hold *h)
-{
-	const char *users = h->c.client->users_directory;
-	int r;
-
-	if (!h->joined || is_elsewhere(h)) {
-		if (h->joined)
-			users_forget(users, h->dataset, h->who);
-		set_over(h);
-		return;
-	}
-	r = users_leave(users, h->dataset, h->who, &h->lock);
-	if (r == 1 && claim_release(h->link, h->dataset, h->c.client->node, on_released, h) == 0) {
-		h->asking = true;
-	} else if (r == 0) {
-		log_dataset(h->dataset, LOG_INFO, 0, "the lease of this node stays: others here use it");
-		set_over(h);
-	} else if (r == -EAGAIN) {
-		again(h);
-	} else {
-		log_dataset(h->dataset, LOG_WARNING, r < 0 ? r : ENOMEM, "the lease of this node is not released");
-		set_over(h);
-	}
-}
-
-/* Whoever still uses it keeps what is open, and the device cannot leave this node before. */
-static void unbind_lazily(struct hold *h)
-{
-	_cleanup_free_ char *text = NULL, *own = NULL;
-	size_t n = 0;
-	char *save = NULL;
-
-	if (asprintf(&own, "mounted at %s/%s", h->c.client->mount_root, ID128_STR(h->dataset)) < 0)
-		own = NULL;
-	if (vholders_find(h->devno, h->c.place, &text, &n) == 0)
-		for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-			if (own && !STREQ(line, own))
-				log_dataset(h->dataset, LOG_WARNING, 0, "%s is in use by %s", h->c.place, line);
-	log_dataset(h->dataset, LOG_WARNING, 0, "%s is taken away all the same: what is open there stays open, and the "
-		"dataset on this node, until that ends", h->c.place);
-	(void)vbind_remove(h->c.place, h->devno, true);
-}
-
-static void unbind(struct hold *h)
-{
-	int r = h->devno ? vbind_remove(h->c.place, h->devno, false) : 0;
-
-	if (r == -EBUSY)
-		unbind_lazily(h);
-	else if (r < 0)
-		log_dataset(h->dataset, LOG_WARNING, r, "%s is left as it is", h->c.place);
-	h->devno = 0;
-}
-
-void hold_stop(struct hold *h)
-{
-	if (h->state == HOLD_RELEASING || h->state == HOLD_OVER)
-		return;
-	h->state = HOLD_RELEASING;
-	h->released_since = now_s();
-	(void)event_del(h->retry);
-	unbind(h);
-	if (!h->asking) /* else when that answer has come */
-		release(h);
-}
-
-_printf_(2, 3) static void fail(struct hold *h, const char *fmt, ...)
-{
-	char text[WHY_MAX];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	h->failed = true;
-	log_dataset(h->dataset, LOG_ERR, 0, "%s", text);
-	say(h, "%s", text);
-	hold_stop(h);
-}
-
-_printf_(2, 3) static void lose(struct hold *h, const char *fmt, ...)
-{
-	char text[WHY_MAX];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	h->failed = true;
-	h->state = HOLD_LOST;
-	log_dataset(h->dataset, LOG_ERR, 0, "%s; what uses it has to end", text);
-	say(h, "%s", text);
-	h->cbs->on_lost(text, h->userdata);
 }
 
 /* ---- the lease ---- */
 
 /* True: an answer came for somebody who has given up meanwhile. */
-static bool is_stopping(struct hold *h)
+bool hold_is_stopping(struct hold *h)
 {
 	h->asking = false;
 	if (h->state == HOLD_RELEASING)
-		release(h);
+		hold_release(h);
 	return h->state >= HOLD_RELEASING;
 }
 
 static void wait_for_end(struct hold *h, const char *why)
 {
 	h->in_use = true;
-	say(h, "waits for the end of its use elsewhere: %s", why);
+	hold_say(h, "waits for the end of its use elsewhere: %s", why);
 	(void)event_add(h->retry, &(struct timeval){ .tv_sec = 5 }); /* for an end that was not told of */
 }
 
 static void refuse(struct hold *h, const struct link_answer *a)
 {
-	const struct volume *v = volume_of(h);
+	const struct volume *v = hold_volume(h);
 	char user[WHY_MAX / 2] = "";
 
 	if (v)
@@ -250,22 +66,22 @@ static void refuse(struct hold *h, const struct link_answer *a)
 	}
 	users_forget(h->c.client->users_directory, h->dataset, h->who);
 	h->joined = false;
-	fail(h, "%s; stop what uses it there first", *user ? user : a->why);
+	hold_fail(h, "%s; stop what uses it there first", *user ? user : a->why);
 }
 
 static void on_leased(const struct link_answer *a, void *userdata)
 {
 	struct hold *h = userdata;
 
-	if (is_stopping(h))
+	if (hold_is_stopping(h))
 		return;
 	if (a->err || a->status >= 500) {
-		say(h, "%s", a->why);
-		again(h);
+		hold_say(h, "%s", a->why);
+		hold_again(h);
 	} else if (a->status == 409) {
 		refuse(h, a);
 	} else if (a->status >= 300) {
-		fail(h, "%s", a->why);
+		hold_fail(h, "%s", a->why);
 	} else {
 		h->state = HOLD_MOVING;
 		step(h);
@@ -276,7 +92,7 @@ static void asked(struct hold *h, int r)
 {
 	h->asking = r == 0;
 	if (r < 0)
-		fail(h, "out of memory");
+		hold_fail(h, "out of memory");
 }
 
 /* 0: this one is among the users of the lease; -EAGAIN: soon; or another errno, after which it has failed. */
@@ -287,9 +103,9 @@ static int join(struct hold *h)
 
 	h->joined = r == 0;
 	if (r == -EBUSY)
-		fail(h, "another flocker-dataset has it at %s", h->c.place);
+		hold_fail(h, "another flocker-dataset has it at %s", h->c.place);
 	else if (r < 0 && r != -EAGAIN)
-		fail(h, "the users of its lease cannot be written to %s: %s", users, strerror(-r));
+		hold_fail(h, "the users of its lease cannot be written to %s: %s", users, strerror(-r));
 	return r;
 }
 
@@ -300,7 +116,7 @@ static void ask_for_lease(struct hold *h)
 	h->in_use = false;
 	(void)event_del(h->retry);
 	if (r == -EAGAIN)
-		again(h);
+		hold_again(h);
 	else if (r == 0)
 		asked(h, claim_lease(h->link, h->dataset, h->c.client->node, on_leased, h));
 }
@@ -313,7 +129,7 @@ static void on_noted(const struct link_answer *a, void *userdata)
 
 static void note_user(struct hold *h)
 {
-	const struct volume *v = volume_of(h);
+	const struct volume *v = hold_volume(h);
 
 	if (v && !STREQ(v->used_by ?: "", h->c.user))
 		(void)claim_note_user(h->link, h->dataset, h->c.user, on_noted, NULL);
@@ -324,15 +140,15 @@ static void on_wished(const struct link_answer *a, void *userdata)
 	struct hold *h = userdata;
 	struct id128 id;
 
-	if (is_stopping(h))
+	if (hold_is_stopping(h))
 		return;
 	if (a->status == 200 && a->body)
 		(void)catalog_put(h->catalog, a->body, &id);
 	if (a->err || a->status >= 500) {
-		say(h, "%s", a->why);
-		again(h);
+		hold_say(h, "%s", a->why);
+		hold_again(h);
 	} else if (a->status >= 300) {
-		fail(h, "%s", a->why);
+		hold_fail(h, "%s", a->why);
 	} else {
 		note_user(h);
 		h->state = HOLD_WAITING;
@@ -357,24 +173,6 @@ static int set_owner(const struct hold *h, char *why, size_t size)
 	return -errno;
 }
 
-static void say_held(struct hold *h)
-{
-	const struct volume *v = volume_of(h);
-	char node[CATALOG_NODE_SIZE];
-
-	if (!mirror_live(h->mirror))
-		say(h, "at %s; control is away", h->c.place);
-	else if (v && v->deleted)
-		say(h, "at %s; it is deleted, once it is not used any more", h->c.place);
-	else if (v && !id128_equal(v->node, h->c.client->node))
-		say(h, "at %s; it is wanted on %s, once it is not used any more", h->c.place,
-			id128_is_nil(v->node) ? "no node" : catalog_node_text(h->catalog, v->node, node));
-	else if (v && STREQ(v->state, "faulty"))
-		say(h, "at %s; it is faulty: %s", h->c.place, v->why);
-	else
-		say(h, "at %s", h->c.place);
-}
-
 static void bind_it(struct hold *h)
 {
 	char why[WHY_MAX / 2] = "";
@@ -388,13 +186,14 @@ static void bind_it(struct hold *h)
 		r = set_owner(h, why, sizeof(why));
 	}
 	if (r < 0) {
-		fail(h, "it is mounted, but not at %s: %s", h->c.place, *why ? why : strerror(-r));
+		hold_fail(h, "it is mounted, but not at %s: %s", h->c.place, *why ? why : strerror(-r));
 		return;
 	}
 	log_dataset(h->dataset, LOG_NOTICE, 0, "dataset %s is at %s", h->c.dataset, h->c.place);
 	h->state = HOLD_HELD;
-	say_held(h);
+	hold_say_held(h);
 	h->cbs->on_ready(h->userdata);
+	hold_check(h); /* which times its term */
 }
 
 static void wait_for_mount(struct hold *h, const struct volume *v)
@@ -405,82 +204,9 @@ static void wait_for_mount(struct hold *h, const struct volume *v)
 	if (mounted_is_here(h->mounted, v, h->c.client->node) && id128_equal(v->node, h->c.client->node))
 		bind_it(h);
 	else if (claim_is_hopeless(v, h->c.client->node))
-		fail(h, "dataset %s cannot be mounted: %s", h->c.dataset, why);
+		hold_fail(h, "dataset %s cannot be mounted: %s", h->c.dataset, why);
 	else
-		say(h, "%s", why);
-}
-
-/* ---- while it is held ---- */
-
-static void check_mounts(struct hold *h)
-{
-	dev_t devno;
-
-	if (!mounted_find(h->mounted, h->dataset, &devno) || devno != h->devno)
-		lose(h, "dataset %s was unmounted", h->c.dataset);
-	else if (vbind_look(h->c.place, h->devno) != 1)
-		lose(h, "dataset %s was unmounted from %s", h->c.dataset, h->c.place);
-}
-
-/* Why it cannot go on, by what is told; false: it can. */
-static bool is_taken(struct hold *h, char *why, size_t size)
-{
-	const struct volume *v = volume_of(h);
-	struct id128 node = h->c.client->node;
-	char text[CATALOG_NODE_SIZE];
-
-	if (!v)
-		snprintf(why, size, "dataset %s is gone", h->c.dataset);
-	else if (!id128_equal(v->owner, node))
-		snprintf(why, size, "dataset %s was taken from this node: %s", h->c.dataset, v->why);
-	else if (STREQ(v->state, "lost") || STREQ(v->state, "fenced"))
-		snprintf(why, size, "dataset %s is %s: %s", h->c.dataset, v->state, v->why);
-	else if (id128_is_nil(v->leased))
-		snprintf(why, size, "the lease of dataset %s was released", h->c.dataset);
-	else if (!id128_equal(v->leased, node))
-		snprintf(why, size, "the lease of dataset %s is now of %s", h->c.dataset,
-			catalog_node_text(h->catalog, v->leased, text));
-	else
-		return false;
-	return true;
-}
-
-static void on_looked(const struct link_answer *a, void *userdata)
-{
-	struct hold *h = userdata;
-	char why[WHY_MAX];
-	struct id128 id;
-
-	if (is_stopping(h))
-		return;
-	if (a->status == 404) {
-		catalog_drop(h->catalog, h->dataset);
-	} else if (a->status != 200 || catalog_put(h->catalog, a->body, &id) < 0) {
-		again(h);
-		return;
-	}
-	if (h->state == HOLD_HELD && is_taken(h, why, sizeof(why)))
-		lose(h, "%s", why);
-}
-
-/* What comes by the stream may be older than the answers to our own requests: so it is asked about once more. */
-static void check_volume(struct hold *h)
-{
-	char path[64], why[WHY_MAX];
-
-	if (!mirror_live(h->mirror) || !is_taken(h, why, sizeof(why)))
-		return;
-	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(h->dataset));
-	h->asking = link_call(h->link, "GET", path, NULL, on_looked, h) == 0;
-}
-
-static void check(struct hold *h)
-{
-	check_mounts(h);
-	if (h->state == HOLD_HELD && !h->asking)
-		check_volume(h);
-	if (h->state == HOLD_HELD)
-		say_held(h);
+		hold_say(h, "%s", why);
 }
 
 /* ---- the next step ---- */
@@ -490,16 +216,16 @@ static void find(struct hold *h)
 	const struct volume *v;
 
 	if (!mirror_listed(h->mirror)) {
-		say(h, "waits for the control service");
+		hold_say(h, "waits for the control service");
 		return;
 	}
 	v = catalog_by_name(h->catalog, h->c.dataset);
 	if (!v && id128_parse(h->c.dataset, &h->dataset) == 0)
-		v = volume_of(h);
+		v = hold_volume(h);
 	if (!v) {
-		fail(h, "there is no dataset %s", h->c.dataset);
+		hold_fail(h, "there is no dataset %s", h->c.dataset);
 	} else if (v->deleted) {
-		fail(h, "dataset %s is deleted", h->c.dataset);
+		hold_fail(h, "dataset %s is deleted", h->c.dataset);
 	} else {
 		h->dataset = v->id;
 		h->state = HOLD_LEASING;
@@ -509,14 +235,14 @@ static void find(struct hold *h)
 
 static void step(struct hold *h)
 {
-	const struct volume *v = volume_of(h);
+	const struct volume *v = hold_volume(h);
 
 	if (h->state == HOLD_HELD)
-		check(h);
+		hold_check(h);
 	if (h->asking)
 		return;
 	if (h->state > HOLD_LISTING && h->state < HOLD_HELD && (!v || v->deleted)) {
-		fail(h, "dataset %s was deleted meanwhile", h->c.dataset);
+		hold_fail(h, "dataset %s was deleted meanwhile", h->c.dataset);
 		return;
 	}
 	switch (h->state) {
@@ -533,7 +259,7 @@ static void step(struct hold *h)
 		wait_for_mount(h, v);
 		break;
 	case HOLD_RELEASING:
-		release(h);
+		hold_release(h);
 		break;
 	case HOLD_HELD:
 	case HOLD_LOST:
@@ -552,7 +278,7 @@ static void on_retry(evutil_socket_t fd, short what, void *userdata)
 /* What is to be tried again later is not tried with each event. */
 static void look(struct hold *h)
 {
-	const struct volume *v = volume_of(h);
+	const struct volume *v = hold_volume(h);
 
 	if (h->in_use ? !v || id128_is_nil(v->leased) : !event_pending(h->retry, EV_TIMEOUT, NULL))
 		step(h);
@@ -571,11 +297,16 @@ static void on_told(void *userdata)
 	look(userdata);
 }
 
+static void on_term(evutil_socket_t fd, short what, void *userdata)
+{
+	step(userdata);
+}
+
 bool hold_goes_on(const struct hold *h)
 {
 	static const char *const busy[] = { "creating", "attaching", "attached", "formatting", "mounting", "unmounting",
 		"detaching" };
-	const struct volume *v = volume_of(h);
+	const struct volume *v = hold_volume(h);
 
 	if (h->in_use)
 		return true;
@@ -627,6 +358,8 @@ struct hold *hold_free(struct hold *h)
 		event_free(h->retry);
 	if (h->over)
 		event_free(h->over);
+	if (h->term)
+		event_free(h->term);
 	close_keep_errno(h->user);
 	close_keep_errno(h->lock);
 	free(h);
@@ -642,8 +375,9 @@ static int start(struct hold *h, struct event_base *base)
 	int r = -ENOMEM;
 
 	h->retry = evtimer_new(base, on_retry, h);
-	h->over = evtimer_new(base, on_end, h);
-	if (h->retry && h->over)
+	h->over = evtimer_new(base, hold_on_over, h);
+	h->term = evtimer_new(base, on_term, h);
+	if (h->retry && h->over && h->term)
 		r = catalog_new(&h->catalog);
 	if (r == 0)
 		r = link_new(base, &control, &h->link);
@@ -675,7 +409,7 @@ int hold_new(struct event_base *base, const struct hold_config *c, const struct 
 		return log_error(r, "cannot start");
 	*ret = TAKE_PTR(h);
 	if ((*ret)->state == HOLD_HELD) {
-		say_held(*ret);
+		hold_say_held(*ret);
 		cbs->on_ready(userdata);
 	}
 	return 0;

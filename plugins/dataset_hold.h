@@ -11,7 +11,7 @@
  *   it and we are to wait: by what is told of the dataset.
  * moving: the dataset is wished here. Woken by control's answer.
  * waiting: for its mount. Woken by what is told of the dataset, and by the mount table.
- * held: bound at its place. Watches what is told, the mount table, and the node (dataset_term.h).
+ * held: bound at its place. Watches what is told, the mount table, and its term (terms.h).
  * lost: whoever uses it has to end first, then hold_stop() is called.
  * releasing: unbound; the lease ends, unless others here need it.
  *

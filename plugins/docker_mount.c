@@ -250,6 +250,8 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 	if (volume)
 		claim_user_text(j->v->catalog, volume, j->v->c.node, user, sizeof(user));
 	if (j->v->c.wait_in_use) {
+		if (!*j->problem)
+			log_dataset(j->dataset, LOG_NOTICE, 0, "waits for its end: %s", *user ? user : a->why);
 		snprintf(j->problem, sizeof(j->problem), "%.400s", *user ? user : a->why);
 		j->in_use = true;
 		if (job_is_wanted(j)) /* is_due() when its lease ends; this is for one that was not told of */

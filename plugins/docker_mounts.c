@@ -220,13 +220,13 @@ int mounts_add(struct mounts *m, struct id128 dataset, const char *name, const c
 
 bool mounts_find(const struct mounts *m, const char *name, const char *id, struct id128 *ret)
 {
-	for (struct used *u = m->first; u; u = u->next) {
-		const struct mount *p = *find_mount(u, id);
-
-		if (!p || !STREQ(p->name, name))
-			continue;
-		*ret = u->dataset;
-		return true;
+	for (const struct used *u = m->first; u; u = u->next) {
+		for (const struct mount *p = u->first; p; p = p->next) {
+			if (!STREQ(p->name, name) || (id && !STREQ(p->id, id)))
+				continue;
+			*ret = u->dataset;
+			return true;
+		}
 	}
 	return false;
 }

@@ -32,7 +32,7 @@ void mounts_activate(struct mounts *m);
 /* One more. @name: by which it will be unmounted. 0, -ENOSPC or -ENOMEM. */
 int mounts_add(struct mounts *m, struct id128 dataset, const char *name, const char *id);
 
-/* The dataset that was mounted so, whatever it is called since; false: none was. */
+/* The dataset that was mounted so, whatever it is called since; false: none was. @id: NULL takes any. */
 bool mounts_find(const struct mounts *m, const char *name, const char *id, struct id128 *ret);
 
 /*

@@ -76,25 +76,27 @@ static const struct {
 	{ "failover", read_failover }, { "node", read_node },	    { "on-remove", read_on_remove },
 };
 
-static int read_one(struct docker_options *o, const char *key, const char *text, char error[DOCKER_ERROR_MAX])
+int docker_options_take(struct docker_options *o, const char *key, const char *text, char error[DOCKER_ERROR_MAX])
 {
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (STREQ(key, known[i].name))
 			return known[i].read(o, text, error);
-	return refuse(error,
-		"there is no option '%.64s'; there are: size, profile, filesystem, failover, node, "
-		"on-remove",
-		key);
+	return -ENOENT;
 }
 
 int docker_options_read(struct json_object *o, struct docker_options *ret, char error[DOCKER_ERROR_MAX])
 {
-	struct docker_options read = { .filesystem = -1, .failover = -1, .delete_on_remove = -1 };
+	struct docker_options read = DOCKER_OPTIONS_NONE;
 
 	if (o) {
 		json_object_object_foreach(o, key, value) {
-			int r = read_one(&read, key, json_object_get_string(value), error);
+			int r = docker_options_take(&read, key, json_object_get_string(value), error);
 
+			if (r == -ENOENT)
+				return refuse(error,
+					"there is no option '%.64s'; there are: size, profile, filesystem, failover, "
+					"node, on-remove",
+					key);
 			if (r < 0)
 				return r;
 		}

@@ -102,6 +102,18 @@ static void get(struct docker_volumes *v, const struct volume *volume, struct do
 	docker_succeed(c, docker_got(&d));
 }
 
+/* Of one that was deleted or got another name while a container has it: dockerd asks for it before it unmounts it, and
+ * does not unmount what is not there. */
+static void get_used(struct docker_volumes *v, const char *name, struct docker_caller *c)
+{
+	_cleanup_json_ struct json_object *status = json_object_new_object();
+	struct docker_volume d = { .name = name, .mountpoint = "", .status = status };
+
+	if (put_text(status, "warning", "it was deleted or has another name, and containers here still have it") < 0)
+		d.status = NULL;
+	docker_succeed(c, docker_got(&d));
+}
+
 struct listing {
 	const struct docker_volumes *v;
 	struct json_object *list;
@@ -155,7 +167,12 @@ static void say_unknown(struct docker_volumes *v, const struct docker_request *q
 static void dispatch(struct docker_volumes *v, struct docker_request *q, struct docker_caller *c)
 {
 	const struct volume *volume = q->name ? catalog_by_name(v->catalog, q->name) : NULL;
+	struct id128 dataset;
 
+	if (!volume && q->call == DOCKER_GET && mounts_find(v->mounts, q->name, NULL, &dataset)) {
+		get_used(v, q->name, c);
+		return;
+	}
 	if (q->name && !volume && q->call != DOCKER_CREATE && q->call != DOCKER_UNMOUNT) {
 		say_unknown(v, q, c);
 		return;

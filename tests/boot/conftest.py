@@ -18,6 +18,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.with_name("qemu")), str(HERE.with_name("control"))]
+import cluster as clusters  # noqa: E402
 import guest  # noqa: E402
 import image  # noqa: E402
 import machine as machines  # noqa: E402
@@ -69,6 +70,11 @@ def machine(request):
         if one:
             one.end()
         shutil.rmtree(base)
+
+
+@pytest.fixture(scope="session")
+def cluster(machine):
+    return clusters.Cluster(machine)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -97,9 +97,12 @@ class Member:
             self.mounted.add(dataset)
             self.be_mounted(order)
 
+    def mountpoint(self, dataset):
+        return f"/flocker/{dataset}"
+
     def be_mounted(self, order):
         dataset, size = order["dataset_id"], order["size"]
-        here = {"mounted": True, "fs_uuid": order["fs_uuid"], "mountpoint": f"/flocker/{dataset}"}
+        here = {"mounted": True, "fs_uuid": order["fs_uuid"], "mountpoint": self.mountpoint(dataset)}
         if order.get("fs_size", size) < size:
             self.do(dataset, "grow")
             self.report("grown", order, "mounted", grown=size, **here)

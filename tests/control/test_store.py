@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import uuid
 
 import pytest
 
@@ -310,6 +311,10 @@ def test_a_full_disk_refuses_writes_and_recovers(small):
     assert "No space left on device" in answer.json["description"]
     answer = small.post("/v2/datasets", {"node": N1, "metadata": {f"k{i}": "v" * 256 for i in range(16)}})
     assert (answer.status, answer.json["code"]) == (503, "unwritable")
+    # What it knows that it could not do it does not plan; what it would refuse anyway it refuses for that.
+    plan = small.post("/v2/datasets?plan=true", {"node": N1})
+    assert (plan.status, plan.json["code"]) == (503, "unwritable")
+    assert small.post(f"/v2/datasets/{uuid.uuid4()}/purge?plan=true").status == 404
     small.wait_log("the store cannot be written; changes are refused until it works again")
     assert configured(small).keys() == kept
     node.send("ping")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """dockerd, its volumes' plugin and a node: a machine of the tests."""
+import http.client
 import json
 import os
 import pathlib
@@ -69,14 +70,14 @@ class Plugin:
         self.socket = "/run/docker/plugins/flocker/flocker.sock"
         self.log_path = host.dir / "plugin.log"
 
-    def start(self):
+    def start(self, *extra):
         before = self.log.count("ready: node")
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(self.host.node.inside(
                 plugin_program(), "--agent-config", str(self.host.node.config), "--control-port",
                 str(self.host.hosts.cluster.control.port), "--state-directory", str(self.host.dir / "plugin"),
-                "--docker-socket", str(self.host.docker.socket), "--log-level", "debug"), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self.host.node.environment)
+                "--docker-socket", str(self.host.docker.socket), "--log-level", "debug", *extra),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.host.node.environment)
         clusters.wait_until("the plugin is ready", lambda: self.process.poll() is not None
                             or self.log.count("ready: node") > before)
         assert self.process.poll() is None, self.log
@@ -133,6 +134,17 @@ class Docker:
         return Result(subprocess.run(self.command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                      timeout=limit, env=dict(os.environ, DOCKER_CONFIG=str(self.dir))))
 
+    def api(self, path):
+        """A GET to dockerd without its client, which takes longer to start than dockerd to answer."""
+        connection = http.client.HTTPConnection("docker", timeout=LIMIT_S)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(f"/proc/self/cwd/{os.path.relpath(self.socket)}")
+        try:
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
     def begin(self, *words):
         """Goes on while the test does something else."""
         return subprocess.Popen(self.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -172,10 +184,14 @@ class Podman:
         self.dir = host.dir / "podman"
         self.dir.mkdir()
         (self.dir / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        self.limit(60)
+
+    def limit(self, seconds):
+        """How long it waits for the plugin, in each call."""
         (self.dir / "containers.conf").write_text(
             '[containers]\ndefault_ulimits = []\nlog_driver = "k8s-file"\n[engine]\ncgroup_manager = "cgroupfs"\n'
-            f'events_logger = "file"\nvolume_plugin_timeout = 60\n'
-            f'[engine.volume_plugins]\nflocker = "{host.plugin.socket}"\n')
+            f'events_logger = "file"\nvolume_plugin_timeout = {seconds}\n'
+            f'[engine.volume_plugins]\nflocker = "{self.host.plugin.socket}"\n')
 
     def __call__(self, *words, limit=120):
         command = self.host.node.inside(

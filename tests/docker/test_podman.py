@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same by podman, which has no daemon and counts by itself."""
 import shutil
+import signal
 
 import pytest
 
@@ -50,3 +51,26 @@ def test_volumes_are_listed_and_shown(hosts, podmen, volume):
     assert volume in two.good("volume", "ls", "-q").split()
     for podman in podmen:
         podman.good("volume", "rm", volume)
+
+
+def test_who_waited_too_short_finds_the_work_done(hosts, podmen, volume):
+    """podman hangs up after 5 s, unless it is told otherwise."""
+    (a, b), (one, two) = hosts, podmen
+    a.docker.run(volume, "echo x >/data/f")
+    two.good("volume", "create", "--driver", "flocker", volume)
+    two.limit(1)
+    a.node.process.send_signal(signal.SIGSTOP)  # so that it takes longer
+    try:
+        late = two("run", "--rm", "--network", "none", "-v", f"{volume}:/data", "localhost/flocker-test", "cat", "/data/f")
+        assert late.status != 0 and "x" not in late.out, late
+    finally:
+        a.node.process.send_signal(signal.SIGCONT)
+        two.limit(60)
+    hosts.wait_dataset(volume, lambda d: d["owner"] == b.node.uuid and d["state"] == "mounted")
+    two.limit(1)
+    try:
+        assert two.run(volume, "cat /data/f") == "x"
+    finally:
+        two.limit(60)
+    assert hosts.dataset(volume)["lease"] is None
+    two.good("volume", "rm", volume)

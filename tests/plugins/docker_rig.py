@@ -20,7 +20,10 @@ class Member(fleet.Member):
 
     def __init__(self, owner, node_id, pair, root):
         super().__init__(owner, node_id, pair)
-        self.root, self.slow, self.waiting = root, False, []
+        self.root, self.slow, self.waiting, self.grows = root, False, [], True
+
+    def mountpoint(self, dataset):
+        return str(self.root / dataset)
 
     def obey(self, order):
         dataset = order["dataset_id"]
@@ -45,7 +48,7 @@ class Member(fleet.Member):
             place.mkdir(parents=True, exist_ok=True)
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "flocker-test", place], check=True)
         self.mounted.add(dataset)
-        self.report("status", order, "mounted", mounted=True, fs_uuid=order["fs_uuid"], mountpoint=str(place))
+        self.be_mounted(order)
 
     def go_on(self):
         """From the test's thread."""

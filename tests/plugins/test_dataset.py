@@ -5,6 +5,7 @@ import pathlib
 import pwd
 import signal
 import subprocess
+import time
 
 import pytest
 import rig
@@ -329,3 +330,40 @@ def test_a_start_waits_for_control(cluster, here, dataset, hold):
     cluster.control.start()
     cluster.fleet.wait_welcomed(2)
     one.wait_said("READY=1")
+
+
+# ---- terms ----
+
+def renew(plugin, term_s):
+    """What a node tells: its terms last from now on."""
+    now = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
+    (plugin.dir / "run").mkdir(exist_ok=True)
+    (plugin.dir / "run/terms").write_text(f"{now:020} {term_s * 1000:020}\n")
+    return now / 1000
+
+
+def test_a_term_that_is_not_renewed_is_given_up_when_half_of_it_is_over(cluster, here, hold):
+    create(cluster, "leased", failover={"policy": "lease", "term": 2})
+    renew(here, 2)
+    one = hold(here, "leased").held()
+    for _ in range(4):
+        time.sleep(0.4)  # four fifths of what would end it
+        last = renew(here, 2)
+    assert one.process.poll() is None, one.log
+    lost(one, "the term of dataset leased is half over and not renewed")
+    assert 1 <= time.clock_gettime(time.CLOCK_BOOTTIME) - last < 1.9, one.log
+
+
+def test_a_term_that_control_extended_for_its_own_restart_ends_nothing(cluster, here, hold):
+    create(cluster, "leased", failover={"policy": "lease", "term": 2})
+    renew(here, 300)
+    one = hold(here, "leased").held()
+    cluster.kill_control()
+    time.sleep(1.2)  # more than half of its own
+    assert one.process.poll() is None, one.log
+
+
+def test_without_a_term_nobody_need_renew(here, dataset, hold):
+    renew(here, 0)
+    one = hold(here, "pgdata").held()
+    assert one.stop() == 0, one.log

@@ -264,6 +264,45 @@ def test_who_hung_up_is_not_counted_and_finds_it_done(cluster, plugin):
     assert plugin.lease("v1") is None
 
 
+def seconds_of_calls(plugin, calls, rounds):
+    """The median of each call, over a connection that is kept alive as dockerd keeps it."""
+    seconds = {name: [] for name, _ in calls}
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(rig.LIMIT_S)
+        s.connect(str(plugin.socket))
+        answers = s.makefile("rb")
+        for _ in range(rounds):
+            for name, body in calls:
+                text = json.dumps(body)
+                request = f"POST /VolumeDriver.{name} HTTP/1.1\r\nHost:\r\nContent-Length: {len(text)}\r\n\r\n{text}"
+                began = time.monotonic()
+                s.sendall(request.encode())
+                assert answers.readline().startswith(b"HTTP/1.1 200")
+                length = 0
+                while (line := answers.readline().strip()):
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                assert length and len(answers.read(length)) == length
+                seconds[name].append(time.monotonic() - began)
+    return {name: sorted(took)[len(took) // 2] for name, took in seconds.items()}
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["a mount hangs", "and control is away"])
+def test_what_is_asked_most_is_answered_within_a_millisecond_while(cluster, plugin, away):
+    for i in range(100):
+        plugin.made(f"v{i}")
+    plugin.member.slow = True
+    plugin.mount_later("v7", may_break=True)
+    rig.wait_until("it is being mounted", lambda: plugin.member.waiting)
+    if away:
+        cluster.kill_control()
+        rig.wait_until("it is noticed", lambda: plugin.get("v7")["Status"].get("warning"))
+    took = seconds_of_calls(plugin, [("List", {}), ("Get", {"Name": "v7"}), ("Path", {"Name": "v7"}),
+                                     ("Capabilities", {})], 50)
+    print({name: f"{seconds * 1000:.3f} ms" for name, seconds in took.items()})
+    assert max(took.values()) < 0.001, took
+
+
 def test_podman_has_one_mount_whatever_it_lost(plugin):
     plugin.made("v1")
     for _ in range(3):

@@ -82,7 +82,9 @@ def test_a_dataset_that_was_renamed_in_use_is_let_go(cluster, plugin, restarted)
     if restarted:
         plugin.restart()
         rig.wait_until("it is listed", lambda: plugin.names() == ["v2"])
+    assert plugin.get("v1")["Name"] == "v1"  # dockerd asks, and does not unmount what is not there
     plugin.unmount("v1")
+    assert plugin.ask("Get", Name="v1").status != 200
     assert plugin.lease("v2") is None
 
 
@@ -104,7 +106,9 @@ def test_a_dataset_that_was_deleted_in_use_is_let_go_and_goes(cluster, plugin):
     plugin.mounted("v1")
     assert cluster.control.delete(f"/v2/datasets/{dataset}").status == 200
     rig.wait_until("it has heard of it", lambda: plugin.names() == [])
+    assert "deleted" in plugin.get("v1")["Status"]["warning"]
     plugin.unmount("v1")
+    assert plugin.ask("Get", Name="v1").status != 200
     assert cluster.control.get("/v2/leases").json["leases"] == []
 
 

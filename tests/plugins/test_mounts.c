@@ -102,6 +102,8 @@ static void what_was_mounted_is_found_by_the_name_of_then(void **state)
 	assert_false(mounts_find(m, "old", "c", &found));
 	assert_int_equal(mounts_add(m, v1, "new", "a"), 0);
 	assert_true(mounts_find(m, "new", "a", &found) && id128_equal(found, v1));
+	assert_true(mounts_find(m, "new", NULL, &found) && id128_equal(found, v1));
+	assert_false(mounts_find(m, "none", NULL, &found));
 }
 
 static void a_lease_that_may_be_released_is_counted_on_again_with_the_next_mount(void **state)
