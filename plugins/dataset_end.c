@@ -7,7 +7,7 @@
 #include "vbind.h"
 #include "vholders.h"
 
-#define RELEASE_LIMIT_S 10 /* for a control service that is away while the lease is to end */
+#define RELEASE_LIMIT_S 5 /* for a control service that is away while the lease is to end */
 
 static time_t now_s(void)
 {

@@ -37,9 +37,10 @@ static int refuse_different(struct create *c, const struct volume *v)
 	if (docker_options_differ(&q->options, v, c->n.error))
 		return -EEXIST;
 	if (q->max_bytes && nomad_size_told(q, v->size_bytes) > q->max_bytes)
-		return nomad_fail(&c->n, EEXIST, "there is a dataset %s already, and it is different: its size is %s (%llu "
-			"bytes), more than capacity_max; datasets do not shrink", v->name, TEXT_BYTES(v->size_bytes),
-			(unsigned long long)v->size_bytes);
+		return nomad_fail(&c->n, EEXIST,
+			"there is a dataset %s already, and it is different: its size is %s (%llu bytes), more than "
+			"capacity_max; datasets do not shrink",
+			v->name, TEXT_BYTES(v->size_bytes), (unsigned long long)v->size_bytes);
 	return 0;
 }
 
@@ -88,8 +89,10 @@ static int refuse_destroyed(struct create *c, const char *name)
 	int r = nomad_find_destroyed(&c->n, ID128_STR(c->n.q->id), &destroyed, &leased);
 
 	if (r == 0 && !id128_is_nil(destroyed))
-		return nomad_fail(&c->n, ENOENT, "dataset %s, which this volume was, has been destroyed; nomad volume delete "
-			"makes room for a new one", name);
+		return nomad_fail(&c->n, ENOENT,
+			"dataset %s, which this volume was, has been destroyed; nomad volume delete makes room for a "
+			"new one",
+			name);
 	return r;
 }
 
@@ -100,7 +103,9 @@ static int post(struct create *c, const char *name)
 
 	o.size_bytes = nomad_size(c->n.q);
 	body = docker_options_body(&o, name, ID128_NIL);
-	return body ? nomad_ask(&c->n, "POST", "/v2/datasets", body, 409) : nomad_fail(&c->n, ENOMEM, "out of memory");
+	if (!body)
+		return nomad_fail(&c->n, ENOMEM, "out of memory");
+	return nomad_ask(&c->n, "POST", "/v2/datasets", body, 409);
 }
 
 /* Its name may be in use already: by what somebody else makes just now and is not listed yet, by what a killed run
@@ -123,7 +128,8 @@ static int make(struct create *c, const struct volume **ret)
 		if (r < 0 || *ret)
 			break;
 		if (ask_left_s(c->n.ask) == 0)
-			return nomad_fail(&c->n, EEXIST, "the name %s is in use, by a dataset that is not listed", name);
+			return nomad_fail(&c->n, EEXIST, "the name %s is in use, by a dataset that is not listed",
+				name);
 		ask_pause(c->n.ask, PAUSE_MS);
 	}
 	return r;
@@ -170,7 +176,8 @@ static int take(struct create *c, const struct volume *v)
 		r = users_join(c->n.c->client->users_directory, c->dataset, c->n.who, NULL);
 	while (nomad_may_wait(&c->n, r));
 	if (r < 0)
-		return nomad_fail(&c->n, -r, "cannot write below %s: %s", c->n.c->client->users_directory, strerror(-r));
+		return nomad_fail(&c->n, -r, "cannot write below %s: %s", c->n.c->client->users_directory,
+			strerror(-r));
 	forget_others(c);
 	return nomad_lease(&c->n, v);
 }
@@ -284,7 +291,8 @@ static int set_owner(struct create *c, const char *path)
 	if (q->uid < 0 && q->gid < 0 && q->mode < 0)
 		return 0;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fchown(fd, (uid_t)q->uid, (gid_t)q->gid) < 0 || (q->mode >= 0 && fchmod(fd, (mode_t)q->mode) < 0))
+	if (fd < 0 || fchown(fd, (uid_t)q->uid, (gid_t)q->gid) < 0 ||
+		(q->mode >= 0 && fchmod(fd, (mode_t)q->mode) < 0))
 		return nomad_fail(&c->n, errno, "cannot set owner and mode of %s: %s", path, strerror(errno));
 	return 0;
 }

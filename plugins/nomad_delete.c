@@ -67,8 +67,8 @@ static int refuse_used(struct delete *d, const struct volume *v)
 		return nomad_fail(&d->n, ENOMEM, "out of memory");
 	}
 	if (devno && vholders_find(devno, place, &text, &n) == 0 && n > 0)
-		return nomad_fail(&d->n, EBUSY, "dataset %s is still used here: %.*s", v->name, (int)strcspn(text, "\n"),
-			text);
+		return nomad_fail(&d->n, EBUSY, "dataset %s is still used here: %.*s", v->name,
+			(int)strcspn(text, "\n"), text);
 	mounted_scan(d->n.mounted);
 	if (mounted_is_used(d->n.mounted, d->dataset))
 		return nomad_fail(&d->n, EBUSY, "dataset %s is still used here, by a container", v->name);
@@ -109,12 +109,14 @@ static int release(struct delete *d, const struct volume *v, bool *ret_last)
 		r = users_leave(d->n.c->client->users_directory, d->dataset, d->n.who, &lock);
 	while (nomad_may_wait(&d->n, r));
 	if (r < 0)
-		return nomad_fail(&d->n, -r, "cannot write below %s: %s", d->n.c->client->users_directory, strerror(-r));
+		return nomad_fail(&d->n, -r, "cannot write below %s: %s", d->n.c->client->users_directory,
+			strerror(-r));
 	*ret_last = r > 0;
 	if (*ret_last)
 		return end(d, lock);
-	return d->destroys ? nomad_fail(&d->n, EBUSY, "dataset %s is not destroyed: another program on this node needs it",
-		v->name) : 0;
+	if (!d->destroys)
+		return 0;
+	return nomad_fail(&d->n, EBUSY, "dataset %s is not destroyed: another program on this node needs it", v->name);
 }
 
 /* The node unmounts it by itself; only then has the path gone that Nomad was told. */
@@ -144,7 +146,9 @@ static int forget(struct delete *d)
 	const struct volume *v = NULL;
 	int r = nomad_get(&d->n, d->dataset, &v);
 
-	return r == 0 && v && STREQ(v->nomad_volume ?: "", ID128_STR(d->n.q->id)) ? nomad_forget(&d->n, d->dataset) : r;
+	if (r < 0 || !v || !STREQ(v->nomad_volume ?: "", ID128_STR(d->n.q->id)))
+		return r;
+	return nomad_forget(&d->n, d->dataset);
 }
 
 /* Another node has it by now, or is to have it: this volume has nothing here any more. */

@@ -23,9 +23,9 @@ static const char usage[] =
 	"  exec /usr/local/sbin/flocker-nomad-plugin --control-port 4524 \"$@\"\n"
 	"\n"
 	"  -c, --agent-config FILE    of this host's node (/etc/flocker/agent.yml): says\n"
-	"                             where the control service is; cluster.crt, node.crt,\n"
-	"                             plugin.crt, plugin.key and, if there is one,\n"
-	"                             cluster.crl lie beside it\n"
+	"                             where the control service is; cluster.crt,\n"
+	"                             node.crt, plugin.crt, plugin.key and, if there is\n"
+	"                             one, cluster.crl lie beside it\n"
 	"      --control-port PORT    of the control service's REST API (4523)\n"
 	"      --user NAME            whose certificate to show: NAME.crt and NAME.key\n"
 	"                             (plugin)\n"
@@ -34,7 +34,7 @@ static const char usage[] =
 	"\n"
 	"The parameters of a volume are:\n"
 	"  dataset                    name or UUID; without it, the volume's own name,\n"
-	"                             behind its namespace and a dot if that is not default\n"
+	"                             behind its namespace and a dot, but for default\n"
 	"  filesystem=ext4|xfs|btrfs  profile=TEXT  failover=manual|lease\n"
 	"  on_remove=keep|delete      what nomad volume delete does to the data (keep)\n"
 	"  uid, gid, mode             of the volume's uppermost directory\n"
@@ -97,7 +97,8 @@ static int parse(int argc, char **argv, struct plugin *p)
 	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
 		r = take(p, option);
 	if (r == 0 && argc - optind != 1) {
-		fputs("ERROR: one operation is needed: fingerprint, create or delete; see flocker-nomad-plugin --help\n",
+		fputs("ERROR: one operation is needed: fingerprint, create or delete; see flocker-nomad-plugin "
+		      "--help\n",
 			stderr);
 		r = -EINVAL;
 	}

@@ -42,7 +42,8 @@ int nomad_find(struct nomad *n, const struct volume **ret);
 int nomad_find_destroyed(struct nomad *n, const char *volume, struct id128 *ret, struct id128 *ret_leased);
 
 /* PATCH of where it is to be; NULL: nowhere. Also the volume of Nomad that it is, if @q creates one. As above. */
-int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint64_t size_bytes, const struct volume **ret);
+int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint64_t size_bytes,
+	const struct volume **ret);
 
 /* It is no volume of Nomad's any more. As above. */
 int nomad_forget(struct nomad *n, struct id128 id);

@@ -21,6 +21,11 @@ int nomad_fail(struct nomad *n, int err, const char *fmt, ...)
 
 /* ---- requests ---- */
 
+static size_t length(struct json_object *list)
+{
+	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+}
+
 /* An answer is a dataset, a lease, or a list of datasets or nodes. */
 static void take(struct nomad *n, struct json_object *body)
 {
@@ -30,10 +35,10 @@ static void take(struct nomad *n, struct json_object *body)
 	if (!json_object_is_type(body, json_type_object))
 		return;
 	if (json_object_object_get_ex(body, "datasets", &list)) {
-		for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++)
+		for (size_t i = 0; i < length(list); i++)
 			(void)catalog_put(n->catalog, json_object_array_get_idx(list, i), &id);
 	} else if (json_object_object_get_ex(body, "nodes", &list)) {
-		for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++)
+		for (size_t i = 0; i < length(list); i++)
 			(void)catalog_put_node(n->catalog, json_object_array_get_idx(list, i));
 	} else if (json_object_object_get_ex(body, "state", &list)) {
 		(void)catalog_put(n->catalog, body, &id);
@@ -110,7 +115,7 @@ static void search(struct json_object *list, const char *volume, struct id128 *r
 {
 	struct json_object *o, *id = NULL;
 
-	for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++) {
+	for (size_t i = 0; i < length(list); i++) {
 		o = json_object_array_get_idx(list, i);
 		if (!is_destroyed(o, volume) || !json_object_object_get_ex(o, "dataset_id", &id) ||
 			id128_parse(json_object_get_string(id) ?: "", ret) < 0)
@@ -192,12 +197,14 @@ static int patch(struct nomad *n, struct id128 id, struct json_object *body)
 	return nomad_ask(n, "PATCH", path, body, 0);
 }
 
-int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint64_t size_bytes, const struct volume **ret)
+int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint64_t size_bytes,
+	const struct volume **ret)
 {
 	_cleanup_json_ struct json_object *body = json_object_new_object();
 	int r;
 
-	if (put_text_or_null(body, "node", node ? ID128_STR(*node) : NULL) < 0 || (node && put_metadata(n->q, body, ID128_STR(n->q->id)) < 0) ||
+	if (put_text_or_null(body, "node", node ? ID128_STR(*node) : NULL) < 0 ||
+		(node && put_metadata(n->q, body, ID128_STR(n->q->id)) < 0) ||
 		(size_bytes && json_put_member(body, "size", json_object_new_int64((int64_t)size_bytes)) < 0))
 		return nomad_fail(n, ENOMEM, "out of memory");
 	r = patch(n, id, TAKE_PTR(body));
@@ -210,7 +217,9 @@ int nomad_forget(struct nomad *n, struct id128 id)
 {
 	_cleanup_json_ struct json_object *body = json_object_new_object();
 
-	return put_metadata(n->q, body, NULL) < 0 ? nomad_fail(n, ENOMEM, "out of memory") : patch(n, id, TAKE_PTR(body));
+	if (put_metadata(n->q, body, NULL) < 0)
+		return nomad_fail(n, ENOMEM, "out of memory");
+	return patch(n, id, TAKE_PTR(body));
 }
 
 /* ---- the lease ---- */
@@ -250,7 +259,8 @@ int nomad_unlease(struct nomad *n, struct id128 id)
 
 	snprintf(path, sizeof(path), "/v2/leases/%s?node=%s", ID128_STR(id), ID128_STR(n->c->client->node));
 	ask_control(n->ask, "DELETE", path, NULL, &a);
-	if (claim_is_released(&(struct link_answer){ .err = a.err, .status = a.status, .body = a.body, .why = a.why }))
+	if (claim_is_released(
+		    &(struct link_answer){ .err = a.err, .status = a.status, .body = a.body, .why = a.why }))
 		return 0;
 	return nomad_fail(n, a.err ?: EPROTO, "%s", a.why);
 }

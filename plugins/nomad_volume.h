@@ -2,7 +2,8 @@
 /*
  * nomad_volume.h - a volume of Nomad on this node is a dataset that is leased to it and mounted on it.
  *
- *   create: find or make the dataset -> be a user of its lease, and take that -> wish it here, larger if asked -> wait for the mount table
+ *   create: find or make the dataset -> be a user of its lease, and take that -> wish it here, larger if asked
+ *           -> wait for the mount table
  *   delete: nobody has it open -> wish it nowhere, or destroy it -> end the lease -> wait until it is unmounted
  *
  * Each step may be repeated, and what a killed run has left half done is done by the next one.
