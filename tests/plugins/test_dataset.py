@@ -269,19 +269,23 @@ def test_an_unmounted_place_is_lost(here, dataset, hold):
     lost(one, "was unmounted from /srv/flocker/pgdata")
 
 
-def test_a_lease_that_is_taken_away_is_a_loss(cluster, here, there, dataset, hold):
+def test_a_lease_that_was_released_is_taken_again(cluster, here, dataset, hold):
     one = hold(here, "pgdata").held()
     assert cluster.control.delete(f"/v2/leases/{dataset}").status == 200
-    lost(one, "the lease of dataset pgdata was released")
+    rig.wait_until("it is taken again", lambda: here.lease("pgdata") == here.member.id)
+    rig.wait_until("it is told", lambda: "its lease, which was gone, is taken again" in one.log)
+    assert one.stop() == 0 and here.lease("pgdata") is None
+
+
+def test_a_lease_that_another_node_has_is_a_loss(cluster, here, there, dataset, hold):
     one = hold(here, "pgdata").held()
-    body = {"node": there.member.id}
     one.process.send_signal(signal.SIGSTOP)
     os.kill(one.worker, signal.SIGSTOP)
     assert cluster.control.delete(f"/v2/leases/{dataset}").status == 200
-    assert cluster.control.call("PUT", f"/v2/leases/{dataset}", body=body).status == 201
+    assert cluster.control.call("PUT", f"/v2/leases/{dataset}", body={"node": there.member.id}).status == 201
     os.kill(one.worker, signal.SIGCONT)
     one.process.send_signal(signal.SIGCONT)
-    lost(one, "the lease of dataset pgdata is now of node")
+    lost(one, "dataset pgdata")  # as now that node's, or as taken from this one
     assert here.lease("pgdata") == there.member.id  # which is not released by who lost it
 
 

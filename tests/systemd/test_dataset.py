@@ -2,12 +2,14 @@
 """Plain services that follow their data: flocker-dataset@.service, by a real systemd."""
 import json
 import re
+import shutil
 import subprocess
 
 import kernel
 import pytest
 
 import rig
+from machine import CHECKOUT
 from quickstarted import CONTROL, NODE
 
 USER = "daemon"  # of any Debian
@@ -80,7 +82,7 @@ WantedBy=multi-user.target
 
 @pytest.fixture(scope="module")
 def service(cluster):
-    one = Service(cluster, "pgdata")
+    one = Service(cluster, "data")
     yield one
     one.end()
 
@@ -132,7 +134,7 @@ def test_what_is_in_use_elsewhere_is_refused_with_the_reason(service, machine):
     refused = machine.call("systemctl", "start", service.user, check=False)
     assert refused.returncode != 0 and service.states() == ("failed", "inactive")
     said = machine.call("systemctl", "status", service.unit, check=False).stdout
-    assert re.search(r"volume pgdata is in use on node .*127\.0\.0\.2", said), said
+    assert re.search(r"volume data is in use on node .*127\.0\.0\.2", said), said
     assert machine.show(service.unit)["NRestarts"] == "0"
     service.cluster.ctl("lease", "release", service.id)
 
@@ -145,23 +147,29 @@ def test_wrong_names_fail_with_the_reason(machine, name, why, cluster):
     machine.call("systemctl", "reset-failed", unit)
 
 
-def lose_lease(service):
-    service.cluster.ctl("lease", "release", service.id)
+def fence(service):
+    """An operator says that its node is gone, which has lost its connection."""
+    service.machine.call("systemctl", "stop", NODE)
+    rig.wait_until("its node is away", lambda: "127.0.0.1" not in service.cluster.live())
+    service.cluster.ctl("node", "fence", "127.0.0.1", "--accept-risk")
 
 
 def unmount(service):
     service.machine.call("umount", "--lazy", f"/flocker/{service.id}")
 
 
-@pytest.mark.parametrize("lose, why", [(lose_lease, "was released"), (unmount, "was unmounted")])
+@pytest.mark.parametrize("lose, why", [(fence, "was taken from this node"), (unmount, "was unmounted")])
 def test_a_lost_dataset_stops_the_service_while_it_can_write(service, machine, lose, why):
     service.start()
     before = service.stops()
     lose(service)
-    service.wait_states("failed", "inactive")
+    service.wait_states("failed", "inactive")  # the service by its own ExecStop=, else it had failed
     assert not service.is_bound()
     assert re.search(f'Status: ".*{why}', machine.call("systemctl", "status", service.unit, check=False).stdout)
-    rig.wait_until("what it wrote is there", lambda: service.stops() == before + 1)
+    machine.call("systemctl", "start", NODE)
+    service.cluster.wait_mounted()
+    assert service.start().stops() == before + 1
+    machine.call("systemctl", "stop", service.unit)
 
 
 def test_a_term_that_ends_stops_the_service_while_it_can_write(cluster, machine):
@@ -177,6 +185,42 @@ def test_a_term_that_ends_stops_the_service_while_it_can_write(cluster, machine)
     cluster.wait_mounted()
     assert one.start().stops() == 1
     one.end()
+
+
+def documented(heading):
+    """The commands below a heading of docs/systemd.md, a list for each block."""
+    text = (CHECKOUT / "docs/systemd.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    return [re.findall(r"(?m)^    # (.+)$", block) for block in re.split(r"\n(?=\S)", text) if "\n    # " in block]
+
+
+@pytest.mark.skipif(not shutil.which("pg_createcluster"), reason="Debian's postgresql-15 is missing")
+def test_the_documented_postgresql_follows_its_data(cluster, machine):
+    """Word for word. This machine is the first one, and then another."""
+    def run(*commands):
+        for command in commands:
+            command = command.replace("192.0.2.1", "127.0.0.1").replace("-s 20G", "-s 512M").replace(
+                "flockerctl", "'/flocker checkout/quickstart' ctl")
+            machine.call("sh", "-c", command)
+
+    def sql(statement):
+        return machine.out("runuser", "-u", "postgres", "--", "psql", "-Atc", statement).strip()
+
+    prepare, first, stop, again = documented("PostgreSQL")
+    machine.call("pg_dropcluster", "--stop", "15", "main", check=False)
+    run(*[c for c in prepare if not c.startswith(("apt", "pg_dropcluster"))])
+    run(*first)
+    assert sql("SHOW data_directory") == "/srv/flocker/pgdata"
+    sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS n")
+    run(*stop)
+    assert machine.show("postgresql@15-main.service")["ActiveState"] == "inactive"
+    assert "database system is shut down" in machine.out("sh", "-c", "tail -n 3 /var/log/postgresql/postgresql-15-main.log")
+    machine.call("rm", "-r", "/etc/postgresql/15")  # what another machine does not have
+    run(*again)
+    assert sql("SELECT sum(n) FROM t") == "500500"
+    run(*stop)
+    machine.call("sh", "-c", "rm -r /etc/postgresql/15 /etc/systemd/system/postgresql@15-main.service.d "
+                 "/etc/default/flocker-dataset@pgdata /var/log/postgresql/postgresql-15-main.log; systemctl daemon-reload")
+    cluster.ctl("destroy", "-d", "pgdata")
 
 
 def test_a_shutdown_ends_service_dataset_node_and_mounts_in_this_order(service, machine, cluster):
