@@ -120,6 +120,15 @@ def test_wrong_words_are_refused_in_one_line(arguments, why):
 
 # ---- in use elsewhere ----
 
+@pytest.mark.parametrize("at,why", [("here", "no absolute path"), ("/", "no absolute path"), ("/srv/a/", "a slash too many"),
+                                    ("/srv/../a", "no absolute path"), ("{root}", "in the mount root"),
+                                    ("{root}/{dataset}", "in the mount root"), ("{root}/{dataset}/a", "in the mount root")])
+def test_a_place_where_it_cannot_be_is_refused_before_anything_is_done(here, dataset, hold, at, why):
+    one = hold(here, "pgdata").start("--at", at.format(root=here.member.root, dataset=dataset))
+    assert one.wait_end() == 1 and why in one.log
+    assert here.lease("pgdata") is None and here.dataset("pgdata")["node"] is None
+
+
 def test_what_another_node_uses_is_refused_with_its_name_and_user(cluster, here, there, dataset, hold):
     first = hold(here, "pgdata").held()
     rig.wait_until("it is told who uses it", lambda: here.dataset("pgdata")["metadata"].get("flocker:used-by"))
