@@ -213,7 +213,7 @@ def test_the_documented_postgresql_follows_its_data(cluster, machine):
     def run(*commands):
         for command in commands:
             command = command.replace("192.0.2.1", "127.0.0.1").replace("-s 20G", "-s 512M").replace(
-                "flockerctl", "'/flocker checkout/quickstart' ctl")
+                "flockerctl", "'/flocker checkout/quickstart' ctl").replace("ssh 127.0.0.1 tar -C /etc -c postgresql/15", "cat /run/tar")
             machine.call("sh", "-c", command)
 
     def sql(statement):
@@ -228,7 +228,8 @@ def test_the_documented_postgresql_follows_its_data(cluster, machine):
     run(*stop)
     assert machine.show("postgresql@15-main.service")["ActiveState"] == "inactive"
     assert "database system is shut down" in machine.out("sh", "-c", "tail -n 3 /var/log/postgresql/postgresql-15-main.log")
-    machine.call("rm", "-r", "/etc/postgresql/15")  # what another machine does not have
+    # What another machine does not have.
+    machine.call("sh", "-c", "tar -C /etc -cf /run/tar postgresql/15 && rm -r /etc/postgresql/15")
     run(*again)
     assert sql("SELECT sum(n) FROM t") == "500500"
     run(*stop)

@@ -12,8 +12,9 @@ import pytest
 import rig
 from quickstarted import CONTROL, NODE, THERE, UNITS
 
-# What any machine writes that boots, is logged into and gets a user.
-NOT_OURS = re.compile(r"var/log/journal/|var/log/[wb]tmp$|var/lib/systemd/|var/tmp/systemd-private-|"
+# What any machine writes that boots, is logged into and gets a user; and PostgreSQL, with its test.
+NOT_OURS = re.compile(r"(etc|var/lib|var/log)/postgresql/|etc/apt/apt\.conf\.d/02autoremove-postgresql$|"
+                      r"var/log/journal/|var/log/[wb]tmp$|var/lib/systemd/|var/tmp/systemd-private-|"
                       r"root/\.ssh$|etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|"
                       r"etc/\.pwd\.lock$")
 
