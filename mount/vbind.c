@@ -30,6 +30,21 @@ static bool path_valid(const char *path)
 	return true;
 }
 
+/* There the first mount would be taken for the bind, and be taken away with it. */
+int vbind_check(const char *mount_root, const char *target, char *why, size_t size)
+{
+	struct vwhy w = { why, size };
+	size_t n = strlen(mount_root);
+
+	while (n > 0 && mount_root[n - 1] == '/')
+		n--;
+	if (!path_valid(target))
+		return vwhy_set(&w, -EINVAL, "'%s' is no absolute path without '.', '..' and a slash too many", target);
+	if (strncmp(target, mount_root, n) == 0 && (!target[n] || target[n] == '/'))
+		return vwhy_set(&w, -EINVAL, "%s is in the mount root %s", target, mount_root);
+	return 0;
+}
+
 int vbind_look(const char *target, dev_t devno)
 {
 	struct vplace place;
@@ -141,8 +156,9 @@ int vbind_make(const char *mount_root, const char *name, dev_t devno, const char
 	struct vplace source, place;
 	int r;
 
-	if (!path_valid(target))
-		return vwhy_set(&w, -EINVAL, "'%s' is no absolute path without '.' and '..'", target);
+	r = vbind_check(mount_root, target, why, size);
+	if (r < 0)
+		return r;
 	r = check_source(mount_root, name, devno, &source, &w);
 	if (r < 0)
 		return r;

@@ -10,9 +10,15 @@
 #include "macro.h"
 
 /**
+ * vbind_check() - can a volume of @mount_root be bound at @target? Looks at the texts alone.
+ * Returns: 0, or -EINVAL: no absolute path without ".", ".." and needless slashes, or one in the mount root.
+ */
+int vbind_check(const char *mount_root, const char *target, char *why, size_t size);
+
+/**
  * vbind_make() - bind mount_root/name at @target
  * @devno: what has to be mounted there
- * @target: absolute, without "." and ".." and double slashes
+ * @target: as vbind_check() wants it
  * @why: one line for people on failure, cut to @size
  *
  * Directories on the way are made with mode 0755, the last with 0700, all as root's. What is there already has to
@@ -25,7 +31,7 @@
  *  -EEXIST    something else is mounted at @target
  *  -ENOTEMPTY there are files, which the mount would hide
  *  -ELOOP -ENOTDIR -EPERM	a symbolic link, no directory, or one that is not safe, on the way
- *  -EINVAL    @target is no such path
+ *  -EINVAL    vbind_check()
  */
 int vbind_make(const char *mount_root, const char *name, dev_t devno, const char *target, char *why, size_t size);
 

@@ -18,15 +18,15 @@ static const char usage[] =
 	"that unit follows its data. See flocker-dataset(8).\n"
 	"\n"
 	"      --at DIR             where it is to be (/srv/flocker/NAME)\n"
-	"      --owner USER[:GROUP] of the dataset's root directory; as it is unless given\n"
+	"      --owner USER[:GROUP] of the dataset's root directory (as it is)\n"
 	"      --mode MODE          of that directory, such as 0700\n"
 	"      --in-use refuse|wait when another node has it in use: say so and end\n"
 	"                           (refuse), or wait for its end\n"
 	"      --instance           NAME is the instance of a unit: \\xNN is a byte\n"
 	"      --unit UNIT          of systemd that this is: stopped when the dataset is\n"
 	"                           lost, so that what is bound to it ends first\n"
-	"  -c, --agent-config FILE  of this host's node (/etc/flocker/agent.yml): says where\n"
-	"                           the control service is; cluster.crt, node.crt,\n"
+	"  -c, --agent-config FILE  of this host's node (/etc/flocker/agent.yml): says\n"
+	"                           where the control service is; cluster.crt, node.crt,\n"
 	"                           plugin.crt, plugin.key and, if there is one,\n"
 	"                           cluster.crl lie beside it\n"
 	"      --control-port PORT  of the control service's REST API (4523)\n"
@@ -218,7 +218,8 @@ int dataset_config_parse(int argc, char **argv, struct dataset_config *ret)
 	bool instance = false;
 	int option, r = 0;
 
-	*ret = (struct dataset_config){ .client = { .agent_yml = CLIENT_AGENT_YML, .user = "plugin", .port = CLIENT_PORT },
+	*ret = (struct dataset_config){
+		.client = { .agent_yml = CLIENT_AGENT_YML, .user = "plugin", .port = CLIENT_PORT },
 		.owner = (uid_t)-1, .group = (gid_t)-1, .mode = (mode_t)-1, .log_level = LOG_INFO };
 	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
 		r = take(ret, option, &instance);

@@ -7,7 +7,7 @@
 #include "vbind.h"
 #include "vholders.h"
 
-#define RELEASE_LIMIT_S 10 /* for a control service that is away while the lease is to end */
+#define RELEASE_LIMIT_S 5 /* for a control service that is away while the lease is to end */
 
 static time_t now_s(void)
 {
@@ -42,8 +42,9 @@ static void on_released(const struct link_answer *a, void *userdata)
 	} else if (now_s() - h->released_since < RELEASE_LIMIT_S) {
 		hold_again(h);
 	} else {
-		log_dataset(h->dataset, LOG_WARNING, 0, "the lease of this node stays, since %s; the next stop releases it, "
-			"or flockerctl lease release", a->why);
+		log_dataset(h->dataset, LOG_WARNING, 0,
+			"the lease of this node stays, since %s; the next stop releases it, or flockerctl lease "
+			"release", a->why);
 		set_over(h);
 	}
 }

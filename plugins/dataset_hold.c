@@ -396,11 +396,14 @@ int hold_new(struct event_base *base, const struct hold_config *c, const struct 
 	struct hold **ret)
 {
 	_cleanup_(hold_freep) struct hold *h = calloc(1, sizeof(*h));
-	char id[PATH_MAX + 300];
+	char id[PATH_MAX + 300], why[WHY_MAX / 2];
 	int r;
 
 	if (!h)
 		return log_error(ENOMEM, "cannot start");
+	r = vbind_check(c->client->mount_root, c->place, why, sizeof(why));
+	if (r < 0)
+		return log_error(0, "%s", why) ?: r;
 	*h = (struct hold){ .c = *c, .cbs = cbs, .userdata = userdata, .user = -EBADF, .lock = -EBADF };
 	r = snprintf(id, sizeof(id), "%s\n%s", c->dataset, c->place);
 	snprintf(h->who, sizeof(h->who), "dataset-%016lx", text_hash(id, MIN((size_t)r, sizeof(id) - 1)));

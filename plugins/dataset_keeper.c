@@ -27,6 +27,14 @@ void keeper_listen(void)
 	(void)sigprocmask(SIG_UNBLOCK, &signals, NULL);
 }
 
+static time_t now_s(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
 static pid_t begin(int (*work)(void *userdata), void *userdata)
 {
 	pid_t keeper = getpid(), pid = fork();
@@ -65,14 +73,14 @@ int keeper_run(int (*work)(void *userdata), void *userdata)
 	(void)sigaddset(&signals, SIGCHLD);
 	(void)sigprocmask(SIG_BLOCK, &signals, NULL);
 	while (short_lives < SHORT_LIVES_MAX) {
-		begun = time(NULL);
+		begun = now_s();
 		pid = begin(work, userdata);
 		if (pid < 0)
 			return log_error(errno, "cannot start") < 0;
 		status = wait_for(pid, &signals);
 		if (!WIFSIGNALED(status))
 			return WEXITSTATUS(status);
-		short_lives = time(NULL) - begun < SHORT_LIFE_S ? short_lives + 1 : 0;
+		short_lives = now_s() - begun < SHORT_LIFE_S ? short_lives + 1 : 0;
 		log_error(0, "killed by signal %d (%s); beginning again, and the dataset stays", WTERMSIG(status),
 			strsignal(WTERMSIG(status)));
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * While a dataset is held: is it still mounted, ours, and renewed? It is lost as soon as one of these is not so, and then
- * its users can still write, but when its device is gone already.
+ * While a dataset is held: is it still mounted, ours, and renewed? It is lost as soon as one of these is not so,
+ * and then its users can still write, but when its device is gone already.
  */
 #include <time.h>
 
@@ -50,14 +50,34 @@ static bool is_taken(struct hold *h, char *why, size_t size)
 		snprintf(why, size, "dataset %s was taken from this node: %s", h->c.dataset, v->why);
 	else if (STREQ(v->state, "lost") || STREQ(v->state, "fenced"))
 		snprintf(why, size, "dataset %s is %s: %s", h->c.dataset, v->state, v->why);
-	else if (id128_is_nil(v->leased))
-		snprintf(why, size, "the lease of dataset %s was released", h->c.dataset);
-	else if (!id128_equal(v->leased, node))
+	else if (!id128_is_nil(v->leased) && !id128_equal(v->leased, node))
 		snprintf(why, size, "the lease of dataset %s is now of %s", h->c.dataset,
 			catalog_node_text(h->catalog, v->leased, text));
 	else
 		return false;
 	return true;
+}
+
+/* It was released by a slip, or control was restored from before it: nobody else has it yet. */
+static bool has_no_lease(const struct hold *h)
+{
+	const struct volume *v = hold_volume(h);
+
+	return v && id128_is_nil(v->leased);
+}
+
+static void on_kept(const struct link_answer *a, void *userdata)
+{
+	struct hold *h = userdata;
+
+	if (hold_is_stopping(h) || h->state != HOLD_HELD)
+		return;
+	if (a->err || a->status >= 500)
+		hold_again(h);
+	else if (a->status >= 300)
+		hold_lose(h, "the lease of dataset %s was taken away: %s", h->c.dataset, a->why);
+	else
+		log_dataset(h->dataset, LOG_NOTICE, 0, "its lease, which was gone, is taken again");
 }
 
 static void on_looked(const struct link_answer *a, void *userdata)
@@ -66,7 +86,7 @@ static void on_looked(const struct link_answer *a, void *userdata)
 	char why[WHY_MAX];
 	struct id128 id;
 
-	if (hold_is_stopping(h))
+	if (hold_is_stopping(h) || h->state != HOLD_HELD)
 		return;
 	if (a->status == 404) {
 		catalog_drop(h->catalog, h->dataset);
@@ -74,8 +94,10 @@ static void on_looked(const struct link_answer *a, void *userdata)
 		hold_again(h);
 		return;
 	}
-	if (h->state == HOLD_HELD && is_taken(h, why, sizeof(why)))
+	if (is_taken(h, why, sizeof(why)))
 		hold_lose(h, "%s", why);
+	else if (has_no_lease(h))
+		h->asking = claim_lease(h->link, h->dataset, h->c.client->node, on_kept, h) == 0;
 }
 
 /* What comes by the stream may be older than the answers to our own requests: so it is asked about once more. */
@@ -83,7 +105,7 @@ static void check_volume(struct hold *h)
 {
 	char path[64], why[WHY_MAX];
 
-	if (!mirror_live(h->mirror) || !is_taken(h, why, sizeof(why)))
+	if (!mirror_live(h->mirror) || (!is_taken(h, why, sizeof(why)) && !has_no_lease(h)))
 		return;
 	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(h->dataset));
 	h->asking = link_call(h->link, "GET", path, NULL, on_looked, h) == 0;

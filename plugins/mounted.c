@@ -22,6 +22,11 @@ struct here {
 	dev_t devno;
 };
 
+struct own {
+	dev_t devno;
+	char *path;
+};
+
 struct mounted {
 	const char *root;
 	void (*fn)(void *userdata);
@@ -30,6 +35,8 @@ struct mounted {
 	size_t n;
 	struct place *places; /* of the last scan; sorted by device */
 	size_t n_places;
+	struct own *own;
+	size_t n_own;
 	bool scanned;
 	int fd;
 	struct event *changed, *settle;
@@ -164,14 +171,56 @@ static int by_devno(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Services with a namespace of their own have a copy of it at its own place, and do not use it for that. */
-static int note_use(struct mounted *m, dev_t devno, const char *place)
+static struct place *find_place(const struct mounted *m, dev_t devno)
 {
 	struct place key = { .devno = devno };
-	struct place *p = bsearch(&key, m->places, m->n_places, sizeof(key), by_devno);
-	const char *last = strrchr(place, '/');
 
-	if (p && (!last || !STREQ(last + 1, ID128_STR(p->dataset))))
+	return bsearch(&key, m->places, m->n_places, sizeof(key), by_devno);
+}
+
+/* Where it is in this namespace: below the mount root, and where somebody has bound it. */
+static int add_own(struct mounted *m, dev_t devno, const char *path)
+{
+	struct own *more;
+	char *copy;
+
+	if (!find_place(m, devno))
+		return 0;
+	more = reallocarray(m->own, m->n_own + 1, sizeof(*more));
+	copy = more ? strdup(path) : NULL;
+	if (more)
+		m->own = more;
+	if (!copy)
+		return -ENOMEM;
+	m->own[m->n_own++] = (struct own){ devno, copy };
+	return 0;
+}
+
+static void forget_own(struct mounted *m)
+{
+	while (m->n_own > 0)
+		free(m->own[--m->n_own].path);
+}
+
+/* Services with a namespace of their own, and who looks at the whole machine, have copies of what is here, and do not
+ * use it for that. */
+static bool is_copy(const struct mounted *m, dev_t devno, const char *path)
+{
+	size_t size = strlen(path), n;
+
+	for (size_t i = 0; i < m->n_own; i++) {
+		n = strlen(m->own[i].path);
+		if (m->own[i].devno == devno && n <= size && STREQ(path + size - n, m->own[i].path))
+			return true;
+	}
+	return false;
+}
+
+static int note_use(struct mounted *m, dev_t devno, const char *path)
+{
+	struct place *p = find_place(m, devno);
+
+	if (p && !is_copy(m, devno, path))
 		p->used = true;
 	return 0;
 }
@@ -214,6 +263,7 @@ static int scan(struct mounted *m)
 	if (r < 0 || m->n_places == 0)
 		return r;
 	qsort(m->places, m->n_places, sizeof(*m->places), by_devno);
+	r = each_mount("self", add_own, m);
 	(void)is_new(seen, own);
 	while (r == 0 && (de = readdir(proc)))
 		if (is_process(de->d_name))
@@ -226,6 +276,7 @@ void mounted_scan(struct mounted *m)
 	int r;
 
 	m->n_places = 0;
+	forget_own(m);
 	r = scan(m);
 	if (r < 0)
 		log_warning(r, "cannot find out which volumes containers use; they count as used");
@@ -278,6 +329,8 @@ struct mounted *mounted_free(struct mounted *m)
 	if (m->settle)
 		event_free(m->settle);
 	close_keep_errno(m->fd);
+	forget_own(m);
+	free(m->own);
 	free(m->places);
 	free(m->here);
 	free(m);

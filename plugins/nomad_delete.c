@@ -75,12 +75,15 @@ static int refuse_used(struct delete *d, const struct volume *v)
 	return 0;
 }
 
-/* What is wished while the lease is still here happens when it ends, and nobody else comes in between. */
+/* What is wished while the lease is still here happens when it ends, and nobody else comes in between. Where a person
+ * wishes it elsewhere already, that is it. */
 static int wish(struct delete *d)
 {
-	const struct volume *now = NULL;
+	const struct volume *now = catalog_by_id(d->n.catalog, d->dataset);
 	char path[64];
 
+	if (!d->destroys && now && !id128_equal(now->node, d->n.c->client->node))
+		return 0;
 	if (!d->destroys)
 		return nomad_wish(&d->n, d->dataset, NULL, 0, &now);
 	snprintf(path, sizeof(path), "/v2/datasets/%s", ID128_STR(d->dataset));
@@ -153,8 +156,9 @@ static bool has_gone(const struct delete *d, const struct volume *v)
 {
 	struct id128 here = d->n.c->client->node;
 
-	return (!id128_is_nil(v->leased) && !id128_equal(v->leased, here)) ||
-	       (!id128_is_nil(v->node) && !id128_equal(v->node, here));
+	if (!id128_is_nil(v->leased))
+		return !id128_equal(v->leased, here);
+	return !id128_is_nil(v->node) && !id128_equal(v->node, here);
 }
 
 /* Without a name Nomad undoes a create that it could not write down. The data may be older than that. */

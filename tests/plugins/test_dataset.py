@@ -120,6 +120,15 @@ def test_wrong_words_are_refused_in_one_line(arguments, why):
 
 # ---- in use elsewhere ----
 
+@pytest.mark.parametrize("at,why", [("here", "no absolute path"), ("/", "no absolute path"), ("/srv/a/", "a slash too many"),
+                                    ("/srv/../a", "no absolute path"), ("{root}", "in the mount root"),
+                                    ("{root}/{dataset}", "in the mount root"), ("{root}/{dataset}/a", "in the mount root")])
+def test_a_place_where_it_cannot_be_is_refused_before_anything_is_done(here, dataset, hold, at, why):
+    one = hold(here, "pgdata").start("--at", at.format(root=here.member.root, dataset=dataset))
+    assert one.wait_end() == 1 and why in one.log
+    assert here.lease("pgdata") is None and here.dataset("pgdata")["node"] is None
+
+
 def test_what_another_node_uses_is_refused_with_its_name_and_user(cluster, here, there, dataset, hold):
     first = hold(here, "pgdata").held()
     rig.wait_until("it is told who uses it", lambda: here.dataset("pgdata")["metadata"].get("flocker:used-by"))
@@ -260,19 +269,23 @@ def test_an_unmounted_place_is_lost(here, dataset, hold):
     lost(one, "was unmounted from /srv/flocker/pgdata")
 
 
-def test_a_lease_that_is_taken_away_is_a_loss(cluster, here, there, dataset, hold):
+def test_a_lease_that_was_released_is_taken_again(cluster, here, dataset, hold):
     one = hold(here, "pgdata").held()
     assert cluster.control.delete(f"/v2/leases/{dataset}").status == 200
-    lost(one, "the lease of dataset pgdata was released")
+    rig.wait_until("it is taken again", lambda: here.lease("pgdata") == here.member.id)
+    rig.wait_until("it is told", lambda: "its lease, which was gone, is taken again" in one.log)
+    assert one.stop() == 0 and here.lease("pgdata") is None
+
+
+def test_a_lease_that_another_node_has_is_a_loss(cluster, here, there, dataset, hold):
     one = hold(here, "pgdata").held()
-    body = {"node": there.member.id}
     one.process.send_signal(signal.SIGSTOP)
     os.kill(one.worker, signal.SIGSTOP)
     assert cluster.control.delete(f"/v2/leases/{dataset}").status == 200
-    assert cluster.control.call("PUT", f"/v2/leases/{dataset}", body=body).status == 201
+    assert cluster.control.call("PUT", f"/v2/leases/{dataset}", body={"node": there.member.id}).status == 201
     os.kill(one.worker, signal.SIGCONT)
     one.process.send_signal(signal.SIGCONT)
-    lost(one, "the lease of dataset pgdata is now of node")
+    lost(one, "dataset pgdata")  # as now that node's, or as taken from this one
     assert here.lease("pgdata") == there.member.id  # which is not released by who lost it
 
 

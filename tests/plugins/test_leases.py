@@ -3,6 +3,7 @@
 changed by others meanwhile."""
 import json
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -146,8 +147,10 @@ def test_counts_that_nobody_stands_behind_are_found_out(cluster, plugin):
     """Of an unmount that no plugin heard; and of a lease that an operator has ended since no container is there."""
     for name in ("unheard", "ended", "used"):
         plugin.made(name)
-    plugin.mounted("unheard")
-    with plugin.container(plugin.mounted("used")):
+    bound = plugin.dir / "bound"
+    bound.mkdir()
+    subprocess.run(["mount", "--bind", plugin.mounted("unheard"), bound], check=True)
+    with plugin.container(plugin.mounted("used")):  # which has copies of the other mounts, at their places
         plugin.restart()
         plugin.mounted("ended", "c2")
         end_lease(cluster, plugin.dataset("ended")["dataset_id"])
@@ -155,6 +158,7 @@ def test_counts_that_nobody_stands_behind_are_found_out(cluster, plugin):
             rig.wait_until("it counts no more", lambda: plugin.get(name)["Status"]["mounts"] == 0, 40)
             rig.wait_until("its lease is released", lambda: plugin.lease(name) is None)
         assert plugin.lease("used") == plugin.member.id and plugin.get("used")["Status"]["mounts"] == 1
+    subprocess.run(["umount", bound], check=True)
 
 
 def test_a_plugin_killed_between_the_last_unmount_and_its_release_releases_then(cluster, plugin):

@@ -217,6 +217,15 @@ def test_a_volume_that_has_moved_on_is_deleted_without_touching_it(here, there):
 
 # ---- delete ----
 
+def test_a_volume_that_an_operator_moves_is_let_go_by_its_delete_and_goes_there(here, there):
+    volume = Volume("v1")
+    place = here.created(volume)
+    dataset = here.dataset("v1")["dataset_id"]
+    assert here.cluster.control.call("PATCH", f"/v2/datasets/{dataset}", {"node": there.member.id}).status == 200
+    here.deleted(volume)
+    assert here.lease("v1") is None and not place.exists() and here.dataset("v1")["node"] == there.member.id
+
+
 def test_delete_keeps_the_data_unless_told_otherwise(here):
     here.deleted(made(here, Volume("kept")))
     dataset = here.dataset("kept")

@@ -22,9 +22,11 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.with_name("system")), str(HERE.with_name("control")),
                 str(HERE.parent)]
+
 import isolate  # noqa: E402
 import machine as machines  # noqa: E402
 import needs  # noqa: E402
+import quickstarted  # noqa: E402
 
 NEEDS = ("unshare", "nsenter", "setpriv", "pivot_root", "losetup", "ip", "hostname", "meson")
 FREE_MIB = 2000
@@ -68,6 +70,11 @@ def machine():
         yield one
     finally:
         one.halt()
+
+
+@pytest.fixture(scope="session")
+def cluster(machine):
+    return quickstarted.Cluster(machine)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -10,57 +10,13 @@ import stat
 import pytest
 
 import rig
+from quickstarted import CONTROL, NODE, THERE, UNITS
 
-CONTROL, NODE, THERE = "flocker-control.service", "flocker-node.service", "flocker-node-there.service"
-UNITS = (CONTROL, NODE, THERE)
-ADDRESS = {NODE: "127.0.0.1", THERE: "127.0.0.2"}
-# What any machine writes that boots, is logged into and gets a user.
-NOT_OURS = re.compile(r"var/log/journal/|var/log/[wb]tmp$|var/lib/systemd/|var/tmp/systemd-private-|"
+# What any machine writes that boots, is logged into and gets a user; and PostgreSQL, with its test.
+NOT_OURS = re.compile(r"(etc|var/lib|var/log)/postgresql/|etc/apt/apt\.conf\.d/02autoremove-postgresql$|"
+                      r"var/log/journal/|var/log/[wb]tmp$|var/lib/systemd/|var/tmp/systemd-private-|"
                       r"root/\.ssh$|etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|"
                       r"etc/\.pwd\.lock$")
-
-
-class Cluster:
-    """What ./quickstart made, and its dataset."""
-
-    def __init__(self, machine):
-        self.machine = machine
-        self.empty = machine.disk()
-        self.story = machine.quickstart().stdout
-        self.dataset = re.search(r"Its data is at /flocker/([0-9a-f-]{36})\.", self.story).group(1)
-        self.mountpoint = f"/flocker/{self.dataset}"
-
-    def states(self):
-        return {unit: self.machine.show(unit) for unit in UNITS}
-
-    def live(self):
-        """Addresses of nodes that are connected."""
-        result = self.machine.quickstart("ctl", "list-nodes", "--json", check=False)
-        return {n["host"] for n in json.loads(result.stdout) if n["live"]} \
-            if result.returncode == 0 else set()
-
-    def wait_mounted(self):
-        """Both nodes connected, and the dataset in use as wished."""
-        def mounted():
-            try:
-                state = self.machine.path(f"/flocker/datasets/{self.dataset}/state").read_text()
-            except OSError:
-                return False
-            return state == "mounted\n" and self.mount()
-        rig.wait_until("both nodes are connected", lambda: len(self.live()) == 2)
-        rig.wait_until("the dataset is mounted", mounted)
-
-    def mount(self):
-        return next((m for m in self.machine.mounts() if m.point == self.mountpoint), None)
-
-    def check_files(self):
-        self.machine.call("sh", "-c", f"cd {self.mountpoint} && "
-                          "sha256sum --quiet --check /var/lib/flocker-quickstart/demo.sha256", limit=120)
-
-
-@pytest.fixture(scope="session")
-def cluster(machine):
-    return Cluster(machine)
 
 
 def test_quickstart_installs_and_starts_the_units(cluster):
@@ -96,11 +52,19 @@ def test_a_second_quickstart_uses_what_is_there(cluster, machine):
     assert before == {unit: shown["MainPID"] for unit, shown in cluster.states().items()}
 
 
-@pytest.mark.parametrize("unit, limit", [(CONTROL, 1.5), (NODE, 6.0)])
+@pytest.mark.parametrize("unit, limit", [
+    (CONTROL, 1.5), (NODE, 6.0), ("flocker-dataset@x.service", 5.5), ("flocker-docker-plugin.service", 4.0)])
 def test_units_are_hardened(cluster, machine, unit, limit):
     """Exposure by systemd's own count; that of the node cannot be low, as it mounts for the host."""
     said = machine.out("systemd-analyze", "security", "--no-pager", unit)
     assert float(re.search(r"Overall exposure level for \S+: ([\d.]+)", said).group(1)) <= limit, said
+
+
+def test_systemd_has_nothing_to_say_about_units(machine):
+    units = machine.out("sh", "-c", "cd /usr/lib/systemd/system; ls flocker-*").replace("@", "@x").split()
+    assert len(units) == 7
+    said = machine.call("systemd-analyze", "verify", "--man=no", *units).stdout
+    assert not [line for line in said.splitlines() if "flocker" in line], said
 
 
 def test_changed_certificates_reach_the_service(cluster, machine):
@@ -237,6 +201,7 @@ def test_purge_refuses_to_destroy_what_others_made_and_then_leaves_nothing(clust
     assert refused.returncode == 1 and "these datasets are not quickstart's" in refused.stdout
     machine.quickstart("ctl", "destroy", "-d", "mine", "--undelete=1h")  # its volume is kept, and goes as well
     cluster.wait_mounted()
+    machine.call("systemctl", "start", "flocker-dataset@demo.service")
     machine.quickstart("purge", "--all")
     assert not machine.mounts() and not machine.loops()
     assert not machine.out("systemctl", "list-units", "--all", "--plain", "--no-legend", "flocker*")
