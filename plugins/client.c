@@ -15,26 +15,41 @@
 
 /* ---- options ---- */
 
-int client_take_port(struct client *c, const char *text)
+int client_wrong(const char *option, const char *text, const char *right)
+{
+	fprintf(stderr, "ERROR: --%s '%s' is not %s\n", option, text, right);
+	return -EINVAL;
+}
+
+int client_take(struct client *c, int option, const char *program, const char *usage)
 {
 	uint64_t n;
 
-	if (text_number(text, 1, 65535, &n) < 0) {
-		fprintf(stderr, "ERROR: --control-port '%s' is not a number from 1 to 65535\n", text);
+	switch (option) {
+	case CLIENT_OPT_AGENT:
+		c->agent_yml = optarg;
+		return 0;
+	case CLIENT_OPT_PORT:
+		if (text_number(optarg, 1, 65535, &n) < 0)
+			return client_wrong("control-port", optarg, "a number from 1 to 65535");
+		c->port = (uint16_t)n;
+		return 0;
+	case CLIENT_OPT_USER:
+		c->user = optarg;
+		return *optarg && !strchr(optarg, '/') ? 0 : client_wrong("user", optarg, "a name");
+	case CLIENT_OPT_LOG_LEVEL:
+		return log_level_parse(optarg, &c->log_level) == 0 ? 0 : client_wrong("log-level", optarg,
+			"one of error, warning, notice, info and debug");
+	case CLIENT_OPT_HELP:
+		fputs(usage, stdout);
+		return 1;
+	case CLIENT_OPT_VERSION:
+		puts(FLOCKER_VERSION);
+		return 1;
+	default:
+		fprintf(stderr, "ERROR: see %s --help\n", program);
 		return -EINVAL;
 	}
-	c->port = (uint16_t)n;
-	return 0;
-}
-
-int client_take_user(struct client *c, const char *text)
-{
-	if (!*text || strchr(text, '/')) {
-		fprintf(stderr, "ERROR: --user '%s' is not a name\n", text);
-		return -EINVAL;
-	}
-	c->user = text;
-	return 0;
 }
 
 /* ---- files ---- */

@@ -5,16 +5,18 @@
  */
 #pragma once
 
+#include <getopt.h>
+
 #include "certs.h"
 #include "id128.h"
+#include "log.h"
 
 #define CLIENT_FILES 4 /* in the order of struct tls_files */
-#define CLIENT_PORT 4523
-#define CLIENT_AGENT_YML "/etc/flocker/agent.yml"
 
 struct client {
 	const char *agent_yml, *user; /* of the command line; borrowed */
 	uint16_t port;		      /* of the REST API */
+	int log_level;
 	char *host, *mount_root; /* of agent.yml */
 	char *users_directory; /* see users.h */
 	char *terms_file;      /* see terms.h */
@@ -24,9 +26,44 @@ struct client {
 	struct certs *certs;
 };
 
-/* For the options --agent-config, --control-port and --user. 0 or -EINVAL, said on standard error. */
-int client_take_port(struct client *c, const char *text);
-int client_take_user(struct client *c, const char *text);
+/* What is not said on the command line. */
+#define CLIENT_DEFAULTS \
+	{ \
+		.agent_yml = "/etc/flocker/agent.yml", .user = "plugin", .port = 4523, .log_level = LOG_INFO \
+	}
+
+/* The options of getopt_long(3), short ones being "c:", that each program has; LOG_LEVEL is of those that want it. */
+enum {
+	CLIENT_OPT_AGENT = 'c',
+	CLIENT_OPT_PORT = 256,
+	CLIENT_OPT_USER,
+	CLIENT_OPT_LOG_LEVEL,
+	CLIENT_OPT_HELP,
+	CLIENT_OPT_VERSION,
+	CLIENT_OPT_OWN, /* the first of a program's own */
+};
+
+/* clang-format off */
+#define CLIENT_OPTIONS \
+	{ "agent-config", required_argument, NULL, CLIENT_OPT_AGENT }, \
+	{ "control-port", required_argument, NULL, CLIENT_OPT_PORT }, \
+	{ "user", required_argument, NULL, CLIENT_OPT_USER }, \
+	{ "help", no_argument, NULL, CLIENT_OPT_HELP }, \
+	{ "version", no_argument, NULL, CLIENT_OPT_VERSION }
+#define CLIENT_LOG_LEVEL_OPTION { "log-level", required_argument, NULL, CLIENT_OPT_LOG_LEVEL }
+/* clang-format on */
+
+/**
+ * client_take() - one of these options, as getopt_long() left it; any other is an error
+ * @program: its name
+ * @usage: what --help prints
+ *
+ * Returns: 0; 1: what was wanted is printed; -EINVAL, said on standard error.
+ */
+int client_take(struct client *c, int option, const char *program, const char *usage);
+
+/* Says on standard error what is wrong with the value of an option. Returns: -EINVAL. */
+int client_wrong(const char *option, const char *text, const char *right);
 
 /**
  * client_read() - agent.yml and node.crt; makes the node's run-directory when nobody has yet

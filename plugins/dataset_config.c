@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
-#include <getopt.h>
 #include <grp.h>
 #include <pwd.h>
 
 #include "dataset_config.h"
-#include "log.h"
 #include "text.h"
 
 static const char usage[] =
@@ -36,24 +34,13 @@ static const char usage[] =
 	"      --help, --version\n";
 
 enum {
-	OPT_PORT = 256,
-	OPT_USER,
-	OPT_AT,
+	OPT_AT = CLIENT_OPT_OWN,
 	OPT_OWNER,
 	OPT_MODE,
 	OPT_IN_USE,
 	OPT_INSTANCE,
 	OPT_UNIT,
-	OPT_LOG_LEVEL,
-	OPT_HELP,
-	OPT_VERSION,
 };
-
-static int wrong(const char *option, const char *text, const char *right)
-{
-	fprintf(stderr, "ERROR: --%s '%s' is not %s\n", option, text, right);
-	return -EINVAL;
-}
 
 static int take_user(struct dataset_config *c, const char *text)
 {
@@ -66,7 +53,7 @@ static int take_user(struct dataset_config *c, const char *text)
 	} else if (text_number(text, 0, UINT32_MAX - 1, &n) == 0) {
 		c->owner = (uid_t)n;
 	} else {
-		return wrong("owner", text, "a user of this machine");
+		return client_wrong("owner", text, "a user of this machine");
 	}
 	return 0;
 }
@@ -81,7 +68,7 @@ static int take_group(struct dataset_config *c, const char *text)
 	else if (text_number(text, 0, UINT32_MAX - 1, &n) == 0)
 		c->group = (gid_t)n;
 	else
-		return wrong("owner", text, "followed by a group of this machine");
+		return client_wrong("owner", text, "followed by a group of this machine");
 	return 0;
 }
 
@@ -103,7 +90,7 @@ static int take_mode(struct dataset_config *c, const char *text)
 	unsigned long mode = strtoul(text, &end, 8);
 
 	if (!isdigit((unsigned char)*text) || *end || mode > 07777)
-		return wrong("mode", text, "an octal mode such as 0700");
+		return client_wrong("mode", text, "an octal mode such as 0700");
 	c->mode = (mode_t)mode;
 	return 0;
 }
@@ -111,13 +98,6 @@ static int take_mode(struct dataset_config *c, const char *text)
 static int take(struct dataset_config *c, int option, bool *instance)
 {
 	switch (option) {
-	case 'c':
-		c->client.agent_yml = optarg;
-		return 0;
-	case OPT_PORT:
-		return client_take_port(&c->client, optarg);
-	case OPT_USER:
-		return client_take_user(&c->client, optarg);
 	case OPT_AT:
 		free(c->place);
 		c->place = strdup(optarg);
@@ -128,25 +108,16 @@ static int take(struct dataset_config *c, int option, bool *instance)
 		return take_mode(c, optarg);
 	case OPT_IN_USE:
 		c->wait_in_use = STREQ(optarg, "wait");
-		return c->wait_in_use || STREQ(optarg, "refuse") ? 0 : wrong("in-use", optarg, "refuse or wait");
+		return c->wait_in_use || STREQ(optarg, "refuse") ? 0 :
+			client_wrong("in-use", optarg, "refuse or wait");
 	case OPT_INSTANCE:
 		*instance = true;
 		return 0;
 	case OPT_UNIT:
 		c->unit = optarg;
 		return 0;
-	case OPT_LOG_LEVEL:
-		return log_level_parse(optarg, &c->log_level) == 0 ? 0 : wrong("log-level", optarg, "one of error, "
-			"warning, notice, info and debug");
-	case OPT_HELP:
-		fputs(usage, stdout);
-		return 1;
-	case OPT_VERSION:
-		puts(FLOCKER_VERSION);
-		return 1;
 	default:
-		fputs("ERROR: see flocker-dataset --help\n", stderr);
-		return -EINVAL;
+		return client_take(&c->client, option, "flocker-dataset", usage);
 	}
 }
 
@@ -207,20 +178,16 @@ static int take_dataset(struct dataset_config *c, int argc, char **argv, bool in
 
 int dataset_config_parse(int argc, char **argv, struct dataset_config *ret)
 {
-	static const struct option longs[] = { { "agent-config", required_argument, NULL, 'c' },
-		{ "control-port", required_argument, NULL, OPT_PORT }, { "user", required_argument, NULL, OPT_USER },
+	static const struct option longs[] = { CLIENT_OPTIONS, CLIENT_LOG_LEVEL_OPTION,
 		{ "at", required_argument, NULL, OPT_AT }, { "owner", required_argument, NULL, OPT_OWNER },
 		{ "mode", required_argument, NULL, OPT_MODE }, { "in-use", required_argument, NULL, OPT_IN_USE },
 		{ "instance", no_argument, NULL, OPT_INSTANCE },
-		{ "unit", required_argument, NULL, OPT_UNIT },
-		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL }, { "help", no_argument, NULL, OPT_HELP },
-		{ "version", no_argument, NULL, OPT_VERSION }, { 0 } };
+		{ "unit", required_argument, NULL, OPT_UNIT }, { 0 } };
 	bool instance = false;
 	int option, r = 0;
 
-	*ret = (struct dataset_config){
-		.client = { .agent_yml = CLIENT_AGENT_YML, .user = "plugin", .port = CLIENT_PORT },
-		.owner = (uid_t)-1, .group = (gid_t)-1, .mode = (mode_t)-1, .log_level = LOG_INFO };
+	*ret = (struct dataset_config){ .client = CLIENT_DEFAULTS, .owner = (uid_t)-1, .group = (gid_t)-1,
+		.mode = (mode_t)-1 };
 	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
 		r = take(ret, option, &instance);
 	return r == 0 ? take_dataset(ret, argc, argv, instance) : r;

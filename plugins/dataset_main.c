@@ -203,7 +203,7 @@ int main(int argc, char **argv)
 
 	if (r == 0) {
 		log_open("flocker-dataset");
-		log_set_level(config.log_level);
+		log_set_level(config.client.log_level);
 		r = keeper_run(work, &config);
 	} else {
 		r = r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

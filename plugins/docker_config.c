@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <getopt.h>
 #include <sys/stat.h>
 
 #include "docker_config.h"
@@ -41,83 +40,53 @@ static const char usage[] =
 	"SIGTERM ends it and leaves mounts as they are. See flocker-docker-plugin(8).\n";
 
 enum {
-	OPT_PORT = 256,
-	OPT_USER,
-	OPT_SOCKET,
+	OPT_SOCKET = CLIENT_OPT_OWN,
 	OPT_ENGINE,
 	OPT_STATE,
 	OPT_IN_USE,
 	OPT_LIMIT,
-	OPT_LOG_LEVEL,
-	OPT_HELP,
-	OPT_VERSION,
 };
-
-static int wrong(const char *option, const char *text, const char *right)
-{
-	fprintf(stderr, "ERROR: --%s '%s' is not %s\n", option, text, right);
-	return -EINVAL;
-}
 
 static int take(struct docker_config *c, int option)
 {
 	uint64_t n;
 
 	switch (option) {
-	case 'c':
-		c->client.agent_yml = optarg;
-		return 0;
-	case OPT_PORT:
-		return client_take_port(&c->client, optarg);
-	case OPT_USER:
-		return client_take_user(&c->client, optarg);
 	case OPT_SOCKET:
 		c->socket = optarg;
-		return *optarg == '/' ? 0 : wrong("socket", optarg, "an absolute path");
+		return *optarg == '/' ? 0 : client_wrong("socket", optarg, "an absolute path");
 	case OPT_ENGINE:
 		c->engine_socket = optarg;
-		return *optarg == '/' ? 0 : wrong("docker-socket", optarg, "an absolute path");
+		return *optarg == '/' ? 0 : client_wrong("docker-socket", optarg, "an absolute path");
 	case OPT_STATE:
 		c->state_directory = optarg;
-		return *optarg == '/' ? 0 : wrong("state-directory", optarg, "an absolute path");
+		return *optarg == '/' ? 0 : client_wrong("state-directory", optarg, "an absolute path");
 	case OPT_IN_USE:
 		c->wait_in_use = STREQ(optarg, "wait");
-		return c->wait_in_use || STREQ(optarg, "refuse") ? 0 : wrong("in-use", optarg, "refuse or wait");
+		return c->wait_in_use || STREQ(optarg, "refuse") ? 0 :
+			client_wrong("in-use", optarg, "refuse or wait");
 	case OPT_LIMIT:
 		if (text_number(optarg, 1, 86400, &n) < 0)
-			return wrong("mount-limit", optarg, "a number of seconds from 1 to 86400");
+			return client_wrong("mount-limit", optarg, "a number of seconds from 1 to 86400");
 		c->limit_s = (unsigned int)n;
 		return 0;
-	case OPT_LOG_LEVEL:
-		return log_level_parse(optarg, &c->log_level) == 0 ? 0 : wrong("log-level", optarg, "one of error, "
-			"warning, notice, info and debug");
-	case OPT_HELP:
-		fputs(usage, stdout);
-		return 1;
-	case OPT_VERSION:
-		puts(FLOCKER_VERSION);
-		return 1;
 	default:
-		fputs("ERROR: see flocker-docker-plugin --help\n", stderr);
-		return -EINVAL;
+		return client_take(&c->client, option, "flocker-docker-plugin", usage);
 	}
 }
 
 int docker_config_parse(int argc, char **argv, struct docker_config *ret)
 {
-	static const struct option longs[] = { { "agent-config", required_argument, NULL, 'c' },
-		{ "control-port", required_argument, NULL, OPT_PORT }, { "user", required_argument, NULL, OPT_USER },
+	static const struct option longs[] = { CLIENT_OPTIONS, CLIENT_LOG_LEVEL_OPTION,
 		{ "socket", required_argument, NULL, OPT_SOCKET },
 		{ "state-directory", required_argument, NULL, OPT_STATE },
 		{ "docker-socket", required_argument, NULL, OPT_ENGINE },
 		{ "in-use", required_argument, NULL, OPT_IN_USE },
-		{ "mount-limit", required_argument, NULL, OPT_LIMIT },
-		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL }, { "help", no_argument, NULL, OPT_HELP },
-		{ "version", no_argument, NULL, OPT_VERSION }, { 0 } };
-	struct docker_config c = { .client = { .agent_yml = CLIENT_AGENT_YML, .user = "plugin", .port = CLIENT_PORT },
+		{ "mount-limit", required_argument, NULL, OPT_LIMIT }, { 0 } };
+	struct docker_config c = { .client = CLIENT_DEFAULTS,
 		.socket = "/run/docker/plugins/flocker/flocker.sock",
 		.engine_socket = "/run/docker.sock",
-		.state_directory = "/var/lib/flocker-docker-plugin", .limit_s = DOCKER_LIMIT_S, .log_level = LOG_INFO };
+		.state_directory = "/var/lib/flocker-docker-plugin", .limit_s = DOCKER_LIMIT_S };
 	int option, r = 0;
 
 	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)

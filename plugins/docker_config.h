@@ -9,7 +9,6 @@ struct docker_config {
 	const char *socket, *engine_socket, *state_directory; /* of the command line */
 	unsigned int limit_s;
 	bool wait_in_use;
-	int log_level;
 	char *state_path;
 };
 

@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 	if (r != 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	log_open("flocker-docker-plugin");
-	log_set_level(p.config.log_level);
+	log_set_level(p.config.client.log_level);
 	r = start(&p);
 	if (r == 0)
 		(void)event_base_dispatch(p.base);

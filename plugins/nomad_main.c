@@ -3,7 +3,6 @@
  * flocker-nomad-plugin - one operation of Nomad's: standard output has the answer as JSON and nothing else, standard
  * error one line when something is wrong. See nomad_request.h for the contract.
  */
-#include <getopt.h>
 #include <signal.h>
 
 #include "jsonin.h"
@@ -20,7 +19,7 @@ static const char usage[] =
 	"Nomad runs it from its host_volume_plugin_dir; what it wants is in variables\n"
 	"DHV_* of the environment. A script there may give options:\n"
 	"  #!/bin/sh\n"
-	"  exec /usr/local/sbin/flocker-nomad-plugin --control-port 4524 \"$@\"\n"
+	"  exec /usr/local/sbin/flocker-nomad-plugin --control-port 4525 \"$@\"\n"
 	"\n"
 	"  -c, --agent-config FILE    of this host's node (/etc/flocker/agent.yml): says\n"
 	"                             where the control service is; cluster.crt,\n"
@@ -42,11 +41,7 @@ static const char usage[] =
 	"See flocker-nomad-plugin(8).\n";
 
 enum {
-	OPT_PORT = 256,
-	OPT_USER,
-	OPT_LIMIT,
-	OPT_HELP,
-	OPT_VERSION,
+	OPT_LIMIT = CLIENT_OPT_OWN,
 };
 
 struct plugin {
@@ -60,38 +55,19 @@ static int take(struct plugin *p, int option)
 	uint64_t n;
 
 	switch (option) {
-	case 'c':
-		p->client.agent_yml = optarg;
-		return 0;
-	case OPT_PORT:
-		return client_take_port(&p->client, optarg);
-	case OPT_USER:
-		return client_take_user(&p->client, optarg);
 	case OPT_LIMIT:
-		if (text_number(optarg, 1, 3600, &n) < 0) {
-			fprintf(stderr, "ERROR: --limit '%s' is not a number of seconds from 1 to 3600\n", optarg);
-			return -EINVAL;
-		}
+		if (text_number(optarg, 1, 3600, &n) < 0)
+			return client_wrong("limit", optarg, "a number of seconds from 1 to 3600");
 		p->config.limit_s = (unsigned int)n;
 		return 0;
-	case OPT_HELP:
-		fputs(usage, stdout);
-		return 1;
-	case OPT_VERSION:
-		puts(FLOCKER_VERSION);
-		return 1;
 	default:
-		fputs("ERROR: see flocker-nomad-plugin --help\n", stderr);
-		return -EINVAL;
+		return client_take(&p->client, option, "flocker-nomad-plugin", usage);
 	}
 }
 
 static int parse(int argc, char **argv, struct plugin *p)
 {
-	static const struct option longs[] = { { "agent-config", required_argument, NULL, 'c' },
-		{ "control-port", required_argument, NULL, OPT_PORT }, { "user", required_argument, NULL, OPT_USER },
-		{ "limit", required_argument, NULL, OPT_LIMIT },
-		{ "help", no_argument, NULL, OPT_HELP }, { "version", no_argument, NULL, OPT_VERSION }, { 0 } };
+	static const struct option longs[] = { CLIENT_OPTIONS, { "limit", required_argument, NULL, OPT_LIMIT }, { 0 } };
 	int option, r = 0;
 
 	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
@@ -186,8 +162,7 @@ static int run(struct plugin *p, const struct nomad_request *q, char error[NOMAD
 
 int main(int argc, char **argv)
 {
-	struct plugin p = { .client = { .agent_yml = CLIENT_AGENT_YML, .user = "plugin", .port = CLIENT_PORT },
-		.config = { .limit_s = NOMAD_LIMIT_S } };
+	struct plugin p = { .client = CLIENT_DEFAULTS, .config = { .limit_s = NOMAD_LIMIT_S } };
 	char error[NOMAD_ERROR_MAX] = "out of memory";
 	struct nomad_request q;
 	int r = parse(argc, argv, &p);
