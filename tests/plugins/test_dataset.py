@@ -294,6 +294,37 @@ def test_an_unmounted_place_is_lost(here, dataset, hold):
     lost(one, "was unmounted from /srv/flocker/pgdata")
 
 
+@pytest.mark.parametrize("state", ["lost", "fenced"])
+def test_what_its_node_calls_lost_is_a_loss(cluster, here, dataset, hold, state):
+    one = hold(here, "pgdata").held()
+    order = here.member.holds[dataset]
+    cluster.fleet.loop.call_soon_threadsafe(
+        lambda: here.member.report("status", order, state, why="its volume is missing"))
+    lost(one, f"dataset pgdata is {state}: ")
+    assert here.lease("pgdata") is None
+
+
+def test_a_faulty_dataset_is_told_and_kept(cluster, here, dataset, hold):
+    """Its backend may be full: the service knows what to do."""
+    one = hold(here, "pgdata").held()
+    order = here.member.holds[dataset]
+    cluster.fleet.loop.call_soon_threadsafe(
+        lambda: here.member.report("status", order, "faulty", why="its backend is full", mounted=True))
+    one.wait_said("it is faulty: ")
+    assert one.is_bound() and one.stop() == 0
+
+
+def test_certificates_are_read_again_on_sighup(here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    for name in ("plugin.crt", "plugin.key"):
+        (here.dir / name).rename(here.dir / f"former-{name}")
+    one.process.send_signal(signal.SIGHUP)
+    rig.wait_until("it finds them missing", lambda: "plugin.crt" in one.log)
+    for name in ("plugin.crt", "plugin.key"):
+        (here.dir / f"former-{name}").rename(here.dir / name)
+    assert one.stop() == 0 and here.lease("pgdata") is None
+
+
 def test_a_lease_that_was_released_is_taken_again(cluster, here, dataset, hold):
     one = hold(here, "pgdata").held()
     assert cluster.control.delete(f"/v2/leases/{dataset}").status == 200
