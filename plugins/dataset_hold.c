@@ -27,6 +27,7 @@ void hold_say(struct hold *h, const char *fmt, ...)
 	if (STREQ(text, h->status))
 		return;
 	memcpy(h->status, text, sizeof(text));
+	h->changed = true;
 	h->cbs->on_status(text, h->userdata);
 }
 
@@ -302,18 +303,17 @@ static void on_term(evutil_socket_t fd, short what, void *userdata)
 	step(userdata);
 }
 
-bool hold_goes_on(const struct hold *h)
+bool hold_goes_on(struct hold *h)
 {
 	static const char *const busy[] = { "creating", "attaching", "attached", "formatting", "mounting", "unmounting",
 		"detaching" };
 	const struct volume *v = hold_volume(h);
+	bool goes_on = h->in_use || h->changed;
 
-	if (h->in_use)
-		return true;
+	h->changed = false;
 	for (size_t i = 0; v && mirror_live(h->mirror) && i < ARRAY_SIZE(busy); i++)
-		if (STREQ(v->state, busy[i]))
-			return true;
-	return false;
+		goes_on |= STREQ(v->state, busy[i]);
+	return goes_on && (h->in_use || !v || !v->last_error);
 }
 
 void hold_reconnect(struct hold *h)

@@ -52,8 +52,8 @@ struct hold *hold_free(struct hold *h);
 /* Unbinds and releases; on_over() follows. */
 void hold_stop(struct hold *h);
 
-/* Somebody works on what is being waited for. */
-bool hold_goes_on(const struct hold *h);
+/* Somebody works on what is being waited for, and has not failed; or something has changed since the last call. */
+bool hold_goes_on(struct hold *h);
 
 /* The certificates are others: the next requests show them. */
 void hold_reconnect(struct hold *h);

@@ -47,14 +47,16 @@ static pid_t begin(int (*work)(void *userdata), void *userdata)
 	exit(work(userdata));
 }
 
-/* The status of waitpid(2). */
-static int wait_for(pid_t pid, const sigset_t *signals)
+/* The status of waitpid(2). @end: the signal that is to end the work, once it came; 0. */
+static int wait_for(pid_t pid, const sigset_t *signals, int *end)
 {
 	int sig, status;
 
 	for (;;) {
 		if (sigwait(signals, &sig) != 0)
 			continue;
+		if (sig == SIGTERM || sig == SIGINT)
+			*end = sig;
 		if (sig != SIGCHLD)
 			(void)kill(pid, sig);
 		else if (waitpid(pid, &status, WNOHANG) == pid)
@@ -64,7 +66,7 @@ static int wait_for(pid_t pid, const sigset_t *signals)
 
 int keeper_run(int (*work)(void *userdata), void *userdata)
 {
-	int status, short_lives = 0;
+	int status, short_lives = 0, end = 0;
 	sigset_t signals;
 	time_t begun;
 	pid_t pid;
@@ -77,7 +79,9 @@ int keeper_run(int (*work)(void *userdata), void *userdata)
 		pid = begin(work, userdata);
 		if (pid < 0)
 			return log_error(errno, "cannot start") < 0;
-		status = wait_for(pid, &signals);
+		if (end) /* killed as it ended: its successor has that to do */
+			(void)kill(pid, end);
+		status = wait_for(pid, &signals, &end);
 		if (!WIFSIGNALED(status))
 			return WEXITSTATUS(status);
 		short_lives = now_s() - begun < SHORT_LIFE_S ? short_lives + 1 : 0;

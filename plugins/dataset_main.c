@@ -19,7 +19,7 @@
 #include "log.h"
 #include "program.h"
 
-#define TICK_S 5
+#define TICK_S 2
 #define EXTEND_US UINT64_C(180000000) /* a start may last so much longer after each sign of progress */
 #define HANGS_S 60 /* a loop that has not turned for so long never will */
 #define SYSTEMCTL "/bin/systemctl"
@@ -40,10 +40,8 @@ static void on_status(const char *text, void *userdata)
 	const struct dataset *d = userdata;
 
 	(void)sd_notifyf(0, "STATUS=%s", text);
-	if (d->ready)
-		return;
-	log_info("%s: %s", d->config->dataset, text);
-	(void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, EXTEND_US);
+	if (!d->ready)
+		log_info("%s: %s", d->config->dataset, text);
 }
 
 static void on_ready(void *userdata)

@@ -37,7 +37,7 @@ struct hold {
 	dev_t devno;	      /* that is bound; 0: none is */
 	char who[32];	      /* among the users of its lease */
 	int user, lock;	      /* of users.h */
-	bool joined, asking, in_use, failed;
+	bool joined, asking, in_use, failed, changed;
 	time_t released_since; /* monotonic */
 	char status[WHY_MAX];
 	char only[ID128_TEXT]; /* what of it is listed, where that is known without a list */

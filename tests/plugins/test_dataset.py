@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """flocker-dataset: a dataset held on a node for as long as a service needs it."""
+import itertools
 import os
 import pathlib
 import pwd
+import re
 import signal
 import subprocess
 import time
@@ -159,6 +161,29 @@ def test_a_start_goes_on_as_long_as_the_node_works(here, dataset, hold):
     one.wait_said("READY=1")
 
 
+def test_a_start_that_only_fails_again_and_again_is_not_prolonged(cluster, here, dataset, hold):
+    here.member.slow = True
+    one = hold(here, "pgdata").start()
+    one.wait_said("it is mounting")
+    order = here.member.waiting[0]
+
+    attempt = itertools.count()
+
+    def fail():
+        for state in ("failed", "mounting"):
+            here.member.report("status", order, state, step="mount", errno=5, why=f"attempt {next(attempt)}")
+    cluster.fleet.loop.call_soon_threadsafe(fail)
+    one.wait_said("mount: Input/output error")
+    one.hear().clear()
+    end = time.monotonic() + 5  # more than two looks of it
+    while time.monotonic() < end:
+        cluster.fleet.loop.call_soon_threadsafe(fail)
+        time.sleep(0.2)
+    assert not any("EXTEND" in s for s in one.hear()), one.said
+    here.member.go_on()
+    one.wait_said("READY=1")
+
+
 def test_a_start_that_is_stopped_takes_its_lease_back(here, dataset, hold):
     here.member.slow = True
     one = hold(here, "pgdata").start()
@@ -269,6 +294,37 @@ def test_an_unmounted_place_is_lost(here, dataset, hold):
     lost(one, "was unmounted from /srv/flocker/pgdata")
 
 
+@pytest.mark.parametrize("state", ["lost", "fenced"])
+def test_what_its_node_calls_lost_is_a_loss(cluster, here, dataset, hold, state):
+    one = hold(here, "pgdata").held()
+    order = here.member.holds[dataset]
+    cluster.fleet.loop.call_soon_threadsafe(
+        lambda: here.member.report("status", order, state, why="its volume is missing"))
+    lost(one, f"dataset pgdata is {state}: ")
+    assert here.lease("pgdata") is None
+
+
+def test_a_faulty_dataset_is_told_and_kept(cluster, here, dataset, hold):
+    """Its backend may be full: the service knows what to do."""
+    one = hold(here, "pgdata").held()
+    order = here.member.holds[dataset]
+    cluster.fleet.loop.call_soon_threadsafe(
+        lambda: here.member.report("status", order, "faulty", why="its backend is full", mounted=True))
+    one.wait_said("it is faulty: ")
+    assert one.is_bound() and one.stop() == 0
+
+
+def test_certificates_are_read_again_on_sighup(here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    for name in ("plugin.crt", "plugin.key"):
+        (here.dir / name).rename(here.dir / f"former-{name}")
+    one.process.send_signal(signal.SIGHUP)
+    rig.wait_until("it finds them missing", lambda: "plugin.crt" in one.log)
+    for name in ("plugin.crt", "plugin.key"):
+        (here.dir / f"former-{name}").rename(here.dir / name)
+    assert one.stop() == 0 and here.lease("pgdata") is None
+
+
 def test_a_lease_that_was_released_is_taken_again(cluster, here, dataset, hold):
     one = hold(here, "pgdata").held()
     assert cluster.control.delete(f"/v2/leases/{dataset}").status == 200
@@ -299,6 +355,20 @@ def test_a_move_or_deletion_waits_and_is_told(cluster, here, there, dataset, hol
 
 
 # ---- crashes ----
+
+def test_a_stop_is_finished_also_when_the_worker_is_killed_in_its_midst(cluster, here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    worker = one.worker
+    os.kill(worker, signal.SIGSTOP)
+    one.process.send_signal(signal.SIGTERM)
+    def pending():
+        text = pathlib.Path(f"/proc/{worker}/status").read_text()
+        return int(re.search(r"(?m)^ShdPnd:\s*(\w+)$", text).group(1), 16) >> (signal.SIGTERM - 1) & 1
+    rig.wait_until("it was passed on", pending)
+    os.kill(worker, signal.SIGKILL)
+    assert one.wait_end() == 0
+    assert not one.is_bound() and here.lease("pgdata") is None
+
 
 def test_a_killed_worker_is_succeeded_and_nobody_notices(here, dataset, hold):
     one = hold(here, "pgdata").held()

@@ -238,8 +238,19 @@ def test_the_documented_postgresql_follows_its_data(cluster, machine):
     cluster.ctl("destroy", "-d", "pgdata")
 
 
-def test_a_shutdown_ends_service_dataset_node_and_mounts_in_this_order(service, machine, cluster):
-    """Each notes as it has ended what is still mounted; the network is the last; and the filesystems are clean."""
+@pytest.fixture
+def broken(cluster, machine):
+    """The image of a mounted dataset, to be removed as the machine is off."""
+    cluster.ctl("create", "-n", "127.0.0.1", "-s", "64M", "--name", "broken", "--wait")
+    dataset = machine.path("/flocker/datasets/by-name/broken")
+    loop = (dataset / "device").read_text().strip().rsplit("/")[-1]
+    yield machine.upper / machine.path(f"/sys/block/{loop}/loop/backing_file").read_text().strip()[1:]
+    cluster.ctl("destroy", "-d", "broken")
+
+
+def test_a_shutdown_ends_service_dataset_node_and_mounts_in_this_order(service, machine, cluster, broken):
+    """Each notes as it has ended what is still mounted; the network is the last; and the filesystems are clean. The next
+    boot does not wait for a dataset that is lost."""
     see = f"for p in {service.place} /flocker/{service.id}; do mountpoint -q $p && echo yes || echo no; done"
     units = {service.user: "service $({see})", service.unit: "dataset $({see})", NODE: "node $({see})",
              "network.service": "network"}
@@ -267,6 +278,7 @@ WantedBy=multi-user.target
     said = (machine.upper / ORDER[1:]).read_text().splitlines()
     images = [p for p in (machine.upper / "var/lib/flocker-volumes").rglob("*") if p.is_file() and p.stat().st_size >= 64 << 20]
     states = [subprocess.run(["dumpe2fs", "-h", p], capture_output=True, text=True).stdout for p in images]
+    broken.unlink()
     machine.start()
     assert said == ["service yes yes", "dataset no yes", "node no yes", "network"]
     assert len(states) >= 2
@@ -275,6 +287,8 @@ WantedBy=multi-user.target
     service.wait_states("active", "active")
     assert service.stops() == before + 1
     cluster.wait_mounted()
+    assert "what needs them does not wait longer" not in machine.out("journalctl", "--boot", "--unit", NODE)
+    assert machine.path("/flocker/datasets/by-name/broken/state").read_text() == "lost\n"
     for unit in units:  # ExecStopPost= of the last reboot is not wanted again
         machine.call("rm", "-r", f"/etc/systemd/system/{unit}.d")
     machine.call("systemctl", "disable", "--now", "network.service")
