@@ -7,6 +7,11 @@
 
 #define FLUSH_MAX 256 /* in one turn of the loop: others have their turn when everything changes at once */
 
+/* What takes long to be looked at, as a node does that drains and has thousands of datasets, is left alone
+ * afterwards for so many times as long: its changes cost a part of the time, however many there are. */
+#define LONG_LOOK_US 100
+#define REST_FACTOR 10
+
 /* What was told of one object. */
 struct told {
 	struct told *hash_next;
@@ -16,6 +21,7 @@ struct told {
 	struct id128 nodes[2]; /* of a dataset: wished and owner; of a lease: its node */
 	uint64_t hash;	       /* of what was told */
 	uint64_t n;	       /* of the last event; 0: none since the start */
+	uint64_t rests_until_us;
 	bool touched;
 	bool existed; /* clients may know it */
 };
@@ -214,10 +220,18 @@ static void say_news(struct publish *p, struct told *t, struct jsonout *o)
 	say(p, t, false, o);
 }
 
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
 static void look_at(struct publish *p, struct told *t)
 {
+	uint64_t begun = now_us(), took, hash;
 	struct jsonout o = { 0 };
-	uint64_t hash;
 
 	if (!exists(p, t)) {
 		if (t->existed)
@@ -233,37 +247,65 @@ static void look_at(struct publish *p, struct told *t)
 		say_news(p, t, &o);
 	}
 	jsonout_done(&o);
+	took = now_us() - begun;
+	t->rests_until_us = took < LONG_LOOK_US ? 0 : begun + took * (1 + REST_FACTOR);
 }
 
-static void flush(struct publish *p, size_t most)
+static void put(struct publish *p, struct told *t)
+{
+	t->next_touched = NULL;
+	*p->last = t;
+	p->last = &t->next_touched;
+}
+
+static struct told *take(struct publish *p)
+{
+	struct told *t = p->first;
+
+	p->first = t->next_touched;
+	if (!p->first)
+		p->last = &p->first;
+	return t;
+}
+
+/* @now: of those that rest as well. Returns the first of them when nothing else is left, or NULL. */
+static struct told *flush(struct publish *p, size_t most, bool now)
 {
 	uint64_t before = eventlog_last(p->log);
+	struct told *resting = NULL;
 
-	while (p->first && most-- > 0) {
-		struct told *t = p->first;
+	while (p->first && p->first != resting && most-- > 0) {
+		struct told *t = take(p);
 
-		p->first = t->next_touched;
-		if (!p->first)
-			p->last = &p->first;
+		if (!now && t->rests_until_us > now_us()) {
+			put(p, t);
+			resting = resting ?: t;
+			continue;
+		}
 		t->touched = false;
 		look_at(p, t);
 	}
 	if (eventlog_last(p->log) != before && p->listener)
 		p->listener(p->userdata);
+	return p->first == resting ? resting : NULL;
 }
 
 void publish_flush(struct publish *p)
 {
-	flush(p, SIZE_MAX);
+	(void)flush(p, SIZE_MAX, true);
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *userdata)
 {
 	struct publish *p = userdata;
+	struct told *resting = flush(p, FLUSH_MAX, false);
+	uint64_t now = now_us(), wait_us = 0;
 
-	flush(p, FLUSH_MAX);
+	if (resting && resting->rests_until_us > now)
+		wait_us = resting->rests_until_us - now;
 	if (p->first)
-		(void)event_add(p->turn, &(struct timeval){ 0 });
+		(void)event_add(p->turn, &(struct timeval){ .tv_sec = (time_t)(wait_us / 1000000),
+			.tv_usec = (suseconds_t)(wait_us % 1000000) });
 }
 
 /* Without memory it stays as it was told, until it changes again. */
@@ -280,12 +322,9 @@ static void touch(struct publish *p, enum event_kind kind, struct id128 id)
 	}
 	if (t->touched)
 		return;
-	if (!p->first)
-		event_active(p->turn, EV_TIMEOUT, 0);
+	event_active(p->turn, EV_TIMEOUT, 0);
 	t->touched = true;
-	t->next_touched = NULL;
-	*p->last = t;
-	p->last = &t->next_touched;
+	put(p, t);
 }
 
 static void on_dataset(void *userdata, struct id128 id)

@@ -218,7 +218,8 @@ int dataset_config_parse(int argc, char **argv, struct dataset_config *ret)
 	bool instance = false;
 	int option, r = 0;
 
-	*ret = (struct dataset_config){ .client = { .agent_yml = CLIENT_AGENT_YML, .user = "plugin", .port = CLIENT_PORT },
+	*ret = (struct dataset_config){
+		.client = { .agent_yml = CLIENT_AGENT_YML, .user = "plugin", .port = CLIENT_PORT },
 		.owner = (uid_t)-1, .group = (gid_t)-1, .mode = (mode_t)-1, .log_level = LOG_INFO };
 	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
 		r = take(ret, option, &instance);

@@ -42,8 +42,9 @@ static void on_released(const struct link_answer *a, void *userdata)
 	} else if (now_s() - h->released_since < RELEASE_LIMIT_S) {
 		hold_again(h);
 	} else {
-		log_dataset(h->dataset, LOG_WARNING, 0, "the lease of this node stays, since %s; the next stop releases it, "
-			"or flockerctl lease release", a->why);
+		log_dataset(h->dataset, LOG_WARNING, 0,
+			"the lease of this node stays, since %s; the next stop releases it, or flockerctl lease "
+			"release", a->why);
 		set_over(h);
 	}
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dataset_keeper.h - does the work in a child, and does it again when that is killed. systemd stops what is bound to
- * a unit when the unit's main process dies; so that is a process that does next to nothing, and what may crash, or run out
- * of memory, is its child.
+ * dataset_keeper.h - does the work in a child, and does it again when that is killed. systemd stops what is bound
+ * to a unit when the unit's main process dies; so that is a process that does next to nothing, and what may crash,
+ * or run out of memory, is its child.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * While a dataset is held: is it still mounted, ours, and renewed? It is lost as soon as one of these is not so, and then
- * its users can still write, but when its device is gone already.
+ * While a dataset is held: is it still mounted, ours, and renewed? It is lost as soon as one of these is not so,
+ * and then its users can still write, but when its device is gone already.
  */
 #include <time.h>
 

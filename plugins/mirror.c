@@ -309,8 +309,8 @@ static void follow(struct mirror *m)
 	char path[160 + REVISION_SIZE];
 
 	sse_reset(m->sse);
-	snprintf(path, sizeof(path), "/v2/events?type=dataset%s%s&heartbeat=%d&after=%s", m->only ? "&dataset=" : ",node",
-		m->only ? ID128_STR(m->found) : "", HEARTBEAT_S, m->revision);
+	snprintf(path, sizeof(path), "/v2/events?type=dataset%s%s&heartbeat=%d&after=%s",
+		m->only ? "&dataset=" : ",node", m->only ? ID128_STR(m->found) : "", HEARTBEAT_S, m->revision);
 	if (link_follow(m->link, path, on_piece, on_stream_end, m) < 0)
 		wait_a_while(m, "out of memory");
 }

@@ -21,7 +21,8 @@
  * @ret_fd: locks the file, so that there is one such user at a time; NULL: not needed
  *
  * Directories are made, 0700. Repeating it is no error.
- * Returns: 0; -EAGAIN: somebody is just leaving, try again soon; -EBUSY: another process is this user; or another errno.
+ * Returns: 0; -EAGAIN: somebody is just leaving, try again soon; -EBUSY: another process is this user; or another
+ * errno.
  */
 int users_join(const char *directory, struct id128 dataset, const char *who, int *ret_fd);
 

@@ -193,6 +193,12 @@ start_cluster() {
 	[ $running -lt 3 ] || said="they run already"
 }
 
+# Services are stopped by the units that they are bound to; containers stay, and are named when they are in the way.
+stop_users() {
+	! on_systemd || systemctl stop "flocker-dataset@*.service" flocker-docker-plugin.socket \
+		flocker-docker-plugin.service || true # of an installation that was interrupted there may be none
+}
+
 stop_daemons() {
 	there_ns=$(readlink "/proc/$(pid_of there)/ns/mnt" 2>/dev/null)
 	if on_systemd; then

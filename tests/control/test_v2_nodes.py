@@ -108,6 +108,22 @@ def test_what_fails_on_its_way_out_is_told_until_it_does_no_more(control, pair):
         assert stream.until("it is drained", lambda e: e.data["drained"])[-1].data["drain"]["left"] == 0
 
 
+def test_a_node_with_much_to_drain_is_told_of_now_and_then(control, pair):
+    """Each of its datasets changes how it looks, and it takes long to be looked at."""
+    first, _ = pair
+    datasets = [make(control, node=N1) for _ in range(1000)]
+    with watch.Listening(control, query=f"type=node&node={N1}") as stream:
+        assert control.post(f"/v2/nodes/{N1}/drain").status == 200
+        orders = [first.take_wish(dataset, "release") for dataset in datasets]
+        for order in orders:
+            first.report("status", order, "unmounting", errno=errno.EBUSY, step="unmount", attempts=1)
+            first.report("status", order, "detaching")
+        for order in orders:
+            first.report("released", order, "released")
+        seen = stream.until("it is drained", lambda e: e.data["drained"])
+    assert len(seen) < len(datasets) / 2, len(seen)
+
+
 def test_a_drain_lasts_over_a_crash(control, pair):
     control.post(f"/v2/nodes/{N1}/drain")
     control.kill()

@@ -293,8 +293,13 @@ class Hosts:
         dataset = self.dataset(volume)
         if dataset:
             self.cluster.wait(dataset["dataset_id"], "not leased", lambda d: d["lease"] is None)
-            self.cluster.call("DELETE", f"/v2/datasets/{dataset['dataset_id']}?undelete=0")
-            self.cluster.wait_destroyed(dataset["dataset_id"])
+            self.destroy(dataset["dataset_id"])
+
+    def destroy(self, *datasets):
+        for dataset in datasets:
+            self.cluster.call("DELETE", f"/v2/datasets/{dataset}?undelete=0")
+        for dataset in datasets:
+            self.cluster.wait_destroyed(dataset)
 
     def end(self):
         for host in self:

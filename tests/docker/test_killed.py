@@ -57,7 +57,8 @@ def kill(daemons):
         daemon.process.wait()
 
 
-@pytest.mark.parametrize("which", ["node", "node plugin", "node dockerd", "node plugin dockerd", "node control"])
+@pytest.mark.parametrize("which", clusters.scale(["node control", "node plugin dockerd"], [
+    "node", "node plugin", "node dockerd", "node control", "node plugin dockerd"]))
 def test_containers_outlive_daemons_and_nobody_gets_their_volume(hosts, volume, which, watched):
     a, b = hosts
     cluster = hosts.cluster
@@ -97,7 +98,7 @@ def make_leased(hosts, host, volume):
     return dataset
 
 
-@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+@pytest.mark.parametrize("fault", clusters.scale([signal.SIGSTOP], [signal.SIGKILL, signal.SIGSTOP]), ids=lambda s: s.name)
 def test_a_container_whose_term_is_over_gets_errors_and_its_volume_lives_elsewhere(hosts, volume, fault, watched):
     a, b = hosts
     cluster = hosts.cluster

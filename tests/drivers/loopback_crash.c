@@ -193,7 +193,9 @@ static void check_repeated(struct crash *c)
 /* Nothing in volumes/ but volumes, once somebody tidied up. */
 static void check_swept(struct world *w)
 {
-	assert_ok(ops->tidy(w->b));
+	int r = ops->tidy(w->b);
+
+	assert_true(r == 0 || r == -EBUSY); /* what another node of this machine has cut may be in use */
 	run("test -z \"$(ls -A %s/volumes)\"", w->where);
 }
 

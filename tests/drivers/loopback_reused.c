@@ -136,11 +136,16 @@ static int on_call(void *userdata)
 
 static void begin(struct reuse *u)
 {
+	int r;
+
 	u->epoch++;
-	assert_ok(ops->attach(u->w->a, u->id, u->epoch, u->size_bytes, 0));
-	if (u->call->cut)
-		assert_ok(ops->cut(u->w->a, u->id));
-	assert_ok(ops->device(u->w->a, u->id, &u->device));
+	do {
+		assert_ok(ops->attach(u->w->a, u->id, u->epoch, u->size_bytes, 0));
+		r = u->call->cut ? ops->cut(u->w->a, u->id) : 0;
+		if (r == 0)
+			r = ops->device(u->w->a, u->id, &u->device);
+	} while (r == -ENODEV && u->call->cut); /* a node of this machine has swept it already */
+	assert_ok(r);
 }
 
 /* Whatever became of it, the volume can be given back. */

@@ -200,6 +200,7 @@ def test_flockerctl_grows_drains_and_brings_back(cluster):
 
     out = flockerctl(cluster, "node", "drain", node.uuid[:13], "--wait=60")
     assert "is drained" in out
+    cluster.wait_mounted(dataset, other)  # it has left; that it has arrived is not said
     payload.check(other.data(dataset))
     assert re.search(rf"(?m)^{node.uuid[:8]} .* drained ", flockerctl(cluster, "status"))
     flockerctl(cluster, "node", "undrain", node.uuid)

@@ -129,6 +129,20 @@ def test_stopping_it_stops_the_service_first_and_gives_everything_back(service, 
     assert not machine.path(service.place).exists() and not list(machine.path("/run/flocker/users").iterdir())
 
 
+def test_one_that_nobody_needs_any_more_may_stop_by_itself(service, machine):
+    dropin = machine.path("/run/systemd/system", f"{service.unit}.d")
+    dropin.mkdir()
+    (dropin / "unneeded.conf").write_text("[Unit]\nStopWhenUnneeded=yes\n")
+    machine.call("systemctl", "daemon-reload")
+    service.start()
+    machine.call("systemctl", "restart", service.user)
+    assert service.states() == ("active", "active")
+    machine.call("systemctl", "stop", service.user)
+    service.wait_states("inactive", "inactive")
+    machine.call("rm", "-r", f"/run/systemd/system/{service.unit}.d")
+    machine.call("systemctl", "daemon-reload")
+
+
 def test_what_is_in_use_elsewhere_is_refused_with_the_reason(service, machine):
     service.cluster.ctl("lease", "acquire", service.id, "-n", "127.0.0.2")
     refused = machine.call("systemctl", "start", service.user, check=False)
@@ -199,7 +213,7 @@ def test_the_documented_postgresql_follows_its_data(cluster, machine):
     def run(*commands):
         for command in commands:
             command = command.replace("192.0.2.1", "127.0.0.1").replace("-s 20G", "-s 512M").replace(
-                "flockerctl", "'/flocker checkout/quickstart' ctl")
+                "flockerctl", "'/flocker checkout/quickstart' ctl").replace("ssh 127.0.0.1 tar -C /etc -c postgresql/15", "cat /run/tar")
             machine.call("sh", "-c", command)
 
     def sql(statement):
@@ -214,7 +228,8 @@ def test_the_documented_postgresql_follows_its_data(cluster, machine):
     run(*stop)
     assert machine.show("postgresql@15-main.service")["ActiveState"] == "inactive"
     assert "database system is shut down" in machine.out("sh", "-c", "tail -n 3 /var/log/postgresql/postgresql-15-main.log")
-    machine.call("rm", "-r", "/etc/postgresql/15")  # what another machine does not have
+    # What another machine does not have.
+    machine.call("sh", "-c", "tar -C /etc -cf /run/tar postgresql/15 && rm -r /etc/postgresql/15")
     run(*again)
     assert sql("SELECT sum(n) FROM t") == "500500"
     run(*stop)

@@ -12,8 +12,9 @@ import pytest
 import rig
 from quickstarted import CONTROL, NODE, THERE, UNITS
 
-# What any machine writes that boots, is logged into and gets a user.
-NOT_OURS = re.compile(r"var/log/journal/|var/log/[wb]tmp$|var/lib/systemd/|var/tmp/systemd-private-|"
+# What any machine writes that boots, is logged into and gets a user; and PostgreSQL, with its test.
+NOT_OURS = re.compile(r"(etc|var/lib|var/log)/postgresql/|etc/apt/apt\.conf\.d/02autoremove-postgresql$|"
+                      r"var/log/journal/|var/log/[wb]tmp$|var/lib/systemd/|var/tmp/systemd-private-|"
                       r"root/\.ssh$|etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|"
                       r"etc/\.pwd\.lock$")
 
@@ -200,6 +201,7 @@ def test_purge_refuses_to_destroy_what_others_made_and_then_leaves_nothing(clust
     assert refused.returncode == 1 and "these datasets are not quickstart's" in refused.stdout
     machine.quickstart("ctl", "destroy", "-d", "mine", "--undelete=1h")  # its volume is kept, and goes as well
     cluster.wait_mounted()
+    machine.call("systemctl", "start", "flocker-dataset@demo.service")
     machine.quickstart("purge", "--all")
     assert not machine.mounts() and not machine.loops()
     assert not machine.out("systemctl", "list-units", "--all", "--plain", "--no-legend", "flocker*")
