@@ -15,7 +15,7 @@
 
 #define HEAD_MAX 16384
 #define BODY_MAX 65536
-#define SILENCE_S 300 /* longer than any call, since it also counts while an answer is made */
+#define SILENCE_S 300 /* of a client: it does not count while an answer is made */
 
 struct docker_server {
 	struct evhttp *http;
