@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
-#include <time.h>
 
 #include "adopt.h"
+#include "clock.h"
 
 #define RETRY_S 5   /* the backend could not be listed */
 #define TIDY_S 60   /* until what was in somebody's hands is looked at again */
@@ -43,14 +43,6 @@ struct listing {
 	size_t n;
 	int open_error, error;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static void wake_after(struct adopt *a, int seconds)
 {
@@ -179,7 +171,7 @@ static void on_tick(struct adopt *a)
 {
 	if (!all_taken(a))
 		look(a); /* beside those that hang */
-	else if (now_ms() - a->begun_ms >= ADOPT_SLOW_S * UINT64_C(1000))
+	else if (clock_ms(CLOCK_MONOTONIC) - a->begun_ms >= ADOPT_SLOW_S * UINT64_C(1000))
 		conclude(a);
 	else
 		wake_after(a, TICK_S);
@@ -226,7 +218,7 @@ static void listed(struct adopt *a, struct listing *l)
 	if (l->error == 0)
 		l->error = take_ids(a, l);
 	if (l->error == 0) {
-		a->begun_ms = now_ms();
+		a->begun_ms = clock_ms(CLOCK_MONOTONIC);
 		look(a);
 		return;
 	}

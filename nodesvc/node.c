@@ -6,10 +6,7 @@
 /* Terms go on while the machine sleeps. */
 uint64_t node_now_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	return clock_ms(CLOCK_BOOTTIME);
 }
 
 /* One plan follows, however many things happened. */

@@ -8,6 +8,7 @@
 
 #include "adopt.h"
 #include "certs.h"
+#include "clock.h"
 #include "devmon.h"
 #include "fstree.h"
 #include "guard.h"

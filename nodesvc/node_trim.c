@@ -122,7 +122,7 @@ static void slice_on_worker(void *arg)
 	const struct step_env *env = &s->node->env;
 	struct driver_device dev;
 	char name[ID128_TEXT];
-	uint64_t begin = steps_now_ms();
+	uint64_t begin = clock_ms(CLOCK_MONOTONIC);
 
 	s->error = env->ops->device(env->driver, s->volume_id, &dev);
 	if (s->error == 0 && dev.cut)
@@ -135,7 +135,7 @@ static void slice_on_worker(void *arg)
 		s->length = UINT64_MAX - s->start;
 	s->error = vtrim_slice(env->mount_root, id128_format(s->dataset_id, name), dev.devno, s->start, s->length,
 		&s->bytes);
-	s->ms = steps_now_ms() - begin;
+	s->ms = clock_ms(CLOCK_MONOTONIC) - begin;
 }
 
 static void give_up(struct node *n)

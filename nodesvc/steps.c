@@ -2,8 +2,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <time.h>
 
+#include "clock.h"
 #include "steps.h"
 #include "text.h"
 #include "vformat.h"
@@ -366,14 +366,6 @@ static int step_none(struct step_job *j)
 
 /* ---- looking ---- */
 
-uint64_t steps_now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* @ret_left: the epoch of a device that is left of a grant that is no more; 0: none. */
 static int look_at_volume(struct step_job *j, uint64_t *ret_left)
 {
@@ -482,7 +474,7 @@ void steps_run(struct step_job *j)
 		[STEP_GROW] = step_grow,
 	};
 	static_assert(ARRAY_SIZE(run) == DS_STEP_MAX, "a step has no function");
-	uint64_t begin_ms = steps_now_ms();
+	uint64_t begin_ms = clock_ms(CLOCK_MONOTONIC);
 	int r = run[j->start.step](j), looked;
 
 	looked = look(j);
@@ -490,7 +482,7 @@ void steps_run(struct step_job *j)
 	if (r >= 0 && looked < 0 && j->start.step == STEP_OBSERVE)
 		r = looked;
 	j->error = r < 0 ? -r : 0;
-	j->ms = steps_now_ms() - begin_ms;
+	j->ms = clock_ms(CLOCK_MONOTONIC) - begin_ms;
 	if (j->error && !*j->why)
 		snprintf(j->why, sizeof(j->why), "%s", strerror(j->error));
 }

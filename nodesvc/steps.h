@@ -33,8 +33,6 @@ struct step_job {
 
 void steps_run(struct step_job *j);
 
-uint64_t steps_now_ms(void); /* for how long something takes */
-
 /*
  * A machine that went down leaves the places of its mounts, also of datasets that others have by now:
  * those that are empty and that nobody knows of go. Blocks on the mount root alone.

@@ -3,8 +3,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
+#include "clock.h"
 #include "worker.h"
 
 #define WORKER_STACK (512 * KIB) /* libmount's and libblkid's buffers are on the heap */
@@ -27,14 +27,6 @@ struct worker_pool {
 	int event_fd;
 	struct event *event, *tick; /* tick: somebody waits, and those at work may have become slow */
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* Everything but standard streams and the descriptor that tells of results goes. */
 static void leave_descriptors(int keep)
@@ -62,7 +54,7 @@ static struct worker_job *next_job(struct worker_pool *p)
 	if (!p->queue)
 		p->queue_end = &p->queue;
 	p->n_queued--;
-	j->since_ms = now_ms();
+	j->since_ms = clock_ms(CLOCK_MONOTONIC);
 	j->next = p->running;
 	j->prev = &p->running;
 	if (j->next)
@@ -142,7 +134,7 @@ static void see_to_queue(struct worker_pool *p)
 static void on_tick(evutil_socket_t fd, short what, void *userdata)
 {
 	struct worker_pool *p = userdata;
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms(CLOCK_MONOTONIC);
 
 	pthread_mutex_lock(&p->lock);
 	for (struct worker_job *j = p->running; j; j = j->next)

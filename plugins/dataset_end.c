@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a hold ends: what uses the dataset first, then its bind, then the lease. */
 #include <stdarg.h>
-#include <time.h>
 
+#include "clock.h"
 #include "dataset_private.h"
 #include "vbind.h"
 #include "vholders.h"
 
-#define RELEASE_LIMIT_S 5 /* for a control service that is away while the lease is to end */
-
-static time_t now_s(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
+#define RELEASE_LIMIT_MS 5000 /* for a control service that is away while the lease is to end */
 
 void hold_on_over(evutil_socket_t fd, short what, void *userdata)
 {
@@ -39,7 +31,7 @@ static void on_released(const struct link_answer *a, void *userdata)
 	users_left(h->c.client->users_directory, h->dataset, h->who, TAKE_FD(h->lock), gone);
 	if (gone) {
 		set_over(h);
-	} else if (now_s() - h->released_since < RELEASE_LIMIT_S) {
+	} else if (clock_ms(CLOCK_MONOTONIC) - h->released_ms < RELEASE_LIMIT_MS) {
 		hold_again(h);
 	} else {
 		log_dataset(h->dataset, LOG_WARNING, 0,
@@ -116,7 +108,7 @@ void hold_stop(struct hold *h)
 	if (h->state == HOLD_RELEASING || h->state == HOLD_OVER)
 		return;
 	h->state = HOLD_RELEASING;
-	h->released_since = now_s();
+	h->released_ms = clock_ms(CLOCK_MONOTONIC);
 	(void)event_del(h->retry);
 	unbind(h);
 	if (!h->asking) /* else when that answer has come */

@@ -2,12 +2,12 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "clock.h"
 #include "dataset_keeper.h"
 #include "log.h"
 
-#define SHORT_LIFE_S 5
+#define SHORT_LIFE_MS 5000
 #define SHORT_LIVES_MAX 5 /* in a row: then it is hopeless */
 
 static void passed_on(sigset_t *ret)
@@ -25,14 +25,6 @@ void keeper_listen(void)
 	passed_on(&signals);
 	(void)sigaddset(&signals, SIGCHLD);
 	(void)sigprocmask(SIG_UNBLOCK, &signals, NULL);
-}
-
-static time_t now_s(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
 }
 
 static pid_t begin(int (*work)(void *userdata), void *userdata)
@@ -68,14 +60,14 @@ int keeper_run(int (*work)(void *userdata), void *userdata)
 {
 	int status, short_lives = 0, end = 0;
 	sigset_t signals;
-	time_t begun;
+	uint64_t begun;
 	pid_t pid;
 
 	passed_on(&signals);
 	(void)sigaddset(&signals, SIGCHLD);
 	(void)sigprocmask(SIG_BLOCK, &signals, NULL);
 	while (short_lives < SHORT_LIVES_MAX) {
-		begun = now_s();
+		begun = clock_ms(CLOCK_MONOTONIC);
 		pid = begin(work, userdata);
 		if (pid < 0)
 			return log_error(errno, "cannot start") < 0;
@@ -84,7 +76,7 @@ int keeper_run(int (*work)(void *userdata), void *userdata)
 		status = wait_for(pid, &signals, &end);
 		if (!WIFSIGNALED(status))
 			return WEXITSTATUS(status);
-		short_lives = now_s() - begun < SHORT_LIFE_S ? short_lives + 1 : 0;
+		short_lives = clock_ms(CLOCK_MONOTONIC) - begun < SHORT_LIFE_MS ? short_lives + 1 : 0;
 		log_error(0, "killed by signal %d (%s); beginning again, and the dataset stays", WTERMSIG(status),
 			strsignal(WTERMSIG(status)));
 	}

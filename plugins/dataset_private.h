@@ -38,7 +38,7 @@ struct hold {
 	char who[32];	      /* among the users of its lease */
 	int user, lock;	      /* of users.h */
 	bool joined, asking, in_use, failed, changed;
-	time_t released_since; /* monotonic */
+	uint64_t released_ms; /* when it began to be; CLOCK_MONOTONIC */
 	char status[WHY_MAX];
 	char only[ID128_TEXT]; /* what of it is listed, where that is known without a list */
 };

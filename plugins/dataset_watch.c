@@ -3,8 +3,7 @@
  * While a dataset is held: is it still mounted, ours, and renewed? It is lost as soon as one of these is not so,
  * and then its users can still write, but when its device is gone already.
  */
-#include <time.h>
-
+#include "clock.h"
 #include "dataset_private.h"
 #include "terms.h"
 #include "vbind.h"
@@ -111,14 +110,6 @@ static void check_volume(struct hold *h)
 	h->asking = link_call(h->link, "GET", path, NULL, on_looked, h) == 0;
 }
 
-static uint64_t boottime_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* How long its users may go on; a half-written file is read again. */
 static uint64_t term_left(const struct hold *h, uint64_t term_ms)
 {
@@ -128,7 +119,7 @@ static uint64_t term_left(const struct hold *h, uint64_t term_ms)
 	for (int i = 0; left == 0 && i < 2; i++)
 		left = terms_read(h->c.client->terms_file, &t) < 0 ?
 			       term_ms / 2 :
-			       terms_left(&t, term_ms, h->term_known_ms, boottime_ms());
+			       terms_left(&t, term_ms, h->term_known_ms, clock_ms(CLOCK_BOOTTIME));
 	return left;
 }
 
@@ -143,7 +134,7 @@ static void check_term(struct hold *h)
 		return;
 	}
 	if (!h->term_known_ms)
-		h->term_known_ms = boottime_ms();
+		h->term_known_ms = clock_ms(CLOCK_BOOTTIME);
 	left = term_left(h, v->term_ms);
 	if (left == 0)
 		hold_lose(h, "the term of dataset %s is half over and not renewed: its node, or control, is away",

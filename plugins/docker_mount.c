@@ -14,11 +14,12 @@
  * the same again, which changes nothing. Its lease ends, but where it came to its end and only nobody was there to hear
  * of it: who asks again soon finds that it still has the lease.
  */
+#include "clock.h"
 #include "docker_private.h"
 #include "log.h"
 
 #define RETRY_MS 500
-#define AWAY_LIMIT_S 20 /* a Mount waits that long for a control service that cannot be asked */
+#define AWAY_LIMIT_MS 20000 /* a Mount waits that long for a control service that cannot be asked */
 
 enum job_state {
 	JOB_LEASING,
@@ -31,7 +32,7 @@ struct waiter {
 	struct job *job;
 	struct docker_caller *caller;
 	struct event *limit;
-	time_t since; /* monotonic */
+	uint64_t since_ms; /* CLOCK_MONOTONIC */
 	char id[];
 };
 
@@ -48,14 +49,6 @@ struct job {
 };
 
 static void job_step(struct job *j);
-
-static time_t now_s(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
 
 /* ---- jobs and who waits for them ---- */
 
@@ -231,7 +224,7 @@ static void job_again(struct job *j, const char *why)
 	snprintf(j->problem, sizeof(j->problem), "%s", why);
 	for (struct waiter *next, *w = j->first; w; w = next) {
 		next = w->next;
-		if (now_s() - w->since < AWAY_LIMIT_S)
+		if (clock_ms(CLOCK_MONOTONIC) - w->since_ms < AWAY_LIMIT_MS)
 			continue;
 		docker_fail(w->caller, STATUS_FAILED, "%s", why);
 		waiter_free(w);
@@ -430,7 +423,7 @@ static struct waiter *waiter_new(struct job *j, const char *id, struct docker_ca
 
 	if (!w)
 		return NULL;
-	*w = (struct waiter){ .next = j->first, .job = j, .caller = c, .since = now_s() };
+	*w = (struct waiter){ .next = j->first, .job = j, .caller = c, .since_ms = clock_ms(CLOCK_MONOTONIC) };
 	strcpy(w->id, id);
 	w->limit = evtimer_new(j->v->base, on_limit, w);
 	if (!w->limit || evtimer_add(w->limit, &(struct timeval){ .tv_sec = j->v->c.limit_s }) < 0) {
