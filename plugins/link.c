@@ -110,12 +110,27 @@ static void lost(struct link *l, int err, const char *what)
 
 /* ---- answers ---- */
 
-static const char *description_of(struct json_object *body)
+static struct json_object *member(struct json_object *body, const char *key, enum json_type type)
 {
 	struct json_object *v = NULL;
 
-	(void)json_object_object_get_ex(body, "description", &v);
-	return v ? json_object_get_string(v) : NULL;
+	(void)json_object_object_get_ex(body, key, &v);
+	return json_object_is_type(v, type) ? v : NULL;
+}
+
+/* In the server's words: what is wrong with each member, or what it says of the whole. */
+static void why_of(struct json_object *body, char buf[LINK_WHY_MAX])
+{
+	struct json_object *errors = member(body, "errors", json_type_array);
+	struct json_object *description = member(body, "description", json_type_string);
+	size_t n = errors ? json_object_array_length(errors) : 0, used = 0;
+
+	snprintf(buf, LINK_WHY_MAX, "%s", description ? json_object_get_string(description) :
+		"the control service refused, without a reason");
+	for (size_t i = 0; i < n && used < LINK_WHY_MAX - 1; i++) {
+		used += (size_t)snprintf(buf + used, LINK_WHY_MAX - used, "%s%s", i > 0 ? "; " : "",
+			json_object_get_string(json_object_array_get_idx(errors, i)));
+	}
 }
 
 static void complete(struct link *l)
@@ -136,8 +151,7 @@ static void complete(struct link *l)
 	l->heard = false;
 	a.body = body;
 	if (a.status >= 300) {
-		snprintf(why, sizeof(why), "%s",
-			description_of(body) ?: "the control service refused, without a reason");
+		why_of(body, why);
 		a.why = why;
 	}
 	finish(l, &a);
