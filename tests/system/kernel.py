@@ -104,14 +104,17 @@ def backing_file(loop):
 
 def loops_of(*directories):
     """Loop devices on files below, and on files of filesystems on those; the innermost first."""
-    files = set()
+    files, paths = set(), {}
     for directory in directories:
         for path, _, names in os.walk(directory):
             for name in names:
                 st = os.lstat(os.path.join(path, name))
                 files.add((st.st_dev, st.st_ino))
+                paths[st.st_ino] = os.path.join(path, name)
     rest = [(loop, below) for loop in loops() if (below := backing_file(loop))]
-    layer = [one for one in rest if one[1][:2] in files]
+    # What was opened through an overlay has the overlay's number instead of its disk's.
+    layer = [one for one in rest if one[1][:2] in files
+             or paths.get(one[1][1], "").endswith(one[0].file)]
     found = []
     while layer:
         found = [loop for loop, _ in layer if loop not in found] + found

@@ -240,11 +240,12 @@ def test_the_documented_postgresql_follows_its_data(cluster, machine):
 
 @pytest.fixture
 def broken(cluster, machine):
-    """The image of a mounted dataset, to be removed as the machine is off."""
+    """The volume of a mounted dataset, to be removed as the machine is off."""
     cluster.ctl("create", "-n", "127.0.0.1", "-s", "64M", "--name", "broken", "--wait")
     dataset = machine.path("/flocker/datasets/by-name/broken")
     loop = (dataset / "device").read_text().strip().rsplit("/")[-1]
-    yield machine.upper / machine.path(f"/sys/block/{loop}/loop/backing_file").read_text().strip()[1:]
+    image = machine.path(f"/sys/block/{loop}/loop/backing_file").read_text().strip()
+    yield (machine.upper / image[1:]).parent
     cluster.ctl("destroy", "-d", "broken")
 
 
@@ -278,7 +279,7 @@ WantedBy=multi-user.target
     said = (machine.upper / ORDER[1:]).read_text().splitlines()
     images = [p for p in (machine.upper / "var/lib/flocker-volumes").rglob("*") if p.is_file() and p.stat().st_size >= 64 << 20]
     states = [subprocess.run(["dumpe2fs", "-h", p], capture_output=True, text=True).stdout for p in images]
-    broken.unlink()
+    shutil.rmtree(broken)
     machine.start()
     assert said == ["service yes yes", "dataset no yes", "node no yes", "network"]
     assert len(states) >= 2
