@@ -10,8 +10,8 @@ import pytest
 
 pytestmark = pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
 
-ROUNDS = clusters.scale(10, 60)
-COMMITS = clusters.scale(100, 2000)  # of each writer, at each of its places
+ROUNDS = clusters.scale(10, 30)
+COMMITS = clusters.scale(100, 1000)  # of each writer, at each of its places
 ENDS = {}
 
 
