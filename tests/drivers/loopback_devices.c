@@ -436,7 +436,8 @@ static void no_dirty_page_is_left_of_a_volume_given_back(void **state)
 
 	if (unwritten_pages(volume_file(w, id, "image")) < 0) {
 		close(fd);
-		skip(); /* before kernel 6.5 */
+		print_message("this kernel has no cachestat(2), which came with 6.5\n");
+		skip();
 	}
 	assert_ok(ioctl(fd, LOOP_SET_DIRECT_IO, 0)); /* the hard case: through the page cache */
 	memset(block, 'x', sizeof(block));
