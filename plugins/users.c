@@ -46,9 +46,8 @@ static int make_file(int dir, const char *who, int *ret_fd)
 	return 0;
 }
 
-int users_join(const char *directory, struct id128 dataset, const char *who, int *ret_fd)
+static int open_directory(const char *directory, struct id128 dataset, int *ret)
 {
-	_cleanup_close_ int dir = -EBADF;
 	char path[PATH_MAX];
 	int r;
 
@@ -56,8 +55,16 @@ int users_join(const char *directory, struct id128 dataset, const char *who, int
 		return -errno;
 	if (mkdir(place_of(directory, dataset, path), 0700) < 0 && errno != EEXIST)
 		return -errno;
-	r = lock_directory(path, &dir);
-	return r < 0 ? (r == -ENOENT ? -EAGAIN : r) : make_file(dir, who, ret_fd);
+	r = lock_directory(path, ret);
+	return r == -ENOENT ? -EAGAIN : r;
+}
+
+int users_join(const char *directory, struct id128 dataset, const char *who, int *ret_fd)
+{
+	_cleanup_close_ int dir = -EBADF;
+	int r = open_directory(directory, dataset, &dir);
+
+	return r < 0 ? r : make_file(dir, who, ret_fd);
 }
 
 static int has_others(const char *path, const char *who)
@@ -79,11 +86,10 @@ int users_leave(const char *directory, struct id128 dataset, const char *who, in
 	char path[PATH_MAX];
 	int r = lock_directory(place_of(directory, dataset, path), &dir);
 
-	if (r == -ENOENT) { /* it was never said here who has the lease: join first, so that others see the lock */
-		r = users_join(directory, dataset, who, NULL);
-		if (r == 0)
-			r = lock_directory(path, &dir);
-	}
+	/* It was never said here who has the lease. Others see the lock all the same, but no user that, killed before
+	 * users_left(), would keep the lease from them for ever. */
+	if (r == -ENOENT)
+		r = open_directory(directory, dataset, &dir);
 	if (r < 0)
 		return r;
 	r = has_others(path, who);

@@ -75,6 +75,18 @@ static void one_that_was_never_told_of_releases_as_well(void **state)
 	assert_true(is_empty());
 }
 
+static void one_that_is_killed_as_it_releases_keeps_nobody_from_it(void **state)
+{
+	int lock;
+
+	assert_int_equal(users_leave(dir, DATASET, "a", &lock), 1);
+	close(lock); /* as when it is killed */
+	assert_int_equal(users_join(dir, DATASET, "b", NULL), 0);
+	assert_int_equal(users_leave(dir, DATASET, "b", &lock), 1);
+	users_left(dir, DATASET, "b", lock, true);
+	assert_true(is_empty());
+}
+
 static int begin(void **state)
 {
 	return mkdtemp(dir) ? 0 : -1;
@@ -92,6 +104,7 @@ int main(void)
 		cmocka_unit_test(nobody_joins_while_the_last_one_leaves),
 		cmocka_unit_test(a_user_is_one_process_and_its_successor_goes_on),
 		cmocka_unit_test(one_that_was_never_told_of_releases_as_well),
+		cmocka_unit_test(one_that_is_killed_as_it_releases_keeps_nobody_from_it),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
