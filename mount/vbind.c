@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "vbind.h"
 #include "vplace.h"

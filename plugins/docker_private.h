@@ -2,8 +2,6 @@
 /* docker_private.h - what the files behind docker_volumes.h share. */
 #pragma once
 
-#include <time.h>
-
 #include "claim.h"
 #include "docker_mounts.h"
 #include "docker_options.h"
