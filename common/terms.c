@@ -25,7 +25,8 @@ int terms_read(const char *path, struct terms *ret)
 
 	if (r < 0)
 		return r;
-	if (strlen(line) != 41 || sscanf(line, "%" SCNu64 " %" SCNu64, &t.renewed_ms, &t.term_ms) != 2)
+	if (strlen(line) != 41 ||
+		sscanf(line, "%" SCNu64 " %" SCNu64, &t.renewed_ms, &t.term_ms) != 2)
 		return -EBADMSG;
 	*ret = t;
 	return 0;

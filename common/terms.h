@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * terms.h - the file in a node's run directory that tells from when the terms of its leased datasets last. It is on a
- * tmpfs: reading it waits for nobody, neither for the node nor for control.
+ * terms.h - the file in a node's run directory that tells from when the terms of its leased
+ * datasets last. It is on a tmpfs: reading it waits for nobody, neither for the node nor for
+ * control.
  */
 #pragma once
 

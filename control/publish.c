@@ -7,8 +7,9 @@
 
 #define FLUSH_MAX 256 /* in one turn of the loop: others have their turn when everything changes at once */
 
-/* What takes long to be looked at, as a node does that drains and has thousands of datasets, is left alone
- * afterwards for so many times as long: its changes cost a part of the time, however many there are. */
+/* What takes long to be looked at, as a node does that drains and has thousands of datasets, is
+ * left alone afterwards for so many times as long: its changes cost a part of the time, however
+ * many there are. */
 #define LONG_LOOK_US 100
 #define REST_FACTOR 10
 
@@ -268,7 +269,8 @@ static struct told *take(struct publish *p)
 	return t;
 }
 
-/* @now: of those that rest as well. Returns the first of them when nothing else is left, or NULL. */
+/* @now: of those that rest as well. Returns the first of them when nothing else is left, or
+ * NULL. */
 static struct told *flush(struct publish *p, size_t most, bool now)
 {
 	uint64_t before = eventlog_last(p->log);

@@ -4,8 +4,9 @@
  *
  * The cluster says what may look different (struct cluster_watcher). At the end of the loop's turn each such
  * object is looked at once, and when it looks different from what was told last, that is an event. So the work
- * depends on what changed and not on what there is, and a burst is one event. What takes long to be looked at
- * is not looked at again at once, so that the next burst is longer. On the loop's thread only.
+ * depends on what changed and not on what there is, and a burst is one event. What takes long to be
+ * looked at is not looked at again at once, so that the next burst is longer. On the loop's thread
+ * only.
  */
 #pragma once
 

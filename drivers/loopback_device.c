@@ -129,8 +129,8 @@ static int attribute_read(unsigned number, const char *name, char *buf, size_t s
 	return 0;
 }
 
-/* ".../<volume_id>/image", perhaps followed by the kernel's " (deleted)". @gone: or what that directory
- * is called once it is destroyed. */
+/* ".../<volume_id>/image", perhaps followed by the kernel's " (deleted)". @gone: or what that
+ * directory is called once it is destroyed. */
 static bool backing_parse(char *path, bool gone, struct id128 *ret)
 {
 	static const char deleted[] = " (deleted)";
@@ -146,7 +146,8 @@ static bool backing_parse(char *path, bool gone, struct id128 *ret)
 	name = strrchr(path, '/');
 	if (!name)
 		return false;
-	return loopback_volume_name(name + 1, ret) || (gone && loopback_volume_gone_name(name + 1, ret));
+	return loopback_volume_name(name + 1, ret) ||
+		(gone && loopback_volume_gone_name(name + 1, ret));
 }
 
 /* Anybody may have a device on a file whose path is too long to be told. It is not called like ours. */
@@ -163,8 +164,8 @@ static int backing_read(unsigned number, bool gone, struct id128 *ret)
 	return 0;
 }
 
-static int device_each(bool gone, int (*fn)(unsigned number, struct id128 volume_id, void *userdata),
-	void *userdata)
+static int device_each(bool gone,
+	int (*fn)(unsigned number, struct id128 volume_id, void *userdata), void *userdata)
 {
 	_cleanup_(closedirp) DIR *dir = NULL;
 	struct dirent *de;
@@ -274,7 +275,8 @@ struct sweep {
 	bool busy;
 };
 
-/* Opens device @number if it was cut; an open one cannot become another's. -ENODEV, -EBUSY with O_EXCL. */
+/* Opens device @number if it was cut; an open one cannot become another's. -ENODEV, -EBUSY with
+ * O_EXCL. */
 static int open_cut(unsigned number, struct id128 volume_id, int flags)
 {
 	_cleanup_close_ int fd = device_open(number, O_RDONLY | flags);
@@ -301,8 +303,8 @@ static int on_sweep(unsigned number, struct id128 volume_id, void *userdata)
 	if (fd < 0)
 		return 0;
 	fd = close_keep_errno(fd);
-	/* Exclusively: one that is mounted anywhere stays. And once more asked whose it is: between the
-	 * two it was nobody's to keep. */
+	/* Exclusively: one that is mounted anywhere stays. And once more asked whose it is: between
+	 * the two it was nobody's to keep. */
 	fd = open_cut(number, volume_id, O_EXCL);
 	if (fd >= 0 && ioctl(fd, LOOP_CLR_FD) < 0)
 		s->busy |= errno == EBUSY;
@@ -441,7 +443,8 @@ static bool still_there(const struct loopback_image *image, unsigned number)
 {
 	struct id128 volume_id;
 
-	return backing_read(number, false, &volume_id) == 0 && id128_equal(volume_id, image->volume_id);
+	return backing_read(number, false, &volume_id) == 0 &&
+		id128_equal(volume_id, image->volume_id);
 }
 
 int loopback_device_release(const struct loopback_image *image, unsigned number)

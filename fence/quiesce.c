@@ -95,8 +95,8 @@ void quiesce_end(struct quiesce *q)
 	pthread_mutex_unlock(&q->lock);
 }
 
-/* The log is flushed before, which is a few milliseconds of metadata: without, an fsync under way may say 0 and
- * have kept nothing. */
+/* The log is flushed before, which is a few milliseconds of metadata: without, an fsync under way
+ * may say 0 and have kept nothing. */
 void quiesce_shut_down(int fd)
 {
 	shut_down(fd, SHUTDOWN_AFTER_LOG_FLUSH);

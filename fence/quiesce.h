@@ -6,8 +6,9 @@
  * and have kept nothing: it finds the journal aborted and its transaction gone. In a frozen
  * filesystem none is under way, and who writes waits until the thaw, which is after the cut.
  *
- * Without a device ext4 would still give out what it has in memory, which is not what is on the volume once another
- * node writes it. So it is shut down before the thaw: from then on reading fails as well.
+ * Without a device ext4 would still give out what it has in memory, which is not what is on the
+ * volume once another node writes it. So it is shut down before the thaw: from then on reading
+ * fails as well.
  *
  * A freeze writes all that is dirty, which may take for ever. So a thread of its own does it, is
  * given a short time, and the cut comes anyway; then what is left of the freeze fails and ends. The
@@ -45,5 +46,6 @@ void quiesce_begin(struct quiesce *q, int fd);
 /* Shuts it down if it was frozen, and thaws it. Waits for that, but not for ever. */
 void quiesce_end(struct quiesce *q);
 
-/* For xfs, before its device is cut: stops who writes at once, and drops what was left in memory. */
+/* For xfs, before its device is cut: stops who writes at once, and drops what was left in
+ * memory. */
 void quiesce_shut_down(int fd);

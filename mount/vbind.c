@@ -76,7 +76,8 @@ static int check_directory(int fd, const char *target, int upto, struct vwhy *wh
 }
 
 /* Steps from @fd into the directory @name, which is made when it is missing. */
-static int step_into(int *fd, const char *name, bool last, const char *target, int upto, struct vwhy *why)
+static int step_into(int *fd, const char *name, bool last, const char *target, int upto,
+	struct vwhy *why)
 {
 	int next;
 
@@ -115,7 +116,8 @@ static int walk(const char *target, struct vwhy *why, int *ret_fd)
 
 /* ---- the mount ---- */
 
-static int check_source(const char *mount_root, const char *name, dev_t devno, struct vplace *ret, struct vwhy *why)
+static int check_source(const char *mount_root, const char *name, dev_t devno, struct vplace *ret,
+	struct vwhy *why)
 {
 	struct vplace_mount m;
 	int r = vplace_init(ret, mount_root, name, why);
@@ -132,7 +134,8 @@ static int check_source(const char *mount_root, const char *name, dev_t devno, s
 	return 0;
 }
 
-static int attach(const struct vplace *source, int dir, const char *target, dev_t devno, struct vwhy *why)
+static int attach(const struct vplace *source, int dir, const char *target, dev_t devno,
+	struct vwhy *why)
 {
 	_cleanup_close_ int tree = open_tree(AT_FDCWD, source->target,
 		OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
@@ -148,7 +151,8 @@ static int attach(const struct vplace *source, int dir, const char *target, dev_
 	return vwhy_set(why, -ESTALE, "another device is mounted at %s", source->target);
 }
 
-int vbind_make(const char *mount_root, const char *name, dev_t devno, const char *target, char *why, size_t size)
+int vbind_make(const char *mount_root, const char *name, dev_t devno, const char *target, char *why,
+	size_t size)
 {
 	struct vwhy w = { why, size };
 	_cleanup_close_ int dir = -EBADF;

@@ -173,7 +173,8 @@ static int mount_once(const struct vmount_request *rq, const struct vplace *plac
 			why, -EINVAL, "cannot mount %s with the options '%s'", rq->device, options);
 
 	r = -mnt_context_get_syscall_errno(cxt);
-	/* So Linux 6.1 calls a btrfs that it cannot read. The default options are not its business. */
+	/* So Linux 6.1 calls a btrfs that it cannot read. The default options are not its
+	 * business. */
 	if (r == -EINVAL && rq->fs == FS_BTRFS && !(rq->options && rq->options[0]))
 		return vwhy_set(why, -EIO,
 			"cannot mount %s as btrfs: it is damaged, or cannot be read; "

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tells who uses a leased dataset from when its term lasts, in a file of the run directory. No file of the status
- * tree: its readers have to notice just that this daemon hangs, or is gone.
+ * Tells who uses a leased dataset from when its term lasts, in a file of the run directory. No file
+ * of the status tree: its readers have to notice just that this daemon hangs, or is gone.
  */
 #include "node_private.h"
 

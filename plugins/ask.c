@@ -79,7 +79,8 @@ void ask_pause(struct ask *a, unsigned int ms)
 	(void)run(a, a->retry, ms);
 }
 
-static void ask_once(struct ask *a, const char *method, const char *path, struct json_object *body, struct asked *ret)
+static void ask_once(struct ask *a, const char *method, const char *path, struct json_object *body,
+	struct asked *ret)
 {
 	*ret = (struct asked){ .err = ETIMEDOUT };
 	snprintf(ret->why, sizeof(ret->why), "the control service has not answered in time");
@@ -104,7 +105,8 @@ static bool may_get_better(const struct asked *a)
 	return a->status >= 500 || (a->err && a->err != EPROTO && a->err != ENOMEM);
 }
 
-void ask_control(struct ask *a, const char *method, const char *path, struct json_object *body, struct asked *ret)
+void ask_control(struct ask *a, const char *method, const char *path, struct json_object *body,
+	struct asked *ret)
 {
 	for (;;) {
 		ask_once(a, method, path, body, ret);
@@ -136,15 +138,16 @@ struct ask *ask_free(struct ask *a)
 	return NULL;
 }
 
-int ask_new(struct event_base *base, const struct client *c, const char *program, unsigned int limit_s,
-	struct ask **ret)
+int ask_new(struct event_base *base, const struct client *c, const char *program,
+	unsigned int limit_s, struct ask **ret)
 {
 	_cleanup_(ask_freep) struct ask *a = calloc(1, sizeof(*a));
 
 	if (!a)
 		return -ENOMEM;
 	a->base = base;
-	a->control = (struct link_config){ .host = c->host, .port = c->port, .ctx = c->ctx, .program = program };
+	a->control = (struct link_config){ .host = c->host, .port = c->port, .ctx = c->ctx,
+		.program = program };
 	a->limit = evtimer_new(base, on_break, base);
 	a->retry = evtimer_new(base, on_break, base);
 	if (!a->limit || !a->retry)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ask.h - requests to the control service for a program that does one thing and ends: each call runs the loop until
- * its answer is there. Nothing logs.
+ * ask.h - requests to the control service for a program that does one thing and ends: each call
+ * runs the loop until its answer is there. Nothing logs.
  */
 #pragma once
 
@@ -31,8 +31,8 @@ static inline void asked_done(struct asked *a)
  *
  * Returns: 0 or -ENOMEM.
  */
-int ask_new(struct event_base *base, const struct client *c, const char *program, unsigned int limit_s,
-	struct ask **ret);
+int ask_new(struct event_base *base, const struct client *c, const char *program,
+	unsigned int limit_s, struct ask **ret);
 struct ask *ask_free(struct ask *a);
 DEFINE_CLEANUP(struct ask *, ask_free);
 
@@ -47,9 +47,11 @@ void ask_pause(struct ask *a, unsigned int ms); /* the loop runs meanwhile */
  * @body: taken over; NULL: none
  * @ret: to be ended with asked_done()
  *
- * A control service that cannot be reached, and one that says that it cannot now, are asked again until the limit.
+ * A control service that cannot be reached, and one that says that it cannot now, are asked again
+ * until the limit.
  */
-void ask_control(struct ask *a, const char *method, const char *path, struct json_object *body, struct asked *ret);
+void ask_control(struct ask *a, const char *method, const char *path, struct json_object *body,
+	struct asked *ret);
 
 /* "Text" as a part of a query; allocated, NULL when there is no memory. */
 char *ask_quoted(const char *text);

@@ -76,7 +76,8 @@ static void volume_free(struct volume *v)
 	if (!v)
 		return;
 	char *texts[] = { v->name, v->state, v->why, v->created_at, v->mountpoint, v->device, v->last_error,
-		v->filesystem, v->failover, v->profile, v->used_by, v->nomad_volume, v->nomad_name };
+		v->filesystem, v->failover, v->profile, v->used_by, v->nomad_volume,
+		v->nomad_name };
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		free(texts[i]);
 	json_object_put(v->used);

@@ -52,7 +52,8 @@ int catalog_new(struct catalog **ret); /* 0 or -ENOMEM */
 struct catalog *catalog_free(struct catalog *c);
 DEFINE_CLEANUP(struct catalog *, catalog_free);
 
-/* From now on also what has no name, whose name is then its id, and what is deleted, behind all others of its name. */
+/* From now on also what has no name, whose name is then its id, and what is deleted, behind all
+ * others of its name. */
 void catalog_keep_all(struct catalog *c);
 
 /**

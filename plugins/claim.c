@@ -9,8 +9,8 @@ static const char *path_of(const char *kind, struct id128 dataset, char buf[64])
 	return buf;
 }
 
-static int ask_for_node(struct link *l, const char *method, const char *path, struct id128 node, link_done_fn fn,
-	void *userdata)
+static int ask_for_node(struct link *l, const char *method, const char *path, struct id128 node,
+	link_done_fn fn, void *userdata)
 {
 	_cleanup_json_ struct json_object *body = json_object_new_object();
 
@@ -19,18 +19,23 @@ static int ask_for_node(struct link *l, const char *method, const char *path, st
 	return link_call(l, method, path, body, fn, userdata);
 }
 
-int claim_lease(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata)
+int claim_lease(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn,
+	void *userdata)
 {
-	return ask_for_node(l, "PUT", path_of("leases", dataset, (char[64]){ 0 }), node, fn, userdata);
+	return ask_for_node(l, "PUT", path_of("leases", dataset, (char[64]){ 0 }), node, fn,
+		userdata);
 }
 
-int claim_wish(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata)
+int claim_wish(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn,
+	void *userdata)
 {
-	return ask_for_node(l, "PATCH", path_of("datasets", dataset, (char[64]){ 0 }), node, fn, userdata);
+	return ask_for_node(l, "PATCH", path_of("datasets", dataset, (char[64]){ 0 }), node, fn,
+		userdata);
 }
 
 /* Never that of a node that took over from this one. */
-int claim_release(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata)
+int claim_release(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn,
+	void *userdata)
 {
 	char path[128];
 
@@ -43,7 +48,8 @@ bool claim_is_released(const struct link_answer *a)
 	return !a->err && (a->status == 200 || a->status == 404 || a->status == 409);
 }
 
-int claim_note_user(struct link *l, struct id128 dataset, const char *text, link_done_fn fn, void *userdata)
+int claim_note_user(struct link *l, struct id128 dataset, const char *text, link_done_fn fn,
+	void *userdata)
 {
 	_cleanup_json_ struct json_object *body = json_object_new_object(), *value = NULL;
 	struct json_object *metadata = json_object_new_object();
@@ -54,7 +60,8 @@ int claim_note_user(struct link *l, struct id128 dataset, const char *text, link
 	if ((*text && !value) || json_object_object_add(metadata, CATALOG_USED_BY_KEY, value) < 0)
 		return -ENOMEM;
 	(void)TAKE_PTR(value);
-	return link_call(l, "PATCH", path_of("datasets", dataset, (char[64]){ 0 }), body, fn, userdata);
+	return link_call(l, "PATCH", path_of("datasets", dataset, (char[64]){ 0 }), body, fn,
+		userdata);
 }
 
 bool claim_is_hopeless(const struct volume *v, struct id128 node)
@@ -81,7 +88,8 @@ static const char *kind_of(const char *user)
 	return !blank || (blank > user && blank[-1] == ',') ? "container " : "";
 }
 
-void claim_user_text(const struct catalog *c, const struct volume *v, struct id128 node, char *buf, size_t size)
+void claim_user_text(const struct catalog *c, const struct volume *v, struct id128 node, char *buf,
+	size_t size)
 {
 	char text[CATALOG_NODE_SIZE];
 

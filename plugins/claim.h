@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * claim.h - how a dataset comes to a node for somebody there: what control is asked for, and what is told of the
- * answers. Each request may be repeated, which changes nothing.
+ * claim.h - how a dataset comes to a node for somebody there: what control is asked for, and what
+ * is told of the answers. Each request may be repeated, which changes nothing.
  *
  *   lease (one node has it at a time) -> wish -> the node mounts it -> ... -> release
  */
@@ -11,15 +11,19 @@
 #include "link.h"
 
 /* Requests: as link_call(). */
-int claim_lease(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata);
-int claim_wish(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata);
-int claim_release(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn, void *userdata);
+int claim_lease(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn,
+	void *userdata);
+int claim_wish(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn,
+	void *userdata);
+int claim_release(struct link *l, struct id128 dataset, struct id128 node, link_done_fn fn,
+	void *userdata);
 
 /* By what was answered to claim_release() @node has no lease of it any more, maybe since long. */
 bool claim_is_released(const struct link_answer *a);
 
 /* Tells others who uses the dataset (CATALOG_USED_BY_KEY); "": nobody is known. */
-int claim_note_user(struct link *l, struct id128 dataset, const char *text, link_done_fn fn, void *userdata);
+int claim_note_user(struct link *l, struct id128 dataset, const char *text, link_done_fn fn,
+	void *userdata);
 
 /* It will not be mounted on @node before a person has seen to it. */
 bool claim_is_hopeless(const struct volume *v, struct id128 node);
@@ -28,4 +32,5 @@ bool claim_is_hopeless(const struct volume *v, struct id128 node);
 void claim_describe(const struct catalog *c, const struct volume *v, char *buf, size_t size);
 
 /* Who has it in use, when that is another node than @node; "" when nobody is known. */
-void claim_user_text(const struct catalog *c, const struct volume *v, struct id128 node, char *buf, size_t size);
+void claim_user_text(const struct catalog *c, const struct volume *v, struct id128 node, char *buf,
+	size_t size);

@@ -108,7 +108,8 @@ static int read_agent_yml(struct client *c, char **ret_error)
 	if (r < 0)
 		return fail(ret_error, r, "cannot read %s: %s", c->agent_yml, strerror(-r));
 	if (!c->host || !*c->host)
-		return fail(ret_error, -EINVAL, "%s has no control-service: hostname:", c->agent_yml);
+		return fail(ret_error, -EINVAL, "%s has no control-service: hostname:",
+			c->agent_yml);
 	if (!c->mount_root)
 		c->mount_root = strdup("/flocker");
 	return c->mount_root ? take_run_directory(c, run ?: "/run/flocker", ret_error) : -ENOMEM;
@@ -119,7 +120,8 @@ static bool common_name(const char *path, char *buf, int size)
 {
 	_cleanup_fclose_ FILE *f = fopen(path, "re");
 	X509 *cert = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
-	bool found = cert && X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, buf, size) > 0;
+	bool found = cert && X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName,
+		buf, size) > 0;
 
 	X509_free(cert);
 	return found;
@@ -151,8 +153,8 @@ int client_read(struct client *c, char **ret_error)
 	return r < 0 ? r : read_node(c, ret_error);
 }
 
-int client_load(struct client *c, struct event_base *base, void (*on_change)(void *userdata), void *userdata,
-	char **ret_error)
+int client_load(struct client *c, struct event_base *base, void (*on_change)(void *userdata),
+	void *userdata, char **ret_error)
 {
 	struct certs_config config = { .files = { c->files[0], c->files[1], c->files[2], c->files[3] },
 		.on_change = on_change, .userdata = userdata };
@@ -161,7 +163,8 @@ int client_load(struct client *c, struct event_base *base, void (*on_change)(voi
 
 	if (r < 0)
 		return fail(ret_error, r, "%s%s%s", error ?: strerror(-r),
-			r == -ENOENT ? "; flocker-ca makes it: create-api-certificate " : "", r == -ENOENT ? c->user : "");
+			r == -ENOENT ? "; flocker-ca makes it: create-api-certificate " : "",
+			r == -ENOENT ? c->user : "");
 	config.contexts[0] = c->ctx;
 	return certs_new(base, &config, &c->certs);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client.h - what a program beside a node needs to speak to the control service: the node's configuration tells
- * where it is and which node this is, and the certificates lie beside that file.
+ * client.h - what a program beside a node needs to speak to the control service: the node's
+ * configuration tells where it is and which node this is, and the certificates lie beside that
+ * file.
  */
 #pragma once
 
@@ -32,7 +33,8 @@ struct client {
 		.agent_yml = "/etc/flocker/agent.yml", .user = "plugin", .port = 4523, .log_level = LOG_INFO \
 	}
 
-/* The options of getopt_long(3), short ones being "c:", that each program has; LOG_LEVEL is of those that want it. */
+/* The options of getopt_long(3), short ones being "c:", that each program has; LOG_LEVEL is of
+ * those that want it. */
 enum {
 	CLIENT_OPT_AGENT = 'c',
 	CLIENT_OPT_PORT = 256,
@@ -80,6 +82,6 @@ int client_read(struct client *c, char **ret_error);
  *
  * Returns: 0 or negative errno.
  */
-int client_load(struct client *c, struct event_base *base, void (*on_change)(void *userdata), void *userdata,
-	char **ret_error);
+int client_load(struct client *c, struct event_base *base, void (*on_change)(void *userdata),
+	void *userdata, char **ret_error);
 void client_done(struct client *c);

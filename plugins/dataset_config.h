@@ -18,12 +18,14 @@ struct dataset_config {
 	bool wait_in_use;
 };
 
-/* 0 to go on; 1 when all was said (--help); -EINVAL, said on standard error. dataset_config_done() in any case. */
+/* 0 to go on; 1 when all was said (--help); -EINVAL, said on standard error. dataset_config_done()
+ * in any case. */
 int dataset_config_parse(int argc, char **argv, struct dataset_config *ret);
 void dataset_config_done(struct dataset_config *c);
 
 /**
- * dataset_unescape() - a name out of a unit's instance, in which systemd-escape(1) writes some bytes as \xNN
+ * dataset_unescape() - a name out of a unit's instance, in which systemd-escape(1) writes some
+ * bytes as \xNN
  * Returns: allocated; NULL: there is no memory, or it is no such text.
  */
 char *dataset_unescape(const char *instance);

@@ -64,12 +64,14 @@ void hold_release(struct hold *h)
 	if (r == 1 && claim_release(h->link, h->dataset, h->c.client->node, on_released, h) == 0) {
 		h->asking = true;
 	} else if (r == 0) {
-		log_dataset(h->dataset, LOG_INFO, 0, "the lease of this node stays: others here use it");
+		log_dataset(h->dataset, LOG_INFO, 0,
+			"the lease of this node stays: others here use it");
 		set_over(h);
 	} else if (r == -EAGAIN) {
 		hold_again(h);
 	} else {
-		log_dataset(h->dataset, LOG_WARNING, r < 0 ? r : ENOMEM, "the lease of this node is not released");
+		log_dataset(h->dataset, LOG_WARNING, r < 0 ? r : ENOMEM,
+			"the lease of this node is not released");
 		set_over(h);
 	}
 }
@@ -86,7 +88,8 @@ static void unbind_lazily(struct hold *h)
 	if (vholders_find(h->devno, h->c.place, &text, &n) == 0)
 		for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 			if (own && !STREQ(line, own))
-				log_dataset(h->dataset, LOG_WARNING, 0, "%s is in use by %s", h->c.place, line);
+				log_dataset(h->dataset, LOG_WARNING, 0, "%s is in use by %s",
+					h->c.place, line);
 	log_dataset(h->dataset, LOG_WARNING, 0, "%s is taken away all the same: what is open there stays open, and the "
 		"dataset on this node, until that ends", h->c.place);
 	(void)vbind_remove(h->c.place, h->devno, true);

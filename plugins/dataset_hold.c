@@ -96,7 +96,8 @@ static void asked(struct hold *h, int r)
 		hold_fail(h, "out of memory");
 }
 
-/* 0: this one is among the users of the lease; -EAGAIN: soon; or another errno, after which it has failed. */
+/* 0: this one is among the users of the lease; -EAGAIN: soon; or another errno, after which it has
+ * failed. */
 static int join(struct hold *h)
 {
 	const char *users = h->c.client->users_directory;
@@ -106,7 +107,8 @@ static int join(struct hold *h)
 	if (r == -EBUSY)
 		hold_fail(h, "another flocker-dataset has it at %s", h->c.place);
 	else if (r < 0 && r != -EAGAIN)
-		hold_fail(h, "the users of its lease cannot be written to %s: %s", users, strerror(-r));
+		hold_fail(h, "the users of its lease cannot be written to %s: %s", users,
+			strerror(-r));
 	return r;
 }
 
@@ -181,13 +183,15 @@ static void bind_it(struct hold *h)
 	int r = mounted_find(h->mounted, h->dataset, &devno) ? 0 : -ENOENT;
 
 	if (r == 0)
-		r = vbind_make(h->c.client->mount_root, ID128_STR(h->dataset), devno, h->c.place, why, sizeof(why));
+		r = vbind_make(h->c.client->mount_root, ID128_STR(h->dataset), devno, h->c.place,
+			why, sizeof(why));
 	if (r == 0) {
 		h->devno = devno;
 		r = set_owner(h, why, sizeof(why));
 	}
 	if (r < 0) {
-		hold_fail(h, "it is mounted, but not at %s: %s", h->c.place, *why ? why : strerror(-r));
+		hold_fail(h, "it is mounted, but not at %s: %s", h->c.place,
+			*why ? why : strerror(-r));
 		return;
 	}
 	log_dataset(h->dataset, LOG_NOTICE, 0, "dataset %s is at %s", h->c.dataset, h->c.place);
@@ -202,7 +206,8 @@ static void wait_for_mount(struct hold *h, const struct volume *v)
 	char why[WHY_MAX / 2];
 
 	claim_describe(h->catalog, v, why, sizeof(why));
-	if (mounted_is_here(h->mounted, v, h->c.client->node) && id128_equal(v->node, h->c.client->node))
+	if (mounted_is_here(h->mounted, v, h->c.client->node) &&
+		id128_equal(v->node, h->c.client->node))
 		bind_it(h);
 	else if (claim_is_hopeless(v, h->c.client->node))
 		hold_fail(h, "dataset %s cannot be mounted: %s", h->c.dataset, why);
@@ -342,7 +347,8 @@ static void resume(struct hold *h)
 	h->devno = devno;
 	h->state = HOLD_HELD;
 	snprintf(h->only, sizeof(h->only), "%s", ID128_STR(id)); /* whatever has its name by now */
-	log_dataset(id, LOG_NOTICE, 0, "dataset %s is at %s, as it was left there", h->c.dataset, h->c.place);
+	log_dataset(id, LOG_NOTICE, 0, "dataset %s is at %s, as it was left there", h->c.dataset,
+		h->c.place);
 }
 
 struct hold *hold_free(struct hold *h)
@@ -389,11 +395,12 @@ static int start(struct hold *h, struct event_base *base)
 		return r;
 	catalog_keep_all(h->catalog);
 	resume(h);
-	return mirror_new(base, h->stream, h->catalog, *h->only ? h->only : h->c.dataset, &cbs, h, &h->mirror);
+	return mirror_new(base, h->stream, h->catalog, *h->only ? h->only : h->c.dataset, &cbs, h,
+		&h->mirror);
 }
 
-int hold_new(struct event_base *base, const struct hold_config *c, const struct hold_callbacks *cbs, void *userdata,
-	struct hold **ret)
+int hold_new(struct event_base *base, const struct hold_config *c, const struct hold_callbacks *cbs,
+	void *userdata, struct hold **ret)
 {
 	_cleanup_(hold_freep) struct hold *h = calloc(1, sizeof(*h));
 	char id[PATH_MAX + 300], why[WHY_MAX / 2];
@@ -404,9 +411,11 @@ int hold_new(struct event_base *base, const struct hold_config *c, const struct 
 	r = vbind_check(c->client->mount_root, c->place, why, sizeof(why));
 	if (r < 0)
 		return log_error(0, "%s", why) ?: r;
-	*h = (struct hold){ .c = *c, .cbs = cbs, .userdata = userdata, .user = -EBADF, .lock = -EBADF };
+	*h = (struct hold){ .c = *c, .cbs = cbs, .userdata = userdata, .user = -EBADF,
+		.lock = -EBADF };
 	r = snprintf(id, sizeof(id), "%s\n%s", c->dataset, c->place);
-	snprintf(h->who, sizeof(h->who), "dataset-%016lx", text_hash(id, MIN((size_t)r, sizeof(id) - 1)));
+	snprintf(h->who, sizeof(h->who), "dataset-%016lx",
+		text_hash(id, MIN((size_t)r, sizeof(id) - 1)));
 	r = start(h, base);
 	if (r < 0)
 		return log_error(r, "cannot start");

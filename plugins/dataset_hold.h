@@ -15,7 +15,8 @@
  * lost: whoever uses it has to end first, then hold_stop() is called.
  * releasing: unbound; the lease ends, unless others here need it.
  *
- * Who was killed in between is succeeded by one that finds what it left, without control if need be.
+ * Who was killed in between is succeeded by one that finds what it left, without control if need
+ * be.
  */
 #pragma once
 
@@ -45,14 +46,15 @@ struct hold_config {
 };
 
 /* 0 or negative errno, logged. */
-int hold_new(struct event_base *base, const struct hold_config *c, const struct hold_callbacks *cbs, void *userdata,
-	struct hold **ret);
+int hold_new(struct event_base *base, const struct hold_config *c, const struct hold_callbacks *cbs,
+	void *userdata, struct hold **ret);
 struct hold *hold_free(struct hold *h);
 
 /* Unbinds and releases; on_over() follows. */
 void hold_stop(struct hold *h);
 
-/* Somebody works on what is being waited for, and has not failed; or something has changed since the last call. */
+/* Somebody works on what is being waited for, and has not failed; or something has changed since
+ * the last call. */
 bool hold_goes_on(struct hold *h);
 
 /* The certificates are others: the next requests show them. */

@@ -80,7 +80,8 @@ int keeper_run(int (*work)(void *userdata), void *userdata)
 		log_error(0, "killed by signal %d (%s); beginning again, and the dataset stays", WTERMSIG(status),
 			strsignal(WTERMSIG(status)));
 	}
-	/* Another process may fare better: whoever started this one sees that it did not end by itself. */
+	/* Another process may fare better: whoever started this one sees that it did not end by
+	 * itself. */
 	(void)signal(SIGABRT, SIG_DFL);
 	abort();
 }

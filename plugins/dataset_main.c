@@ -4,8 +4,8 @@
  *
  *   options -> a child, which is begun again when it is killed -> agent.yml, node.crt -> certificates -> loop
  *
- * SIGTERM gives the dataset back. When it is lost, systemd is asked to stop the unit, which ends what is bound to it
- * first; SIGTERM follows.
+ * SIGTERM gives the dataset back. When it is lost, systemd is asked to stop the unit, which ends
+ * what is bound to it first; SIGTERM follows.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -96,7 +96,8 @@ static void on_child(evutil_socket_t sig, short what, void *userdata)
 
 	while (waitpid(-1, &status, WNOHANG) > 0)
 		if (status != 0 && d->hold) {
-			log_error(0, "systemctl has not stopped %s, so that this ends by itself", d->config->unit);
+			log_error(0, "systemctl has not stopped %s, so that this ends by itself",
+				d->config->unit);
 			hold_stop(d->hold);
 		}
 }
@@ -139,7 +140,8 @@ static void name_user(struct dataset *d)
 	if (d->config->unit)
 		snprintf(d->user, sizeof(d->user), "unit %.300s", d->config->unit);
 	else
-		snprintf(d->user, sizeof(d->user), "program flocker-dataset %.255s", d->config->dataset);
+		snprintf(d->user, sizeof(d->user), "program flocker-dataset %.255s",
+			d->config->dataset);
 }
 
 static int start(struct dataset *d)
@@ -147,7 +149,8 @@ static int start(struct dataset *d)
 	static const struct hold_callbacks cbs = { on_status, on_ready, on_lost, on_over };
 	struct dataset_config *c = d->config;
 	struct hold_config config = { .client = &c->client, .dataset = c->dataset, .place = c->place, .user = d->user,
-		.owner = c->owner, .group = c->group, .mode = c->mode, .wait_in_use = c->wait_in_use };
+		.owner = c->owner, .group = c->group, .mode = c->mode,
+		.wait_in_use = c->wait_in_use };
 	_cleanup_free_ char *error = NULL;
 	int r = client_read(&c->client, &error);
 

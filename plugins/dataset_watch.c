@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * While a dataset is held: is it still mounted, ours, and renewed? It is lost as soon as one of these is not so,
- * and then its users can still write, but when its device is gone already.
+ * While a dataset is held: is it still mounted, ours, and renewed? It is lost as soon as one of
+ * these is not so, and then its users can still write, but when its device is gone already.
  */
 #include "clock.h"
 #include "dataset_private.h"
@@ -19,7 +19,8 @@ void hold_say_held(struct hold *h)
 		hold_say(h, "at %s; it is deleted, once it is not used any more", h->c.place);
 	else if (v && !id128_equal(v->node, h->c.client->node))
 		hold_say(h, "at %s; it is wanted on %s, once it is not used any more", h->c.place,
-			id128_is_nil(v->node) ? "no node" : catalog_node_text(h->catalog, v->node, node));
+			id128_is_nil(v->node) ? "no node" :
+			catalog_node_text(h->catalog, v->node, node));
 	else if (v && STREQ(v->state, "faulty"))
 		hold_say(h, "at %s; it is faulty: %s", h->c.place, v->why);
 	else
@@ -46,7 +47,8 @@ static bool is_taken(struct hold *h, char *why, size_t size)
 	if (!v)
 		snprintf(why, size, "dataset %s is gone", h->c.dataset);
 	else if (!id128_equal(v->owner, node))
-		snprintf(why, size, "dataset %s was taken from this node: %s", h->c.dataset, v->why);
+		snprintf(why, size, "dataset %s was taken from this node: %s", h->c.dataset,
+			v->why);
 	else if (STREQ(v->state, "lost") || STREQ(v->state, "fenced"))
 		snprintf(why, size, "dataset %s is %s: %s", h->c.dataset, v->state, v->why);
 	else if (!id128_is_nil(v->leased) && !id128_equal(v->leased, node))
@@ -99,7 +101,8 @@ static void on_looked(const struct link_answer *a, void *userdata)
 		h->asking = claim_lease(h->link, h->dataset, h->c.client->node, on_kept, h) == 0;
 }
 
-/* What comes by the stream may be older than the answers to our own requests: so it is asked about once more. */
+/* What comes by the stream may be older than the answers to our own requests: so it is asked about
+ * once more. */
 static void check_volume(struct hold *h)
 {
 	char path[64], why[WHY_MAX];
@@ -123,7 +126,8 @@ static uint64_t term_left(const struct hold *h, uint64_t term_ms)
 	return left;
 }
 
-/* Its node takes writing away at the end of its term, which nobody renews when the node or control is away. */
+/* Its node takes writing away at the end of its term, which nobody renews when the node or control
+ * is away. */
 static void check_term(struct hold *h)
 {
 	const struct volume *v = hold_volume(h);

@@ -189,10 +189,12 @@ void docker_create(struct docker_volumes *v, struct docker_request *q, struct do
 
 /* ---- leases ---- */
 
-static bool is_changing(const struct docker_volumes *v, struct id128 dataset, bool releases, bool keeps)
+static bool is_changing(const struct docker_volumes *v, struct id128 dataset, bool releases,
+	bool keeps)
 {
 	for (const struct change *ch = v->changes; ch; ch = ch->next)
-		if (id128_equal(ch->dataset, dataset) && ((ch->releases && releases) || (ch->keeps && keeps)))
+		if (id128_equal(ch->dataset, dataset) &&
+			((ch->releases && releases) || (ch->keeps && keeps)))
 			return true;
 	return false;
 }
@@ -276,7 +278,8 @@ static void on_kept(const struct link_answer *a, void *userdata)
 	struct change *ch = userdata;
 
 	if (a->err || a->status >= 300)
-		log_dataset(ch->dataset, LOG_ERR, 0, "a container here uses it, and its lease is gone: %s", a->why);
+		log_dataset(ch->dataset, LOG_ERR, 0,
+			"a container here uses it, and its lease is gone: %s", a->why);
 	else
 		log_dataset(ch->dataset, LOG_NOTICE, 0,
 			"a container here uses it: its lease, which was gone, is taken again");
@@ -284,8 +287,9 @@ static void on_kept(const struct link_answer *a, void *userdata)
 }
 
 /*
- * Whether a container uses it is not a matter of counts here: they may be what the lease was ended for. And where the
- * dataset is not this node's any more, as after a fence, what a container still has of it is dead.
+ * Whether a container uses it is not a matter of counts here: they may be what the lease was ended
+ * for. And where the dataset is not this node's any more, as after a fence, what a container still
+ * has of it is dead.
  */
 void docker_keep(struct docker_volumes *v, struct id128 dataset)
 {
@@ -335,7 +339,8 @@ static void on_removed(const struct link_answer *a, void *userdata)
 	if (a->status == 200)
 		docker_take(ch->v, a);
 	if (a->status == 200 || a->status == 404) {
-		log_dataset(ch->dataset, LOG_NOTICE, 0, "volume %s is removed, and with it its dataset", ch->name);
+		log_dataset(ch->dataset, LOG_NOTICE, 0,
+			"volume %s is removed, and with it its dataset", ch->name);
 	} else {
 		docker_fail(ch->caller, STATUS_FAILED, "%s", a->why);
 		ch->caller = NULL;
@@ -360,8 +365,8 @@ static void on_reserved(const struct link_answer *a, void *userdata)
 		fail(ch, a->why);
 }
 
-/* With a lease, which nobody gets who uses it elsewhere: that may not have been told of yet. It ends by itself, if this
- * process does. */
+/* With a lease, which nobody gets who uses it elsewhere: that may not have been told of yet. It
+ * ends by itself, if this process does. */
 static void reserve(struct change *ch)
 {
 	_cleanup_json_ struct json_object *body = json_object_new_object();
@@ -389,7 +394,8 @@ static void reserve(struct change *ch)
 
 void docker_remove(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c)
 {
-	bool of_others = id128_equal(volume->leased, v->c.node) && !mounts_leased(v->mounts, volume->id);
+	bool of_others = id128_equal(volume->leased, v->c.node) &&
+		!mounts_leased(v->mounts, volume->id);
 	char user[DOCKER_ERROR_MAX / 2];
 	struct change *ch;
 

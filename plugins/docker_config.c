@@ -57,17 +57,20 @@ static int take(struct docker_config *c, int option)
 		return *optarg == '/' ? 0 : client_wrong("socket", optarg, "an absolute path");
 	case OPT_ENGINE:
 		c->engine_socket = optarg;
-		return *optarg == '/' ? 0 : client_wrong("docker-socket", optarg, "an absolute path");
+		return *optarg == '/' ? 0 :
+			client_wrong("docker-socket", optarg, "an absolute path");
 	case OPT_STATE:
 		c->state_directory = optarg;
-		return *optarg == '/' ? 0 : client_wrong("state-directory", optarg, "an absolute path");
+		return *optarg == '/' ? 0 :
+			client_wrong("state-directory", optarg, "an absolute path");
 	case OPT_IN_USE:
 		c->wait_in_use = STREQ(optarg, "wait");
 		return c->wait_in_use || STREQ(optarg, "refuse") ? 0 :
 			client_wrong("in-use", optarg, "refuse or wait");
 	case OPT_LIMIT:
 		if (text_number(optarg, 1, 86400, &n) < 0)
-			return client_wrong("mount-limit", optarg, "a number of seconds from 1 to 86400");
+			return client_wrong("mount-limit", optarg,
+				"a number of seconds from 1 to 86400");
 		c->limit_s = (unsigned int)n;
 		return 0;
 	default:

@@ -159,7 +159,8 @@ static int start(struct plugin *p)
 	if ((r = load_certificates(p)) < 0 || (r = open_volumes(p)) < 0 || (r = arm_events(p)) < 0)
 		return r;
 	log_notice("ready: node %s, control service %s port %u, %s", ID128_STR(p->config.client.node),
-		p->config.client.host, p->config.client.port, p->made_socket ? p->config.socket : "the socket of systemd");
+		p->config.client.host, p->config.client.port,
+		p->made_socket ? p->config.socket : "the socket of systemd");
 	(void)sd_notify(0, "READY=1");
 	return 0;
 }

@@ -10,9 +10,10 @@
  * moving: the dataset is wished here. Woken by control's answer.
  * waiting: woken by what is told of the dataset, and by the mount table.
  *
- * A job that nobody waits for any more is dropped: what was wished goes on without it, and the next Mount asks for
- * the same again, which changes nothing. Its lease ends, but where it came to its end and only nobody was there to hear
- * of it: who asks again soon finds that it still has the lease.
+ * A job that nobody waits for any more is dropped: what was wished goes on without it, and the next
+ * Mount asks for the same again, which changes nothing. Its lease ends, but where it came to its
+ * end and only nobody was there to hear of it: who asks again soon finds that it still has the
+ * lease.
  */
 #include "clock.h"
 #include "docker_private.h"
@@ -197,7 +198,8 @@ static void describe(const struct job *j, const struct volume *volume, char *buf
 		claim_describe(j->v->catalog, volume, buf, size);
 }
 
-/* dockerd would hang up soon. The wish goes on; the lease would keep others from it if it cannot come here. */
+/* dockerd would hang up soon. The wish goes on; the lease would keep others from it if it cannot
+ * come here. */
 static void on_limit(evutil_socket_t fd, short what, void *userdata)
 {
 	struct waiter *w = userdata;
@@ -244,7 +246,8 @@ static void say_in_use(struct job *j, const struct link_answer *a)
 		claim_user_text(j->v->catalog, volume, j->v->c.node, user, sizeof(user));
 	if (j->v->c.wait_in_use) {
 		if (!*j->problem)
-			log_dataset(j->dataset, LOG_NOTICE, 0, "waits for its end: %s", *user ? user : a->why);
+			log_dataset(j->dataset, LOG_NOTICE, 0, "waits for its end: %s",
+				*user ? user : a->why);
 		snprintf(j->problem, sizeof(j->problem), "%.400s", *user ? user : a->why);
 		j->in_use = true;
 		if (job_is_wanted(j)) /* is_due() when its lease ends; this is for one that was not told of */
@@ -286,8 +289,8 @@ static void asked(struct job *j, int r)
 		job_fail(j, false, "too many requests wait for the control service");
 }
 
-/* Others here learn that the lease is needed, and that it will have to be released is written down, before it is
- * asked for. 0 or -errno. */
+/* Others here learn that the lease is needed, and that it will have to be released is written down,
+ * before it is asked for. 0 or -errno. */
 static int join_users(struct job *j)
 {
 	int r = users_join(j->v->c.users_directory, j->dataset, USERS_DOCKER, NULL);
@@ -312,7 +315,8 @@ static void ask_for_lease(struct job *j)
 		return;
 	}
 	if (r < 0) {
-		snprintf(why, sizeof(why), "that it will be used here cannot be written: %s", strerror(-r));
+		snprintf(why, sizeof(why), "that it will be used here cannot be written: %s",
+			strerror(-r));
 		job_fail(j, false, why);
 		return;
 	}
@@ -423,7 +427,8 @@ static struct waiter *waiter_new(struct job *j, const char *id, struct docker_ca
 
 	if (!w)
 		return NULL;
-	*w = (struct waiter){ .next = j->first, .job = j, .caller = c, .since_ms = clock_ms(CLOCK_MONOTONIC) };
+	*w = (struct waiter){ .next = j->first, .job = j, .caller = c,
+		.since_ms = clock_ms(CLOCK_MONOTONIC) };
 	strcpy(w->id, id);
 	w->limit = evtimer_new(j->v->base, on_limit, w);
 	if (!w->limit || evtimer_add(w->limit, &(struct timeval){ .tv_sec = j->v->c.limit_s }) < 0) {
@@ -467,8 +472,8 @@ static void drop(struct docker_volumes *v, struct id128 dataset, const struct do
 		(void)mounts_doubt(v->mounts, dataset, q->name, q->id);
 }
 
-void docker_unmount(struct docker_volumes *v, const struct docker_request *q, const struct volume *volume,
-	struct docker_caller *c)
+void docker_unmount(struct docker_volumes *v, const struct docker_request *q,
+	const struct volume *volume, struct docker_caller *c)
 {
 	struct id128 dataset = volume ? volume->id : ID128_NIL;
 
@@ -479,7 +484,8 @@ void docker_unmount(struct docker_volumes *v, const struct docker_request *q, co
 	}
 	drop(v, dataset, q);
 	(void)docker_state_write(v);
-	if (mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset) && !docker_is_mounting(v, dataset))
+	if (mounts_count(v->mounts, dataset) == 0 && mounts_leased(v->mounts, dataset) &&
+		!docker_is_mounting(v, dataset))
 		docker_release(v, dataset, c);
 	else
 		docker_succeed(c, docker_done());

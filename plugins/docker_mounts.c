@@ -155,7 +155,8 @@ static struct mount *mount_new(const char *name, const char *id)
 	return NULL;
 }
 
-static int add(struct mounts *m, struct id128 dataset, const char *name, const char *id, struct mount **ret)
+static int add(struct mounts *m, struct id128 dataset, const char *name, const char *id,
+	struct mount **ret)
 {
 	struct used *u;
 	struct mount *p;
@@ -178,7 +179,8 @@ static int add(struct mounts *m, struct id128 dataset, const char *name, const c
 }
 
 /* The one of its ID; its dataset may have another name than when that was mounted before. */
-static int get_mount(struct mounts *m, struct id128 dataset, const char *name, const char *id, struct mount **ret)
+static int get_mount(struct mounts *m, struct id128 dataset, const char *name, const char *id,
+	struct mount **ret)
 {
 	struct used *u = find(m, dataset);
 	struct mount *p = u ? *find_mount(u, id) : NULL;
@@ -434,7 +436,8 @@ static int read_mount(struct mounts *m, struct id128 dataset, struct json_object
 	if (!id || json_object_get_string_len(id) > ID_MAX || !n || json_object_get_int64(n) < 1 ||
 		json_object_get_int64(n) > MOUNTS_MAX)
 		return -EBADMSG;
-	r = add(m, dataset, name ? json_object_get_string(name) : "", json_object_get_string(id), &p);
+	r = add(m, dataset, name ? json_object_get_string(name) : "", json_object_get_string(id),
+		&p);
 	if (r < 0)
 		return r;
 	p->count = (unsigned int)json_object_get_int64(n);
@@ -459,7 +462,8 @@ static int read_used(struct mounts *m, struct json_object *o, bool same_boot)
 		r = mounts_set_leased(m, dataset, true);
 	u = find(m, dataset);
 	if (r == 0 && u)
-		u->ended = u->ending = !same_boot || json_object_get_boolean(member(o, "ended", json_type_boolean));
+		u->ended = u->ending = !same_boot ||
+			json_object_get_boolean(member(o, "ended", json_type_boolean));
 	for (size_t i = 0; same_boot && r == 0 && i < json_object_array_length(list); i++)
 		r = read_mount(m, dataset, json_object_array_get_idx(list, i));
 	return r;

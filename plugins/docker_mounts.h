@@ -6,8 +6,8 @@
  * What an engine said before its latest handshake ("generation") are upper bounds: when it was killed its
  * unmounts were lost, or its containers live on and will be unmounted by its successor. The protocol does not
  * tell which. So an old count is taken over by the next mount of its ID, and is given up when nothing
- * has the volume any more (mounts_look()). So are those that were read: unmounts may have come while
- * nobody listened, and engines say them once.
+ * has the volume any more (mounts_look()). So are those that were read: unmounts may have come
+ * while nobody listened, and engines say them once.
  *
  * podman has no handshake that means anything, counts by itself and sends one ID for all: there is one of it.
  */
@@ -32,7 +32,8 @@ void mounts_activate(struct mounts *m);
 /* One more. @name: by which it will be unmounted. 0, -ENOSPC or -ENOMEM. */
 int mounts_add(struct mounts *m, struct id128 dataset, const char *name, const char *id);
 
-/* The dataset that was mounted so, whatever it is called since; false: none was. @id: NULL takes any. */
+/* The dataset that was mounted so, whatever it is called since; false: none was. @id: NULL takes
+ * any. */
 bool mounts_find(const struct mounts *m, const char *name, const char *id, struct id128 *ret);
 
 /*
@@ -42,7 +43,8 @@ bool mounts_find(const struct mounts *m, const char *name, const char *id, struc
  */
 bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id);
 
-/* One that counts until mounts_look() gives it up, or until it is dropped. 0, -ENOSPC or -ENOMEM. */
+/* One that counts until mounts_look() gives it up, or until it is dropped. 0, -ENOSPC or
+ * -ENOMEM. */
 int mounts_doubt(struct mounts *m, struct id128 dataset, const char *name, const char *id);
 
 /* How many there are, all IDs together; and how many of these are of before the latest handshake. */
@@ -62,7 +64,8 @@ bool mounts_look(struct mounts *m, struct id128 dataset, bool used);
 int mounts_set_leased(struct mounts *m, struct id128 dataset, bool leased); /* 0 or -ENOMEM */
 bool mounts_leased(const struct mounts *m, struct id128 dataset);
 
-/* The lease of a dataset without mounts may be released by now: not to be counted on. A mount ends that. */
+/* The lease of a dataset without mounts may be released by now: not to be counted on. A mount ends
+ * that. */
 void mounts_set_ending(struct mounts *m, struct id128 dataset, bool ending);
 bool mounts_ending(const struct mounts *m, struct id128 dataset);
 

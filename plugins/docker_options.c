@@ -76,7 +76,8 @@ static const struct {
 	{ "failover", read_failover }, { "node", read_node },	    { "on-remove", read_on_remove },
 };
 
-int docker_options_take(struct docker_options *o, const char *key, const char *text, char error[DOCKER_ERROR_MAX])
+int docker_options_take(struct docker_options *o, const char *key, const char *text,
+	char error[DOCKER_ERROR_MAX])
 {
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (STREQ(key, known[i].name))
@@ -90,7 +91,8 @@ int docker_options_read(struct json_object *o, struct docker_options *ret, char 
 
 	if (o) {
 		json_object_object_foreach(o, key, value) {
-			int r = docker_options_take(&read, key, json_object_get_string(value), error);
+			int r = docker_options_take(&read, key, json_object_get_string(value),
+				error);
 
 			if (r == -ENOENT)
 				return refuse(error,

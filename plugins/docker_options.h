@@ -26,7 +26,8 @@ int docker_options_read(struct json_object *o, struct docker_options *ret, char 
 #define DOCKER_OPTIONS_NONE ((struct docker_options){ .filesystem = -1, .failover = -1, .delete_on_remove = -1 })
 
 /* One of them. 0; -EINVAL with @error, as above; -ENOENT when there is no such option. */
-int docker_options_take(struct docker_options *o, const char *key, const char *text, char error[DOCKER_ERROR_MAX]);
+int docker_options_take(struct docker_options *o, const char *key, const char *text,
+	char error[DOCKER_ERROR_MAX]);
 
 /**
  * docker_options_differ() - does a volume that is there differ from what was said?

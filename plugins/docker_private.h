@@ -57,12 +57,13 @@ void docker_create(struct docker_volumes *v, struct docker_request *q, struct do
 void docker_remove(struct docker_volumes *v, const struct volume *volume, struct docker_caller *c);
 void docker_changes_free(struct docker_volumes *v);
 
-/* Ends this node's lease of a dataset that nobody uses here, then answers @c, which may be NULL, whatever came of it. */
+/* Ends this node's lease of a dataset that nobody uses here, then answers @c, which may be NULL,
+ * whatever came of it. */
 void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c);
 bool docker_is_releasing(const struct docker_volumes *v, struct id128 dataset);
 
-/* A lease that was ended by others, or by a control service that was restored, is taken again while containers here
- * use the dataset. */
+/* A lease that was ended by others, or by a control service that was restored, is taken again while
+ * containers here use the dataset. */
 void docker_keep(struct docker_volumes *v, struct id128 dataset);
 
 /* ---- docker_mount.c ---- */
@@ -71,8 +72,8 @@ bool docker_is_mounting(const struct docker_volumes *v, struct id128 dataset);
 
 void docker_mount(struct docker_volumes *v, const struct volume *volume, const char *id, struct docker_caller *c);
 /* @volume: what has the name now, which may be another one or none (NULL) */
-void docker_unmount(struct docker_volumes *v, const struct docker_request *q, const struct volume *volume,
-	struct docker_caller *c);
+void docker_unmount(struct docker_volumes *v, const struct docker_request *q,
+	const struct volume *volume, struct docker_caller *c);
 void docker_jobs_look(struct docker_volumes *v, const struct id128 *dataset); /* NULL: all */
 void docker_jobs_free(struct docker_volumes *v);
 

@@ -84,7 +84,8 @@ static void on_request(struct evhttp_request *http, void *userdata)
 	}
 	if (r == 0) {
 		docker_request_done(&q);
-		answer(&c->docker, HTTP_INTERNAL, docker_error("the Flocker volume plugin is being stopped"));
+		answer(&c->docker, HTTP_INTERNAL,
+			docker_error("the Flocker volume plugin is being stopped"));
 	} else {
 		answer(&c->docker, r == -ENOENT ? HTTP_NOTFOUND : r == -EBADMSG ? HTTP_BADREQUEST : HTTP_INTERNAL,
 			docker_error(r == -ENOMEM ? "out of memory" : error));

@@ -20,7 +20,7 @@ int docker_server_listen(const char *path);
 /* @fd: listening, not blocking; taken over in every case. 0 or -ENOMEM. */
 int docker_server_new(struct event_base *base, int fd, struct docker_volumes *v, struct docker_server **ret);
 
-/* Nobody is accepted any more, and who asks on an old connection is told so; who waits is answered when
- * docker_volumes_free() does it. */
+/* Nobody is accepted any more, and who asks on an old connection is told so; who waits is answered
+ * when docker_volumes_free() does it. */
 void docker_server_stop(struct docker_server *s);
 struct docker_server *docker_server_free(struct docker_server *s); /* after docker_volumes_free() */

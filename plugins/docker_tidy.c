@@ -33,7 +33,8 @@ static void look_for_users(struct docker_volumes *v, struct id128 dataset)
 	if (mounts_count_old(v->mounts, dataset) == 0 ||
 		!mounts_look(v->mounts, dataset, mounted_is_used(v->mounted, dataset)))
 		return;
-	log_dataset(dataset, LOG_NOTICE, 0, "no container has it any more, though its engine has not said so");
+	log_dataset(dataset, LOG_NOTICE, 0,
+		"no container has it any more, though its engine has not said so");
 	(void)docker_state_write(v);
 }
 

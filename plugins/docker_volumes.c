@@ -102,14 +102,15 @@ static void get(struct docker_volumes *v, const struct volume *volume, struct do
 	docker_succeed(c, docker_got(&d));
 }
 
-/* Of one that was deleted or got another name while a container has it: dockerd asks for it before it unmounts it, and
- * does not unmount what is not there. */
+/* Of one that was deleted or got another name while a container has it: dockerd asks for it before
+ * it unmounts it, and does not unmount what is not there. */
 static void get_used(struct docker_volumes *v, const char *name, struct docker_caller *c)
 {
 	_cleanup_json_ struct json_object *status = json_object_new_object();
 	struct docker_volume d = { .name = name, .mountpoint = "", .status = status };
 
-	if (put_text(status, "warning", "it was deleted or has another name, and containers here still have it") < 0)
+	if (put_text(status, "warning",
+		"it was deleted or has another name, and containers here still have it") < 0)
 		d.status = NULL;
 	docker_succeed(c, docker_got(&d));
 }

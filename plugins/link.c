@@ -74,7 +74,8 @@ static void finish(struct link *l, const struct link_answer *a)
 	request_free(q);
 }
 
-/* Where no connection comes about, that holds for all that wait for one: they would wait in vain one after another. */
+/* Where no connection comes about, that holds for all that wait for one: they would wait in vain
+ * one after another. */
 static void fail(struct link *l, int err, const char *what)
 {
 	size_t n = l->open ? 1 : l->n_queued;
@@ -312,7 +313,8 @@ static int request_text(const struct link *l, const char *method, const char *pa
 		"Host: %s%s%s:%u\r\n"
 		"User-Agent: %s/" FLOCKER_VERSION "\r\n"
 		"Accept: %s\r\n%s\r\n%s",
-		method, path, v6 ? "[" : "", l->c.host, v6 ? "]" : "", l->c.port, l->c.program, accept, head, text);
+		method, path, v6 ? "[" : "", l->c.host, v6 ? "]" : "", l->c.port, l->c.program,
+		accept, head, text);
 }
 
 static int ask(struct link *l, const struct request *wanted, const char *method, const char *path,

@@ -118,7 +118,8 @@ static void on_datasets(const struct link_answer *a, void *userdata);
 
 static bool is_unreserved(unsigned char c)
 {
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c);
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+		strchr("-._~", c);
 }
 
 /* For a query (RFC 3986). */
@@ -168,7 +169,8 @@ static void list_datasets(struct mirror *m, const char *after)
 
 	if (m->only)
 		path = path_of_the_one(m, after);
-	else if (asprintf(&path, "/v2/datasets?limit=%d%s%s", PAGE, after ? "&after=" : "", after ?: "") < 0)
+	else if (asprintf(&path, "/v2/datasets?limit=%d%s%s", PAGE, after ? "&after=" : "",
+		after ?: "") < 0)
 		path = NULL;
 	if (!path || link_call(m->link, "GET", path, NULL, on_datasets, m) < 0)
 		wait_a_while(m, "out of memory");
@@ -310,7 +312,8 @@ static void follow(struct mirror *m)
 
 	sse_reset(m->sse);
 	snprintf(path, sizeof(path), "/v2/events?type=dataset%s%s&heartbeat=%d&after=%s",
-		m->only ? "&dataset=" : ",node", m->only ? ID128_STR(m->found) : "", HEARTBEAT_S, m->revision);
+		m->only ? "&dataset=" : ",node", m->only ? ID128_STR(m->found) : "", HEARTBEAT_S,
+		m->revision);
 	if (link_follow(m->link, path, on_piece, on_stream_end, m) < 0)
 		wait_a_while(m, "out of memory");
 }

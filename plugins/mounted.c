@@ -62,7 +62,8 @@ void mounted_look(struct mounted *m)
 
 	here = r == 0 ? calloc(n + 1, sizeof(*here)) : NULL;
 	if (!here) {
-		log_warning(r < 0 ? r : ENOMEM, "cannot read what is mounted below %s; it counts as it was", m->root);
+		log_warning(r < 0 ? r : ENOMEM,
+			"cannot read what is mounted below %s; it counts as it was", m->root);
 		return;
 	}
 	free(m->here);
@@ -128,8 +129,10 @@ static int namespace_of(const char *pid, ino_t *ret)
 	return sscanf(text, "mnt:[%lu]", ret) == 1 ? 0 : -EBADMSG;
 }
 
-/* The lines of a mount table: "36 35 98:0 /mnt1 /mnt2 ...", of which the third is the device, the fifth where it is. */
-static int each_mount(const char *pid, int (*fn)(struct mounted *m, dev_t devno, const char *place), struct mounted *m)
+/* The lines of a mount table: "36 35 98:0 /mnt1 /mnt2 ...", of which the third is the device, the
+ * fifth where it is. */
+static int each_mount(const char *pid, int (*fn)(struct mounted *m, dev_t devno, const char *place),
+	struct mounted *m)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *line = NULL;
@@ -148,13 +151,15 @@ static int each_mount(const char *pid, int (*fn)(struct mounted *m, dev_t devno,
 	return r;
 }
 
-/* The device as the mount table numbers it: btrfs has a number of its own there, which is not the device's. */
+/* The device as the mount table numbers it: btrfs has a number of its own there, which is not the
+ * device's. */
 static int add_place(struct mounted *m, dev_t devno, const char *place)
 {
 	size_t n = strlen(m->root);
 	struct place *more, p = { .devno = devno };
 
-	if (strncmp(place, m->root, n) != 0 || place[n] != '/' || id128_parse(place + n + 1, &p.dataset) < 0)
+	if (strncmp(place, m->root, n) != 0 || place[n] != '/' ||
+		id128_parse(place + n + 1, &p.dataset) < 0)
 		return 0;
 	more = reallocarray(m->places, m->n_places + 1, sizeof(*more));
 	if (!more)
@@ -202,8 +207,8 @@ static void forget_own(struct mounted *m)
 		free(m->own[--m->n_own].path);
 }
 
-/* Services with a namespace of their own, and who looks at the whole machine, have copies of what is here, and do not
- * use it for that. */
+/* Services with a namespace of their own, and who looks at the whole machine, have copies of what
+ * is here, and do not use it for that. */
 static bool is_copy(const struct mounted *m, dev_t devno, const char *path)
 {
 	size_t size = strlen(path), n;

@@ -25,17 +25,19 @@ struct mounted *mounted_free(struct mounted *m);
 /* The device that is mounted at the dataset's place; false: nothing is. */
 bool mounted_find(const struct mounted *m, struct id128 dataset, dev_t *ret_devno);
 
-/* It is mounted on @node, which is this one: both that node and the mount table say so, and of the same device. */
+/* It is mounted on @node, which is this one: both that node and the mount table say so, and of the
+ * same device. */
 bool mounted_is_here(const struct mounted *m, const struct volume *v, struct id128 node);
 
 /* Reads the mount table again, now: a change may not have been told of yet. */
 void mounted_look(struct mounted *m);
 
 /*
- * Reads the mount tables of all other mount namespaces, as containers have them: for doubts, not for each
- * request.
+ * Reads the mount tables of all other mount namespaces, as containers have them: for doubts, not
+ * for each request.
  */
 void mounted_scan(struct mounted *m);
 
-/* Was the dataset's filesystem mounted in one of them, by the last scan? When that could not be found out: true. */
+/* Was the dataset's filesystem mounted in one of them, by the last scan? When that could not be
+ * found out: true. */
 bool mounted_is_used(const struct mounted *m, struct id128 dataset);

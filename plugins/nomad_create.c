@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A volume is created, or once more: Nomad repeats each create when its agent starts, and after changes.
+ * A volume is created, or once more: Nomad repeats each create when its agent starts, and after
+ * changes.
  *
- * A first create that fails leaves nothing behind that keeps the dataset from others, since Nomad forgets its volume;
- * a repeated one keeps the lease, since Nomad still has it.
+ * A first create that fails leaves nothing behind that keeps the dataset from others, since Nomad
+ * forgets its volume; a repeated one keeps the lease, since Nomad still has it.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -52,7 +53,8 @@ static bool is_of_space(const char *name, const char *space)
 	return strncmp(name, space, n) == 0 && name[n] == '/';
 }
 
-/* Nomad has one volume of a name on a node; so one of the same name that is another is what Nomad has forgotten. */
+/* Nomad has one volume of a name on a node; so one of the same name that is another is what Nomad
+ * has forgotten. */
 static int refuse_other(struct create *c, const struct volume *v)
 {
 	const struct nomad_request *q = c->n.q;
@@ -62,7 +64,8 @@ static int refuse_other(struct create *c, const struct volume *v)
 	if (v->nomad_name && !is_of_space(v->nomad_name, q->space))
 		return nomad_fail(&c->n, EACCES, "dataset %s is of Nomad's namespace %.*s, not %s", v->name,
 			(int)strcspn(v->nomad_name, "/"), v->nomad_name, q->space);
-	if (c->was_leased && !c->repeated && v->nomad_volume && v->nomad_name && !STREQ(v->nomad_name, ours))
+	if (c->was_leased && !c->repeated && v->nomad_volume && v->nomad_name &&
+		!STREQ(v->nomad_name, ours))
 		return nomad_fail(&c->n, EBUSY, "dataset %s is Nomad's volume %s on this node already", v->name,
 			v->nomad_name);
 	return 0;
@@ -108,8 +111,8 @@ static int post(struct create *c, const char *name)
 	return nomad_ask(&c->n, "POST", "/v2/datasets", body, 409);
 }
 
-/* Its name may be in use already: by what somebody else makes just now and is not listed yet, by what a killed run
- * has made, or by what is being destroyed. */
+/* Its name may be in use already: by what somebody else makes just now and is not listed yet, by
+ * what a killed run has made, or by what is being destroyed. */
 static int make(struct create *c, const struct volume **ret)
 {
 	_cleanup_free_ char *name = nomad_dataset_name(c->n.q);
@@ -164,7 +167,8 @@ static void forget_others(struct create *c)
 	}
 	dir = opendir(path);
 	while (dir && (de = readdir(dir)))
-		if (strncmp(de->d_name, NOMAD_WHO, strlen(NOMAD_WHO)) == 0 && !STREQ(de->d_name, c->n.who))
+		if (strncmp(de->d_name, NOMAD_WHO, strlen(NOMAD_WHO)) == 0 &&
+			!STREQ(de->d_name, c->n.who))
 			users_forget(c->n.c->client->users_directory, c->dataset, de->d_name);
 }
 
@@ -191,10 +195,12 @@ static void end_lease(struct create *c)
 		r = users_leave(users, c->dataset, c->n.who, &lock);
 	while (nomad_may_wait(&c->n, r));
 	if (r > 0)
-		users_left(users, c->dataset, c->n.who, lock, nomad_unlease(&c->n, c->dataset) == 0);
+		users_left(users, c->dataset, c->n.who, lock,
+			nomad_unlease(&c->n, c->dataset) == 0);
 }
 
-/* What a first create has taken, so that a delete of it finds nothing to end or to destroy. The error stays. */
+/* What a first create has taken, so that a delete of it finds nothing to end or to destroy. The
+ * error stays. */
 static void give_back(struct create *c)
 {
 	const struct volume *v = NULL;
@@ -202,7 +208,8 @@ static void give_back(struct create *c)
 
 	memcpy(error, c->n.error, sizeof(error));
 	ask_extend(c->n.ask, CLEANUP_S);
-	if (nomad_get(&c->n, c->dataset, &v) == 0 && v && STREQ(v->nomad_volume ?: "", ID128_STR(c->n.q->id)))
+	if (nomad_get(&c->n, c->dataset, &v) == 0 && v &&
+		STREQ(v->nomad_volume ?: "", ID128_STR(c->n.q->id)))
 		(void)nomad_forget(&c->n, c->dataset);
 	if (c->was_leased)
 		users_forget(c->n.c->client->users_directory, c->dataset, c->n.who);
@@ -293,7 +300,8 @@ static int set_owner(struct create *c, const char *path)
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fchown(fd, (uid_t)q->uid, (gid_t)q->gid) < 0 ||
 		(q->mode >= 0 && fchmod(fd, (mode_t)q->mode) < 0))
-		return nomad_fail(&c->n, errno, "cannot set owner and mode of %s: %s", path, strerror(errno));
+		return nomad_fail(&c->n, errno, "cannot set owner and mode of %s: %s", path,
+			strerror(errno));
 	return 0;
 }
 
@@ -378,8 +386,8 @@ static int create(struct create *c, struct nomad_created *ret)
 	return r;
 }
 
-int nomad_create(const struct nomad_config *config, const struct nomad_request *q, struct nomad_created *ret,
-	char error[NOMAD_ERROR_MAX])
+int nomad_create(const struct nomad_config *config, const struct nomad_request *q,
+	struct nomad_created *ret, char error[NOMAD_ERROR_MAX])
 {
 	struct create c = { 0 };
 	int r = nomad_open(&c.n, config, q, error);

@@ -2,8 +2,8 @@
 /*
  * A volume is deleted: what it has here ends, and with on_remove=delete its dataset is destroyed.
  *
- * Only what this volume has taken is given up. Nomad also deletes what it could not create, or what has moved on
- * since; then there is nothing to do, and above all nothing to destroy.
+ * Only what this volume has taken is given up. Nomad also deletes what it could not create, or what
+ * has moved on since; then there is nothing to do, and above all nothing to destroy.
  */
 #include "nomad_private.h"
 #include "vholders.h"
@@ -16,7 +16,8 @@ struct delete {
 	bool destroys;
 };
 
-/* As this volume is a user of its lease; else by what the dataset itself says, since users do not outlive a boot. */
+/* As this volume is a user of its lease; else by what the dataset itself says, since users do not
+ * outlive a boot. */
 static int find(struct delete *d, const struct volume **ret)
 {
 	const struct volume *v = NULL;
@@ -40,7 +41,8 @@ static void forget_user(struct delete *d)
 		users_forget(d->n.c->client->users_directory, d->dataset, d->n.who);
 }
 
-/* A run that was killed may have destroyed it, while its lease still keeps the destruction waiting. */
+/* A run that was killed may have destroyed it, while its lease still keeps the destruction
+ * waiting. */
 static int finish(struct delete *d)
 {
 	struct id128 id, leased;
@@ -71,12 +73,13 @@ static int refuse_used(struct delete *d, const struct volume *v)
 			(int)strcspn(text, "\n"), text);
 	mounted_scan(d->n.mounted);
 	if (mounted_is_used(d->n.mounted, d->dataset))
-		return nomad_fail(&d->n, EBUSY, "dataset %s is still used here, by a container", v->name);
+		return nomad_fail(&d->n, EBUSY, "dataset %s is still used here, by a container",
+			v->name);
 	return 0;
 }
 
-/* What is wished while the lease is still here happens when it ends, and nobody else comes in between. Where a person
- * wishes it elsewhere already, that is it. */
+/* What is wished while the lease is still here happens when it ends, and nobody else comes in
+ * between. Where a person wishes it elsewhere already, that is it. */
 static int wish(struct delete *d)
 {
 	const struct volume *now = catalog_by_id(d->n.catalog, d->dataset);
@@ -116,7 +119,8 @@ static int release(struct delete *d, const struct volume *v, bool *ret_last)
 		return end(d, lock);
 	if (!d->destroys)
 		return 0;
-	return nomad_fail(&d->n, EBUSY, "dataset %s is not destroyed: another program on this node needs it", v->name);
+	return nomad_fail(&d->n, EBUSY,
+		"dataset %s is not destroyed: another program on this node needs it", v->name);
 }
 
 /* The node unmounts it by itself; only then has the path gone that Nomad was told. */
@@ -161,12 +165,14 @@ static bool has_gone(const struct delete *d, const struct volume *v)
 	return !id128_is_nil(v->node) && !id128_equal(v->node, here);
 }
 
-/* Without a name Nomad undoes a create that it could not write down. The data may be older than that. */
+/* Without a name Nomad undoes a create that it could not write down. The data may be older than
+ * that. */
 static bool destroys(const struct delete *d, const struct volume *v)
 {
 	if (!*d->n.q->name)
 		return false;
-	return d->n.q->options.delete_on_remove >= 0 ? d->n.q->options.delete_on_remove : v->delete_on_remove;
+	return d->n.q->options.delete_on_remove >= 0 ? d->n.q->options.delete_on_remove :
+		v->delete_on_remove;
 }
 
 static int delete(struct delete *d)
@@ -195,7 +201,8 @@ static int delete(struct delete *d)
 	return r;
 }
 
-int nomad_delete(const struct nomad_config *config, const struct nomad_request *q, char error[NOMAD_ERROR_MAX])
+int nomad_delete(const struct nomad_config *config, const struct nomad_request *q,
+	char error[NOMAD_ERROR_MAX])
 {
 	struct delete d = { 0 };
 	int r = nomad_open(&d.n, config, q, error);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * flocker-nomad-plugin - one operation of Nomad's: standard output has the answer as JSON and nothing else, standard
- * error one line when something is wrong. See nomad_request.h for the contract.
+ * flocker-nomad-plugin - one operation of Nomad's: standard output has the answer as JSON and
+ * nothing else, standard error one line when something is wrong. See nomad_request.h for the
+ * contract.
  */
 #include <signal.h>
 
@@ -67,7 +68,8 @@ static int take(struct plugin *p, int option)
 
 static int parse(int argc, char **argv, struct plugin *p)
 {
-	static const struct option longs[] = { CLIENT_OPTIONS, { "limit", required_argument, NULL, OPT_LIMIT }, { 0 } };
+	static const struct option longs[] = { CLIENT_OPTIONS,
+		{ "limit", required_argument, NULL, OPT_LIMIT }, { 0 } };
 	int option, r = 0;
 
 	while (r == 0 && (option = getopt_long(argc, argv, "c:", longs, NULL)) != -1)
@@ -97,7 +99,8 @@ static bool print_version(void)
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 
-	return json_put_member(o, "version", json_object_new_string(FLOCKER_VERSION)) == 0 && print(o);
+	return json_put_member(o, "version", json_object_new_string(FLOCKER_VERSION)) == 0 &&
+		print(o);
 }
 
 static bool print_created(const struct nomad_created *c)
@@ -122,7 +125,8 @@ static int print_error(char *error)
 	return EXIT_FAILURE;
 }
 
-static int create(const struct plugin *p, const struct nomad_request *q, char error[NOMAD_ERROR_MAX])
+static int create(const struct plugin *p, const struct nomad_request *q,
+	char error[NOMAD_ERROR_MAX])
 {
 	struct nomad_created created = { 0 };
 	int r = nomad_create(&p->config, q, &created, error);
@@ -154,7 +158,8 @@ static int run(struct plugin *p, const struct nomad_request *q, char error[NOMAD
 	if (r < 0 && why)
 		snprintf(error, NOMAD_ERROR_MAX, "%s", why);
 	else if (r == 0)
-		r = q->operation == NOMAD_DELETE ? nomad_delete(&p->config, q, error) : create(p, q, error);
+		r = q->operation == NOMAD_DELETE ? nomad_delete(&p->config, q, error) :
+			create(p, q, error);
 	client_done(&p->client);
 	event_base_free(p->config.base);
 	return r;

@@ -22,16 +22,20 @@ struct nomad {
 	bool unanswered; /* the last request, by control being away or in trouble */
 };
 
-int nomad_open(struct nomad *n, const struct nomad_config *c, const struct nomad_request *q, char *error);
+int nomad_open(struct nomad *n, const struct nomad_config *c, const struct nomad_request *q,
+	char *error);
 void nomad_close(struct nomad *n);
 
 /* Sets the error, and returns -@err. */
 int nomad_fail(struct nomad *n, int err, const char *fmt, ...) _printf_(3, 4);
 
-/* One request; what answers is put into the catalog. 0 for a status below 300, and for @other; else said. */
-int nomad_ask(struct nomad *n, const char *method, const char *path, struct json_object *body, int other);
+/* One request; what answers is put into the catalog. 0 for a status below 300, and for @other; else
+ * said. */
+int nomad_ask(struct nomad *n, const char *method, const char *path, struct json_object *body,
+	int other);
 
-/* The dataset as control has it now. 0, and NULL when there is none any more; or negative errno, said. */
+/* The dataset as control has it now. 0, and NULL when there is none any more; or negative errno,
+ * said. */
 int nomad_get(struct nomad *n, struct id128 id, const struct volume **ret);
 
 /* The one that the request means, as above. */
@@ -39,9 +43,11 @@ int nomad_find(struct nomad *n, const struct volume **ret);
 
 /* The dataset that was this volume of Nomad and was destroyed, of all that control remembers; nil: there is none.
  * @ret_leased: for which node its lease is, which keeps the destruction waiting. As above. */
-int nomad_find_destroyed(struct nomad *n, const char *volume, struct id128 *ret, struct id128 *ret_leased);
+int nomad_find_destroyed(struct nomad *n, const char *volume, struct id128 *ret,
+	struct id128 *ret_leased);
 
-/* PATCH of where it is to be; NULL: nowhere. Also the volume of Nomad that it is, if @q creates one. As above. */
+/* PATCH of where it is to be; NULL: nowhere. Also the volume of Nomad that it is, if @q creates
+ * one. As above. */
 int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint64_t size_bytes,
 	const struct volume **ret);
 

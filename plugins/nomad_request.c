@@ -22,7 +22,8 @@ static int _printf_(2, 3) refuse(char error[NOMAD_ERROR_MAX], const char *fmt, .
 static int read_dataset(struct nomad_request *q, const char *text, char error[NOMAD_ERROR_MAX])
 {
 	q->dataset = text;
-	return *text ? 0 : refuse(error, "parameter dataset: must be the name or the UUID of a dataset");
+	return *text ? 0 :
+		refuse(error, "parameter dataset: must be the name or the UUID of a dataset");
 }
 
 static int read_on_remove(struct nomad_request *q, const char *text, char error[NOMAD_ERROR_MAX])
@@ -57,7 +58,8 @@ static int read_mode(struct nomad_request *q, const char *text, char error[NOMAD
 	size_t n = strspn(text, "01234567");
 
 	if (text[n] || n < 3 || n > 5 || strtol(text, NULL, 8) > 07777)
-		return refuse(error, "parameter mode: must be a mode such as 0750, not '%.64s'", text);
+		return refuse(error, "parameter mode: must be a mode such as 0750, not '%.64s'",
+			text);
 	q->mode = strtol(text, NULL, 8);
 	return 0;
 }
@@ -75,7 +77,8 @@ static bool is_of_docker(const char *key)
 	return STREQ(key, "filesystem") || STREQ(key, "failover") || STREQ(key, "profile");
 }
 
-static int read_one(struct nomad_request *q, const char *key, const char *text, char error[NOMAD_ERROR_MAX])
+static int read_one(struct nomad_request *q, const char *key, const char *text,
+	char error[NOMAD_ERROR_MAX])
 {
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (STREQ(key, known[i].name))
@@ -135,7 +138,8 @@ static int read_size(struct nomad_request *q, char error[NOMAD_ERROR_MAX])
 		return refuse(error, "capacity_max is less than capacity_min");
 	if (nomad_size(q) && nomad_size(q) < DATASET_MINIMUM_SIZE)
 		return refuse(error, "a capacity of %llu bytes is too small; the least is %s",
-			(unsigned long long)(q->min_bytes ?: q->max_bytes), TEXT_BYTES(DATASET_MINIMUM_SIZE));
+			(unsigned long long)(q->min_bytes ?: q->max_bytes),
+			TEXT_BYTES(DATASET_MINIMUM_SIZE));
 	return 0;
 }
 
@@ -144,7 +148,8 @@ static int read_volume(struct nomad_request *q, char error[NOMAD_ERROR_MAX])
 	const char *id = getenv("DHV_VOLUME_ID");
 
 	if (!id || id128_parse(id, &q->id) < 0)
-		return refuse(error, "DHV_VOLUME_ID must be the UUID of a volume, not '%.64s'", id ?: "");
+		return refuse(error, "DHV_VOLUME_ID must be the UUID of a volume, not '%.64s'",
+			id ?: "");
 	q->name = getenv("DHV_VOLUME_NAME") ?: "";
 	q->space = getenv("DHV_NAMESPACE") ?: "";
 	if (q->operation == NOMAD_CREATE && !*q->name)
@@ -154,7 +159,8 @@ static int read_volume(struct nomad_request *q, char error[NOMAD_ERROR_MAX])
 	return nomad_parameters_read(getenv("DHV_PARAMETERS"), q, error);
 }
 
-int nomad_request_read(const char *operation, struct nomad_request *ret, char error[NOMAD_ERROR_MAX])
+int nomad_request_read(const char *operation, struct nomad_request *ret,
+	char error[NOMAD_ERROR_MAX])
 {
 	*ret = (struct nomad_request){ .operation = NOMAD_FINGERPRINT };
 	if (STREQ(operation, "fingerprint"))

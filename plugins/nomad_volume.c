@@ -45,7 +45,8 @@ static void take(struct nomad *n, struct json_object *body)
 	}
 }
 
-int nomad_ask(struct nomad *n, const char *method, const char *path, struct json_object *body, int other)
+int nomad_ask(struct nomad *n, const char *method, const char *path, struct json_object *body,
+	int other)
 {
 	_cleanup_asked_ struct asked a = { 0 };
 
@@ -75,7 +76,8 @@ int nomad_get(struct nomad *n, struct id128 id, const struct volume **ret)
 
 int nomad_find(struct nomad *n, const struct volume **ret)
 {
-	_cleanup_free_ char *name = nomad_dataset_name(n->q), *quoted = name ? ask_quoted(name) : NULL, *path = NULL;
+	_cleanup_free_ char *name = nomad_dataset_name(n->q), *path = NULL;
+	_cleanup_free_ char *quoted = name ? ask_quoted(name) : NULL;
 	struct id128 id;
 	int r;
 
@@ -111,7 +113,8 @@ static bool is_destroyed(struct json_object *dataset, const char *volume)
 	       STREQ(text_at(dataset, "metadata", CATALOG_NOMAD_VOLUME_KEY), volume);
 }
 
-static void search(struct json_object *list, const char *volume, struct id128 *ret, struct id128 *ret_leased)
+static void search(struct json_object *list, const char *volume, struct id128 *ret,
+	struct id128 *ret_leased)
 {
 	struct json_object *o, *id = NULL;
 
@@ -125,14 +128,17 @@ static void search(struct json_object *list, const char *volume, struct id128 *r
 	}
 }
 
-/* @after: the cursor of the page, then of the next one; NULL: the first, and that it was the last. */
-static int search_page(struct nomad *n, char **after, const char *volume, struct id128 *ret, struct id128 *ret_leased)
+/* @after: the cursor of the page, then of the next one; NULL: the first, and that it was the
+ * last. */
+static int search_page(struct nomad *n, char **after, const char *volume, struct id128 *ret,
+	struct id128 *ret_leased)
 {
 	_cleanup_asked_ struct asked a = { 0 };
 	_cleanup_free_ char *quoted = *after ? ask_quoted(*after) : NULL, *path = NULL;
 	struct json_object *list = NULL, *next = NULL;
 
-	if (asprintf(&path, "/v2/datasets?deleted=true&limit=1000%s%s", quoted ? "&after=" : "", quoted ?: "") < 0) {
+	if (asprintf(&path, "/v2/datasets?deleted=true&limit=1000%s%s", quoted ? "&after=" : "",
+		quoted ?: "") < 0) {
 		path = NULL;
 		return nomad_fail(n, ENOMEM, "out of memory");
 	}
@@ -147,7 +153,8 @@ static int search_page(struct nomad *n, char **after, const char *volume, struct
 	return 0;
 }
 
-int nomad_find_destroyed(struct nomad *n, const char *volume, struct id128 *ret, struct id128 *ret_leased)
+int nomad_find_destroyed(struct nomad *n, const char *volume, struct id128 *ret,
+	struct id128 *ret_leased)
 {
 	_cleanup_free_ char *after = NULL;
 	struct id128 id = ID128_NIL, leased = ID128_NIL;
@@ -241,7 +248,8 @@ int nomad_lease(struct nomad *n, const struct volume *v)
 	const struct volume *now = NULL;
 	char path[64];
 
-	if (json_put_member(body, "node", json_object_new_string(ID128_STR(n->c->client->node))) < 0)
+	if (json_put_member(body, "node",
+		json_object_new_string(ID128_STR(n->c->client->node))) < 0)
 		return nomad_fail(n, ENOMEM, "out of memory");
 	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(v->id));
 	ask_control(n->ask, "PUT", path, TAKE_PTR(body), &a);
@@ -257,7 +265,8 @@ int nomad_unlease(struct nomad *n, struct id128 id)
 	_cleanup_asked_ struct asked a = { 0 };
 	char path[128];
 
-	snprintf(path, sizeof(path), "/v2/leases/%s?node=%s", ID128_STR(id), ID128_STR(n->c->client->node));
+	snprintf(path, sizeof(path), "/v2/leases/%s?node=%s", ID128_STR(id),
+		ID128_STR(n->c->client->node));
 	ask_control(n->ask, "DELETE", path, NULL, &a);
 	if (claim_is_released(
 		    &(struct link_answer){ .err = a.err, .status = a.status, .body = a.body, .why = a.why }))
@@ -282,7 +291,8 @@ static void on_mounts(void *userdata)
 	(void)event_base_loopbreak(n->base);
 }
 
-int nomad_open(struct nomad *n, const struct nomad_config *c, const struct nomad_request *q, char *error)
+int nomad_open(struct nomad *n, const struct nomad_config *c, const struct nomad_request *q,
+	char *error)
 {
 	int r;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nomad_volume.h - a volume of Nomad on this node is a dataset that is leased to it and mounted on it.
+ * nomad_volume.h - a volume of Nomad on this node is a dataset that is leased to it and mounted on
+ * it.
  *
  *   create: find or make the dataset -> be a user of its lease, and take that -> wish it here, larger if asked
  *           -> wait for the mount table
@@ -28,6 +29,7 @@ struct nomad_created {
 };
 
 /* 0, or negative errno with @error set: one line. */
-int nomad_create(const struct nomad_config *c, const struct nomad_request *q, struct nomad_created *ret,
+int nomad_create(const struct nomad_config *c, const struct nomad_request *q,
+	struct nomad_created *ret, char error[NOMAD_ERROR_MAX]);
+int nomad_delete(const struct nomad_config *c, const struct nomad_request *q,
 	char error[NOMAD_ERROR_MAX]);
-int nomad_delete(const struct nomad_config *c, const struct nomad_request *q, char error[NOMAD_ERROR_MAX]);

@@ -86,8 +86,8 @@ int users_leave(const char *directory, struct id128 dataset, const char *who, in
 	char path[PATH_MAX];
 	int r = lock_directory(place_of(directory, dataset, path), &dir);
 
-	/* It was never said here who has the lease. Others see the lock all the same, but no user that, killed before
-	 * users_left(), would keep the lease from them for ever. */
+	/* It was never said here who has the lease. Others see the lock all the same, but no user
+	 * that, killed before users_left(), would keep the lease from them for ever. */
 	if (r == -ENOENT)
 		r = open_directory(directory, dataset, &dir);
 	if (r < 0)
@@ -101,7 +101,8 @@ int users_leave(const char *directory, struct id128 dataset, const char *who, in
 	return 1;
 }
 
-void users_left(const char *directory, struct id128 dataset, const char *who, int lock, bool released)
+void users_left(const char *directory, struct id128 dataset, const char *who, int lock,
+	bool released)
 {
 	char path[PATH_MAX];
 
@@ -117,7 +118,8 @@ void users_forget(const char *directory, struct id128 dataset, const char *who)
 	_cleanup_close_ int dir = -EBADF;
 	char path[PATH_MAX];
 
-	dir = open(place_of(directory, dataset, path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	dir = open(place_of(directory, dataset, path),
+		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0)
 		return;
 	(void)unlinkat(dir, who, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loopback_crowd.c - nodes, others who use loop devices, and who opens all of them to look: all at the
- * same time on the machine's one pool of numbers. For some seconds, a minute with FLOCKER_FULL=1.
+ * loopback_crowd.c - nodes, others who use loop devices, and who opens all of them to look: all at
+ * the same time on the machine's one pool of numbers. For some seconds, a minute with
+ * FLOCKER_FULL=1.
  */
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -54,7 +55,8 @@ static void must(int r, const char *who, unsigned round, const char *what)
 /* Writes a block that is @who's of this round, and reads the same. 0 or negative errno. */
 static int write_and_read(int fd, const char *who, unsigned round)
 {
-	static char block[BLOCK] __attribute__((aligned(BLOCK))), got[BLOCK] __attribute__((aligned(BLOCK)));
+	static char block[BLOCK] __attribute__((aligned(BLOCK))),
+		got[BLOCK] __attribute__((aligned(BLOCK)));
 
 	memset(block, 0, sizeof(block));
 	snprintf(block, sizeof(block), "%s %u", who, round);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loopback_reused.c - a device is taken down in the middle of a call, and its number used by others.
+ * loopback_reused.c - a device is taken down in the middle of a call, and its number used by
+ * others.
  *
- * A child makes one call under ptrace. After its n-th system call, for every n until the call comes to
- * its end, somebody takes the volume's device down, as anybody may who is root, and makes one of his own
- * in its place. Whatever the call says then, it must not have touched that one.
+ * A child makes one call under ptrace. After its n-th system call, for every n until the call comes
+ * to its end, somebody takes the volume's device down, as anybody may who is root, and makes one of
+ * his own in its place. Whatever the call says then, it must not have touched that one.
  */
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -291,11 +292,13 @@ static bool opens_backing_file(pid_t pid, const struct __ptrace_syscall_info *in
 	       strncmp(path, "/sys/block/loop", 15) == 0;
 }
 
-/* The kernel says ENODEV, and not ENOENT, to who opens an attribute at the moment in which it goes. */
+/* The kernel says ENODEV, and not ENOENT, to who opens an attribute at the moment in which it
+ * goes. */
 static void a_device_that_goes_while_it_is_looked_at_is_gone(void **state)
 {
 	static const struct call call = { "list", do_list, false, 0 };
-	struct reuse u = { .w = *state, .id = make_volume(*state), .size_bytes = SIZE, .call = &call };
+	struct reuse u = { .w = *state, .id = make_volume(*state), .size_bytes = SIZE,
+		.call = &call };
 	struct __ptrace_syscall_info info;
 	unsigned n_failed = 0;
 	int status;

@@ -15,7 +15,8 @@ bool traced_next(pid_t pid, int *ret_status);
 
 bool traced_at_exit(pid_t pid);
 
-/* With sanitizers each step is many times as slow, and one in so many is enough beside a run without. */
+/* With sanitizers each step is many times as slow, and one in so many is enough beside a run
+ * without. */
 unsigned traced_stride(void);
 
 #if defined(__x86_64__)

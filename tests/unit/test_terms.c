@@ -16,7 +16,8 @@ static void put(const char *text)
 
 static void what_was_written_is_read(void **state)
 {
-	const struct terms list[] = { { 1, 2 }, { UINT64_MAX, UINT64_MAX }, { 12345678, 6000 }, { 0, 0 } };
+	const struct terms list[] = { { 1, 2 }, { UINT64_MAX, UINT64_MAX }, { 12345678, 6000 },
+		{ 0, 0 } };
 	struct terms t;
 
 	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
@@ -50,7 +51,8 @@ static void half_a_term_is_its_users(void **state)
 	assert_int_equal(terms_left(&t, 6000, 0, 12999), 1);
 	assert_int_equal(terms_left(&t, 6000, 0, 13000), 0);
 	assert_int_equal(terms_left(&t, 6000, 0, 99000), 0);
-	/* A dataset with a longer term than the shortest here; and one that control has extended. */
+	/* A dataset with a longer term than the shortest here; and one that control has
+	 * extended. */
 	assert_int_equal(terms_left(&t, 60000, 0, 13000), 27000);
 	assert_int_equal(terms_left(&(struct terms){ 10000, 300000 }, 6000, 0, 13000), 147000);
 	/* What was told before it had a term says nothing of it. */
