@@ -196,7 +196,7 @@ static int delete(struct delete *d)
 		r = release(d, v, &last);
 	if (r == 0 && last)
 		r = wait_gone(d);
-	if (r == 0 && last && !d->destroys)
+	if (r == 0 && !d->destroys)
 		r = forget(d);
 	return r;
 }

@@ -204,7 +204,7 @@ void nomad_full_name(const struct nomad_request *q, char buf[NOMAD_NAME_MAX + 1]
 
 void nomad_user_text(const struct nomad_request *q, char buf[NOMAD_NAME_MAX + 1])
 {
-	snprintf(buf, NOMAD_NAME_MAX + 1, "Nomad volume %s", q->name);
+	snprintf(buf, NOMAD_NAME_MAX + 1, NOMAD_USER "%s", q->name);
 	buf[utf8_fit(buf, NOMAD_NAME_MAX)] = '\0';
 }
 

@@ -61,7 +61,8 @@ char *nomad_dataset_name(const struct nomad_request *q);
 /* "NAMESPACE/NAME", as it is written to the dataset: cut where that is too long. */
 void nomad_full_name(const struct nomad_request *q, char buf[NOMAD_NAME_MAX + 1]);
 
-/* "Nomad volume NAME": who uses the dataset, for people elsewhere; as above. */
+#define NOMAD_USER "Nomad volume "
+/* That and NAME: who uses the dataset, for people elsewhere; as above. */
 void nomad_user_text(const struct nomad_request *q, char buf[NOMAD_NAME_MAX + 1]);
 
 /* The size that a dataset is made with, in bytes and as control takes it; 0: as control chooses. */

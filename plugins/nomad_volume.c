@@ -182,7 +182,8 @@ static int put_text_or_null(struct json_object *o, const char *key, const char *
 }
 
 /* @volume: NULL: none any more; its name stays, and with it the namespace that it is of. */
-static int put_metadata(const struct nomad_request *q, struct json_object *body, const char *volume)
+static int put_metadata(const struct nomad_request *q, struct json_object *body, const char *volume,
+	bool tell_user)
 {
 	struct json_object *metadata = json_object_new_object();
 	char name[NOMAD_NAME_MAX + 1], user[NOMAD_NAME_MAX + 1];
@@ -193,7 +194,7 @@ static int put_metadata(const struct nomad_request *q, struct json_object *body,
 		put_text_or_null(metadata, CATALOG_NOMAD_VOLUME_KEY, volume) < 0 ||
 		(volume && put_text_or_null(metadata, CATALOG_NOMAD_NAME_KEY, name) < 0))
 		return -ENOMEM;
-	return put_text_or_null(metadata, CATALOG_USED_BY_KEY, volume ? user : NULL);
+	return tell_user ? put_text_or_null(metadata, CATALOG_USED_BY_KEY, volume ? user : NULL) : 0;
 }
 
 static int patch(struct nomad *n, struct id128 id, struct json_object *body)
@@ -211,7 +212,7 @@ int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint6
 	int r;
 
 	if (put_text_or_null(body, "node", node ? ID128_STR(*node) : NULL) < 0 ||
-		(node && put_metadata(n->q, body, ID128_STR(n->q->id)) < 0) ||
+		(node && put_metadata(n->q, body, ID128_STR(n->q->id), true) < 0) ||
 		(size_bytes && json_put_member(body, "size", json_object_new_int64((int64_t)size_bytes)) < 0))
 		return nomad_fail(n, ENOMEM, "out of memory");
 	r = patch(n, id, TAKE_PTR(body));
@@ -223,8 +224,11 @@ int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint6
 int nomad_forget(struct nomad *n, struct id128 id)
 {
 	_cleanup_json_ struct json_object *body = json_object_new_object();
+	const struct volume *v = catalog_by_id(n->catalog, id);
+	/* Who uses it beside Nomad may have said so there since. */
+	bool is_user = !v || strncmp(v->used_by ?: "", NOMAD_USER, strlen(NOMAD_USER)) == 0;
 
-	if (put_metadata(n->q, body, NULL) < 0)
+	if (put_metadata(n->q, body, NULL, is_user) < 0)
 		return nomad_fail(n, ENOMEM, "out of memory");
 	return patch(n, id, TAKE_PTR(body));
 }

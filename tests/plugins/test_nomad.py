@@ -307,7 +307,9 @@ def test_the_lease_stays_while_another_program_of_the_host_needs_it(here):
     user.touch()
     here.deleted(volume)
     assert here.lease("shared") == here.member.id and os.path.ismount(volume.path)
-    again = made(here, Volume("shared"))
+    metadata = here.dataset("shared")["metadata"]
+    assert "flocker:nomad-volume" not in metadata and "flocker:used-by" not in metadata
+    again = made(here, Volume("again", dataset="shared"))
     again.parameters = {"on_remove": "delete"}
     assert "another program" in here.delete(again).error
     user.unlink()
