@@ -261,6 +261,27 @@ class TerminalTest(Case):
 
 
 class PipeTest(Case):
+    def printed(self, *args):
+        return self.pipe(*args).communicate(timeout=LIMIT_S)[0]
+
+    def test_what_deceives_on_a_terminal_is_not_printed_as_it_is(self):
+        odd = "a\x9bb\u202egnp.exe\u2066c\u061cd\u200be"
+        d = self.state.add_dataset(HERE, {"name": odd}, 10 << 30, state="mounted")
+        d["why"] = "be\x7f\x85fore"
+        for command in (("list",), ("show", d["dataset_id"])):
+            shown = self.printed(*command)
+            self.assertFalse({c for c in odd + d["why"] if not c.isprintable()} & set(shown), shown)
+        # A control character is a '?' for each of its bytes, any other one '?'; the columns stand all the same.
+        self.assertIn("name          a??b?gnp.exe?c?d?e\n", self.printed("show", d["dataset_id"]))
+        first, second = self.printed("list").splitlines()[1:]
+        self.assertEqual(first.index("attached"), second.index("attached"))
+        for command in (("show", d["dataset_id"], "--json"), ("list", "--json")):
+            text = self.printed(*command)
+            for escape in ("\\u009b", "\\u202e", "\\u2066", "\\u061c", "\\u200b", "\\u007f", "\\u0085"):
+                self.assertIn(escape, text)
+            self.assertTrue(text.isascii())
+        self.assertIn((odd, d["why"]), [(e["name"], e.get("why")) for e in json.loads(self.printed("list", "--json"))])
+
     def test_a_line_for_each_change(self):
         p = self.pipe("list", "--watch")
         self.assertRegex(p.stdout.readline(), rf"\d  dataset +{self.web['dataset_id'][:8]}  web  mounted  aaaa1111")
