@@ -359,12 +359,14 @@ def test_a_move_or_deletion_waits_and_is_told(cluster, here, there, dataset, hol
 def test_a_stop_is_finished_also_when_the_worker_is_killed_in_its_midst(cluster, here, dataset, hold):
     one = hold(here, "pgdata").held()
     worker = one.worker
-    os.kill(worker, signal.SIGSTOP)
-    one.process.send_signal(signal.SIGTERM)
-    def pending():
+    def status(key):
         text = pathlib.Path(f"/proc/{worker}/status").read_text()
-        return int(re.search(r"(?m)^ShdPnd:\s*(\w+)$", text).group(1), 16) >> (signal.SIGTERM - 1) & 1
-    rig.wait_until("it was passed on", pending)
+        return re.search(rf"(?m)^{key}:\s*(\w+)", text).group(1)
+    os.kill(worker, signal.SIGSTOP)
+    # Of two that are pending it would take SIGTERM first.
+    rig.wait_until("it is stopped", lambda: status("State") == "T")
+    one.process.send_signal(signal.SIGTERM)
+    rig.wait_until("it was passed on", lambda: int(status("ShdPnd"), 16) >> (signal.SIGTERM - 1) & 1)
     os.kill(worker, signal.SIGKILL)
     assert one.wait_end() == 0
     assert not one.is_bound() and here.lease("pgdata") is None
