@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <event2/http.h>
-#include <time.h>
-
 #include "ask.h"
+#include "clock.h"
 
 #define RETRY_MS 500
 
@@ -11,24 +9,14 @@ struct ask {
 	struct event *limit, *retry;
 	struct link_config control;
 	struct link *link; /* NULL: there was no memory for it */
-	struct timespec until; /* monotonic */
+	uint64_t until_ms; /* CLOCK_MONOTONIC */
 	struct asked *present;
 	bool answered;
 };
 
-static struct timespec now(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts;
-}
-
 static int64_t left_ms(const struct ask *a)
 {
-	struct timespec ts = now();
-
-	return (int64_t)(a->until.tv_sec - ts.tv_sec) * 1000 + (a->until.tv_nsec - ts.tv_nsec) / 1000000;
+	return (int64_t)(a->until_ms - clock_ms(CLOCK_MONOTONIC));
 }
 
 unsigned int ask_left_s(const struct ask *a)
@@ -40,8 +28,7 @@ unsigned int ask_left_s(const struct ask *a)
 
 void ask_extend(struct ask *a, unsigned int seconds)
 {
-	a->until = now();
-	a->until.tv_sec += seconds;
+	a->until_ms = clock_ms(CLOCK_MONOTONIC) + seconds * UINT64_C(1000);
 }
 
 /* ---- one request ---- */
@@ -116,11 +103,6 @@ void ask_control(struct ask *a, const char *method, const char *path, struct jso
 		ask_pause(a, RETRY_MS);
 	}
 	json_object_put(body);
-}
-
-char *ask_quoted(const char *text)
-{
-	return evhttp_uriencode(text, -1, 0);
 }
 
 /* ---- beginning and end ---- */

@@ -52,6 +52,3 @@ void ask_pause(struct ask *a, unsigned int ms); /* the loop runs meanwhile */
  */
 void ask_control(struct ask *a, const char *method, const char *path, struct json_object *body,
 	struct asked *ret);
-
-/* "Text" as a part of a query; allocated, NULL when there is no memory. */
-char *ask_quoted(const char *text);

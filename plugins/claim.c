@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "claim.h"
 #include "jsonin.h"
 #include "jsonput.h"
@@ -98,4 +101,17 @@ void claim_user_text(const struct catalog *c, const struct volume *v, struct id1
 		return;
 	snprintf(buf, size, "volume %s is in use on %s%s%s%s", v->name, catalog_node_text(c, v->leased, text),
 		v->used_by ? ", by " : "", v->used_by ? kind_of(v->used_by) : "", v->used_by ?: "");
+}
+
+int claim_set_owner(const char *path, uid_t owner, gid_t group, mode_t mode)
+{
+	_cleanup_close_ int fd = -EBADF;
+
+	if (owner == (uid_t)-1 && group == (gid_t)-1 && mode == (mode_t)-1)
+		return 0;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fchown(fd, owner, group) < 0 ||
+		(mode != (mode_t)-1 && fchmod(fd, mode) < 0))
+		return -errno;
+	return 0;
 }

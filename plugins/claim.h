@@ -34,3 +34,7 @@ void claim_describe(const struct catalog *c, const struct volume *v, char *buf, 
 /* Who has it in use, when that is another node than @node; "" when nobody is known. */
 void claim_user_text(const struct catalog *c, const struct volume *v, struct id128 node, char *buf,
 	size_t size);
+
+/* Of the dataset's own root directory, which is at @path; -1 leaves each as it is. 0 or negative
+ * errno. */
+int claim_set_owner(const char *path, uid_t owner, gid_t group, mode_t mode);

@@ -118,32 +118,33 @@ void hold_stop(struct hold *h)
 		hold_release(h);
 }
 
-void hold_fail(struct hold *h, const char *fmt, ...)
+_printf_(3, 0) static void say_end(struct hold *h, const char *then, const char *fmt, va_list ap)
 {
 	char text[WHY_MAX];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	h->failed = true;
+	log_dataset(h->dataset, LOG_ERR, 0, "%s%s", text, then);
+	hold_say(h, "%s", text);
+}
+
+void hold_fail(struct hold *h, const char *fmt, ...)
+{
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	say_end(h, "", fmt, ap);
 	va_end(ap);
-	h->failed = true;
-	log_dataset(h->dataset, LOG_ERR, 0, "%s", text);
-	hold_say(h, "%s", text);
 	hold_stop(h);
 }
 
 void hold_lose(struct hold *h, const char *fmt, ...)
 {
-	char text[WHY_MAX];
 	va_list ap;
 
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	h->failed = true;
 	h->state = HOLD_LOST;
-	log_dataset(h->dataset, LOG_ERR, 0, "%s; what uses it has to end", text);
-	hold_say(h, "%s", text);
-	h->cbs->on_lost(text, h->userdata);
+	va_start(ap, fmt);
+	say_end(h, "; what uses it has to end", fmt, ap);
+	va_end(ap);
+	h->cbs->on_lost(h->userdata);
 }
-

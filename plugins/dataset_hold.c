@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
 #include <stdarg.h>
-#include <sys/stat.h>
 
 #include "dataset_private.h"
 #include "text.h"
@@ -161,21 +159,6 @@ static void on_wished(const struct link_answer *a, void *userdata)
 
 /* ---- at its place ---- */
 
-/* What was asked for, of the dataset's own root directory. */
-static int set_owner(const struct hold *h, char *why, size_t size)
-{
-	_cleanup_close_ int fd = -EBADF;
-
-	if (h->c.owner == (uid_t)-1 && h->c.group == (gid_t)-1 && h->c.mode == (mode_t)-1)
-		return 0;
-	fd = open(h->c.place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd >= 0 && fchown(fd, h->c.owner, h->c.group) == 0 &&
-		(h->c.mode == (mode_t)-1 || fchmod(fd, h->c.mode) == 0))
-		return 0;
-	snprintf(why, size, "its owner and mode cannot be set: %s", strerror(errno));
-	return -errno;
-}
-
 static void bind_it(struct hold *h)
 {
 	char why[WHY_MAX / 2] = "";
@@ -187,7 +170,10 @@ static void bind_it(struct hold *h)
 			why, sizeof(why));
 	if (r == 0) {
 		h->devno = devno;
-		r = set_owner(h, why, sizeof(why));
+		r = claim_set_owner(h->c.place, h->c.owner, h->c.group, h->c.mode);
+		if (r < 0)
+			snprintf(why, sizeof(why), "its owner and mode cannot be set: %s",
+				strerror(-r));
 	}
 	if (r < 0) {
 		hold_fail(h, "it is mounted, but not at %s: %s", h->c.place,

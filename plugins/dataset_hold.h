@@ -29,7 +29,7 @@ struct hold;
 struct hold_callbacks {
 	void (*on_status)(const char *text, void *userdata); /* one line, another than before */
 	void (*on_ready)(void *userdata);
-	void (*on_lost)(const char *why, void *userdata);	/* call hold_stop() when its users have ended */
+	void (*on_lost)(void *userdata);	/* call hold_stop() when its users have ended */
 	void (*on_over)(bool failed, void *userdata);	/* nothing of it is left but what was logged; hold_free() */
 };
 

@@ -53,7 +53,7 @@ static void on_ready(void *userdata)
 }
 
 /* A unit ends after what is bound to it. */
-static void on_lost(const char *why, void *userdata)
+static void on_lost(void *userdata)
 {
 	struct dataset *d = userdata;
 	const char *const argv[] = { "systemctl", "--no-block", "stop", d->config->unit, NULL };

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <event2/http.h>
+
 #include "jsonin.h"
 #include "log.h"
 #include "mirror.h"
@@ -116,25 +118,6 @@ static void on_datasets(const struct link_answer *a, void *userdata);
 
 /* ---- the one dataset ---- */
 
-static bool is_unreserved(unsigned char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-		strchr("-._~", c);
-}
-
-/* For a query (RFC 3986). */
-static char *escaped(const char *text)
-{
-	char *buf = malloc(strlen(text) * 3 + 1), *to = buf;
-
-	for (const char *p = text; buf && *p; p++)
-		to += is_unreserved((unsigned char)*p) ? sprintf(to, "%c", *p) :
-							 sprintf(to, "%%%02X", (unsigned char)*p);
-	if (buf)
-		*to = '\0';
-	return buf;
-}
-
 /* A later list is of the same dataset, whatever has the name then. NULL when there is no memory. */
 static char *path_of_the_one(struct mirror *m, const char *after)
 {
@@ -143,7 +126,7 @@ static char *path_of_the_one(struct mirror *m, const char *after)
 	int r;
 
 	if (id128_is_nil(m->found) && id128_parse(m->only, &m->found) < 0) {
-		name = escaped(m->only);
+		name = evhttp_uriencode(m->only, -1, 0);
 		r = name ? asprintf(&path, "/v2/datasets?deleted=true&limit=%d&name=%s%s%s", PAGE, name,
 				    after ? "&after=" : "", after ?: "") : -1;
 	} else {

@@ -7,8 +7,6 @@
  * forgets its volume; a repeated one keeps the lease, since Nomad still has it.
  */
 #include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 
 #include "claim.h"
 #include "nomad_private.h"
@@ -293,16 +291,10 @@ static int wait_here(struct create *c, const struct volume **ret)
 static int set_owner(struct create *c, const char *path)
 {
 	const struct nomad_request *q = c->n.q;
-	_cleanup_close_ int fd = -EBADF;
+	int r = claim_set_owner(path, (uid_t)q->uid, (gid_t)q->gid, (mode_t)q->mode);
 
-	if (q->uid < 0 && q->gid < 0 && q->mode < 0)
-		return 0;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fchown(fd, (uid_t)q->uid, (gid_t)q->gid) < 0 ||
-		(q->mode >= 0 && fchmod(fd, (mode_t)q->mode) < 0))
-		return nomad_fail(&c->n, errno, "cannot set owner and mode of %s: %s", path,
-			strerror(errno));
-	return 0;
+	return r < 0 ? nomad_fail(&c->n, -r, "cannot set owner and mode of %s: %s", path,
+			       strerror(-r)) : 0;
 }
 
 static int place(struct create *c, char **ret)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What creating and deleting share: the requests, one by one. */
+#include <event2/http.h>
 #include <stdarg.h>
 
 #include "claim.h"
@@ -77,7 +78,7 @@ int nomad_get(struct nomad *n, struct id128 id, const struct volume **ret)
 int nomad_find(struct nomad *n, const struct volume **ret)
 {
 	_cleanup_free_ char *name = nomad_dataset_name(n->q), *path = NULL;
-	_cleanup_free_ char *quoted = name ? ask_quoted(name) : NULL;
+	_cleanup_free_ char *quoted = name ? evhttp_uriencode(name, -1, 0) : NULL;
 	struct id128 id;
 	int r;
 
@@ -134,7 +135,7 @@ static int search_page(struct nomad *n, char **after, const char *volume, struct
 	struct id128 *ret_leased)
 {
 	_cleanup_asked_ struct asked a = { 0 };
-	_cleanup_free_ char *quoted = *after ? ask_quoted(*after) : NULL, *path = NULL;
+	_cleanup_free_ char *quoted = *after ? evhttp_uriencode(*after, -1, 0) : NULL, *path = NULL;
 	struct json_object *list = NULL, *next = NULL;
 
 	if (asprintf(&path, "/v2/datasets?deleted=true&limit=1000%s%s", quoted ? "&after=" : "",

@@ -35,3 +35,13 @@ def cluster(authority, tmp_path):
     finally:
         made.end()
     made.check_logs()
+
+
+@pytest.fixture
+def plugin(cluster):
+    return cluster.plugins[0].start()
+
+
+@pytest.fixture
+def other(cluster):
+    return cluster.plugins[1].start()

@@ -15,16 +15,6 @@ import rig
 PODMAN_ID = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2"
 
 
-@pytest.fixture
-def plugin(cluster):
-    return cluster.plugins[0].start()
-
-
-@pytest.fixture
-def other(cluster):
-    return cluster.plugins[1].start()
-
-
 # ---- the protocol itself ----
 
 def test_the_handshake_and_what_the_plugin_is(plugin):

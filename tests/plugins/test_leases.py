@@ -10,16 +10,6 @@ import pytest
 import rig
 
 
-@pytest.fixture
-def plugin(cluster):
-    return cluster.plugins[0].start()
-
-
-@pytest.fixture
-def other(cluster):
-    return cluster.plugins[1].start()
-
-
 def later(ask, *args, **kw):
     box = []
     thread = threading.Thread(target=lambda: box.append(ask(*args, **kw)), daemon=True)
