@@ -7,6 +7,7 @@
  * to its end, somebody takes the volume's device down, as anybody may who is root, and makes one of
  * his own in its place. Whatever the call says then, it must not have touched that one.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
@@ -24,6 +25,8 @@
 
 #define STEPS_MAX 2000
 #define STRANGER "a stranger's"
+
+DEFINE_CLEANUP(DIR *, closedir);
 
 static const struct driver_ops *ops;
 
@@ -184,22 +187,51 @@ static void stranger_ends(const char *device)
 	}
 }
 
-/* False: the call keeps the device that it has open. */
-static bool stranger_takes(const char *device, int image_fd)
+static bool has_open(pid_t pid, dev_t devno)
+{
+	_cleanup_(closedirp) DIR *dir = NULL;
+	struct dirent *entry;
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((entry = readdir(dir)))
+		if (fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == devno)
+			return true;
+	return false;
+}
+
+/* 1: it is the stranger's; 0: it stays what it is; -EBUSY: somebody else has it open who makes it stay, or
+ * it just ends. */
+static int stranger_tries(const char *device, int image_fd)
 {
 	struct loop_config config = {
 		.fd = (uint32_t)image_fd,
 		.info.lo_file_name = STRANGER,
 	};
 	_cleanup_close_ int fd = open(device, O_RDWR | O_CLOEXEC);
+	struct loop_info64 info;
 
 	if (fd < 0)
-		return false;
-	if (ioctl(fd, LOOP_CONFIGURE, &config) < 0) {
-		assert_int_equal(errno, EBUSY);
-		return false;
+		return 0;
+	if (ioctl(fd, LOOP_CONFIGURE, &config) == 0)
+		return 1;
+	assert_int_equal(errno, EBUSY);
+	return ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && !(info.lo_flags & LO_FLAGS_AUTOCLEAR) ? 0 : -EBUSY;
+}
+
+/* False: the call keeps the device, which it has open or made the volume's again. */
+static bool stranger_takes(pid_t pid, const struct driver_device *device, int image_fd)
+{
+	int r = stranger_tries(device->path, image_fd);
+
+	for (unsigned int n = 0; r == -EBUSY && n < 2000 && !has_open(pid, device->devno); n++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+		r = stranger_tries(device->path, image_fd);
 	}
-	return true;
+	return r == 1;
 }
 
 static void stranger_is_untouched(const struct reuse *u, unsigned n, int image_fd)
@@ -241,7 +273,7 @@ static bool reused_after(struct reuse *u, unsigned nth, int image_fd, bool *ret_
 			stranger_ends(u->device.path);
 		if (n == nth + u->call->gap) {
 			reached = true;
-			*ret_taken = stranger_takes(u->device.path, image_fd);
+			*ret_taken = stranger_takes(pid, &u->device, image_fd);
 		}
 		n++;
 	}

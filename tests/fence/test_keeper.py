@@ -224,13 +224,13 @@ def test_a_path_that_is_no_watchdog_is_not_opened(place):
         wait_for("the helper ends", lambda: not alive(helper))
 
 
-@pytest.mark.parametrize("watchdog", [("1 60 700",)], indirect=True)
+@pytest.mark.parametrize("watchdog", [("1 60 1200",)], indirect=True)
 def test_a_slow_watchdog_holds_up_nothing(place, watchdog):
     daemon, helper = start(place, watchdog)
     dataset = place.dataset()
     begun = boottime_ms()
     deadline = dataset.arm(daemon, 1000)
-    assert boottime_ms() - begun < 500
+    assert boottime_ms() - begun < 1000
     daemon.expect_state(dataset, "fenced")
-    assert boottime_ms() < deadline + 500
+    assert boottime_ms() < deadline + 1000
     wait_for("it is off", watchdog.is_off)
