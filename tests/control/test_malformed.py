@@ -141,7 +141,7 @@ def growth_mib():
 @pytest.fixture
 def impatient(authority, tmp_path):
     server = rig.Control(authority, tmp_path)
-    server.start("--request-limit", "1", "--log-level", "notice")
+    server.start("--request-limit", str(rig.SLOWER), "--log-level", "notice")
     yield server
     server.end()
 
