@@ -28,6 +28,7 @@ import kernel
 import rig
 
 LIMIT_S = 60 * rig.SLOWER
+IDLE_S = 120  # after which control ends a connection: the default of --idle-limit
 MIB = 1 << 20
 SIZES = {"ext4": 64 * MIB, "xfs": 300 * MIB, "btrfs": 128 * MIB}
 MKFS = ("mkfs.ext4", "mkfs.xfs", "mkfs.btrfs")
@@ -122,10 +123,12 @@ class Control(rig.Control):
         return self.process is not None and self.process.poll() is None
 
     def call(self, *args, **kw):
-        """A connection is not used beyond the process that it is to; each thread has its own."""
-        if getattr(self.local, "starts", None) != self.starts:
+        """A connection is not used beyond the process that it is to, nor when that may end it as idle; each thread has its own."""
+        now = time.monotonic()
+        if getattr(self.local, "starts", None) != self.starts or now - self.local.used > IDLE_S / 2:
             self.hang_up()
             self.local.starts = self.starts
+        self.local.used = now
         return super().call(*args, **kw)
 
     def restart(self):

@@ -2,6 +2,7 @@
 """The status tree of the real daemon: what it says, that it wakes, and that nothing keeps it away."""
 import contextlib
 import datetime
+import errno
 import grp
 import json
 import os
@@ -187,7 +188,11 @@ class Follower:
                     self.hangups += 1
                     return True
                 self.woken += 1
-                self.take(os.pread(f, 64, 0).decode().strip())
+                try:
+                    self.take(os.pread(f, 64, 0).decode().strip())
+                except OSError as e:
+                    assert e.errno == errno.ESTALE
+                    return True  # it went in between
         finally:
             os.close(f)
 
