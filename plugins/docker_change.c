@@ -21,8 +21,13 @@ struct change {
 	struct event *patience;
 };
 
+/* A Mount of what was being released waits for the end of that. */
 static void change_free(struct change *ch)
 {
+	struct docker_volumes *v = ch->v;
+	struct id128 dataset = ch->dataset;
+	bool released = ch->releases;
+
 	if (ch->prev)
 		ch->prev->next = ch->next;
 	else
@@ -35,6 +40,8 @@ static void change_free(struct change *ch)
 		event_free(ch->patience);
 	free(ch->name);
 	free(ch);
+	if (released)
+		docker_jobs_look(v, &dataset);
 }
 
 static struct change *change_new(struct docker_volumes *v, const char *name, struct docker_caller *c)
@@ -388,6 +395,7 @@ static void reserve(struct change *ch)
 		return;
 	}
 	ch->releases = true;
+	mounts_set_ending(v->mounts, ch->dataset, true);
 	snprintf(path, sizeof(path), "/v2/leases/%s", ID128_STR(ch->dataset));
 	ask(ch, "PUT", path, body, on_reserved);
 }

@@ -6,7 +6,8 @@
  *      ^---------^----------'
  *
  * leasing: control is asked for the lease, which one node has at a time. Woken by its answer, and when that says
- *   that another has it and we are to wait: by what is told of the dataset.
+ *   that another has it and we are to wait: by what is told of the dataset. One that this plugin is just releasing
+ *   is asked for when that has ended.
  * moving: the dataset is wished here. Woken by control's answer.
  * waiting: woken by what is told of the dataset, and by the mount table.
  *
@@ -275,8 +276,10 @@ static void on_leased(const struct link_answer *a, void *userdata)
 	} else if (a->status >= 300) {
 		job_fail(j, true, a->why);
 	} else {
-		mounts_set_ending(j->v->mounts, j->dataset, false);
-		j->state = JOB_MOVING;
+		if (!docker_is_releasing(j->v, j->dataset)) { /* else it is ended at once */
+			mounts_set_ending(j->v->mounts, j->dataset, false);
+			j->state = JOB_MOVING;
+		}
 		job_step(j);
 	}
 }
@@ -304,12 +307,16 @@ static int join_users(struct job *j)
 	return r;
 }
 
-/* One that a user took for this node becomes the container's. */
+/* One that a user took for this node becomes the container's. While it is being released, or its
+ * dataset removed, that is waited for. */
 static void ask_for_lease(struct job *j)
 {
 	char why[LINK_WHY_MAX];
-	int r = mounts_leased(j->v->mounts, j->dataset) ? 0 : join_users(j);
+	int r;
 
+	if (docker_is_releasing(j->v, j->dataset))
+		return;
+	r = mounts_leased(j->v->mounts, j->dataset) ? 0 : join_users(j);
 	if (r == -EAGAIN) {
 		job_again(j, "another user of it on this machine is just releasing it");
 		return;

@@ -60,6 +60,7 @@ void docker_changes_free(struct docker_volumes *v);
 /* Ends this node's lease of a dataset that nobody uses here, then answers @c, which may be NULL,
  * whatever came of it. */
 void docker_release(struct docker_volumes *v, struct id128 dataset, struct docker_caller *c);
+/* Also while it is removed. */
 bool docker_is_releasing(const struct docker_volumes *v, struct id128 dataset);
 
 /* A lease that was ended by others, or by a control service that was restored, is taken again while

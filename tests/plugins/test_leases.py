@@ -197,3 +197,24 @@ def test_what_is_being_mounted_is_not_removed(cluster, plugin):
     plugin.unmount("v1")
     assert plugin.ask("Remove", Name="v1").status == 200
     assert plugin.dataset("v1") is None
+
+
+def test_a_start_that_comes_while_the_volume_is_being_removed_is_refused(cluster, plugin):
+    """Here it is mounted and has a lease, of a start that nobody waited for: that would be taken from its container."""
+    plugin.made("v1", on_remove="delete")
+    plugin.member.slow = True
+    with pytest.raises(TimeoutError):
+        plugin.raw("/VolumeDriver.Mount", json.dumps({"Name": "v1", "ID": "c1"}).encode(), timeout=0.5)
+    plugin.member.go_on()
+    rig.wait_until("it is mounted", lambda: "volume v1 is mounted" in plugin.log)
+    cluster.control.process.send_signal(signal.SIGSTOP)
+    removed, removal = later(plugin.ask, "Remove", Name="v1")
+    removed.join(0.5)
+    plugin.get("v1")  # so it has heard of that
+    thread, box = plugin.mount_later("v1", "c2")
+    thread.join(0.5)
+    cluster.control.process.send_signal(signal.SIGCONT)
+    for t in (removed, thread):
+        t.join(rig.LIMIT_S)
+    assert removal[0].status == 200 and "removed" in box[0].error
+    rig.wait_until("its lease is released", lambda: cluster.control.get("/v2/leases").json["leases"] == [])
