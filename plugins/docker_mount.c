@@ -156,7 +156,8 @@ static int count(struct docker_volumes *v, const struct volume *volume, const ch
 {
 	int r = mounts_add(v->mounts, volume->id, volume->name, id);
 
-	if (r == 0 && (r = docker_state_write(v)) < 0 && mounts_drop(v->mounts, volume->id, id))
+	if (r == 0 && (r = docker_state_write(v)) < 0 &&
+		mounts_drop(v->mounts, volume->id, volume->name, id))
 		(void)mounts_doubt(v->mounts, volume->id, volume->name, id);
 	return r;
 }
@@ -472,7 +473,7 @@ void docker_mount(struct docker_volumes *v, const struct volume *volume, const c
 /* A count that is in doubt is brought back while a container has the volume. */
 static void drop(struct docker_volumes *v, struct id128 dataset, const struct docker_request *q)
 {
-	if (!mounts_drop(v->mounts, dataset, q->id))
+	if (!mounts_drop(v->mounts, dataset, q->name, q->id))
 		return;
 	mounted_scan(v->mounted);
 	if (mounted_is_used(v->mounted, dataset))

@@ -113,11 +113,18 @@ static void tidy(struct mounts *m, struct id128 dataset)
 	used_free(u);
 }
 
-static struct mount **find_mount(struct used *u, const char *id)
+/* podman counts by the name that it knows, and its ID is the same for all. */
+static bool is_of(const struct mount *p, const char *name, const char *id)
+{
+	return STREQ(p->id, id) &&
+	       (!STREQ(id, MOUNTS_PODMAN_ID) || STREQ(p->name, name) || !*p->name);
+}
+
+static struct mount **find_mount(struct used *u, const char *name, const char *id)
 {
 	struct mount **p = &u->first;
 
-	while (*p && !STREQ((*p)->id, id))
+	while (*p && !is_of(*p, name, id))
 		p = &(*p)->next;
 	return p;
 }
@@ -183,7 +190,7 @@ static int get_mount(struct mounts *m, struct id128 dataset, const char *name, c
 	struct mount **ret)
 {
 	struct used *u = find(m, dataset);
-	struct mount *p = u ? *find_mount(u, id) : NULL;
+	struct mount *p = u ? *find_mount(u, name, id) : NULL;
 	char *copy;
 
 	if (!p)
@@ -233,10 +240,10 @@ bool mounts_find(const struct mounts *m, const char *name, const char *id, struc
 	return false;
 }
 
-bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id)
+bool mounts_drop(struct mounts *m, struct id128 dataset, const char *name, const char *id)
 {
 	struct used *u = find(m, dataset);
-	struct mount **p = u ? find_mount(u, id) : NULL;
+	struct mount **p = u ? find_mount(u, name, id) : NULL;
 	bool doubtful;
 
 	if (!p || !*p)

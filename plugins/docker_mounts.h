@@ -9,7 +9,8 @@
  * has the volume any more (mounts_look()). So are those that were read: unmounts may have come
  * while nobody listened, and engines say them once.
  *
- * podman has no handshake that means anything, counts by itself and sends one ID for all: there is one of it.
+ * podman has no handshake that means anything, counts by itself and sends one ID for all: there is one of it for
+ * each name that the dataset had when it was mounted.
  */
 #pragma once
 
@@ -41,7 +42,7 @@ bool mounts_find(const struct mounts *m, const char *name, const char *id, struc
  * counted before the latest handshake as well, so it is not sure that nobody is left; mounts_doubt() brings
  * it back.
  */
-bool mounts_drop(struct mounts *m, struct id128 dataset, const char *id);
+bool mounts_drop(struct mounts *m, struct id128 dataset, const char *name, const char *id);
 
 /* One that counts until mounts_look() gives it up, or until it is dropped. 0, -ENOSPC or
  * -ENOMEM. */

@@ -9,6 +9,8 @@ import threading
 import pytest
 import rig
 
+PODMAN_ID = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2"
+
 
 def later(ask, *args, **kw):
     box = []
@@ -75,6 +77,22 @@ def test_a_dataset_that_was_renamed_in_use_is_let_go(cluster, plugin, restarted)
     assert plugin.get("v1")["Name"] == "v1"  # dockerd asks, and does not unmount what is not there
     plugin.unmount("v1")
     assert plugin.ask("Get", Name="v1").status != 200
+    assert plugin.lease("v2") is None
+
+
+@pytest.mark.parametrize("first", ["v1", "v2"])
+def test_a_dataset_that_podman_has_by_two_names_is_in_use_by_either(cluster, plugin, first):
+    """podman counts by name, and has one ID for all."""
+    dataset = plugin.made("v1")
+    plugin.mounted("v1", PODMAN_ID)
+    assert cluster.control.call("PATCH", f"/v2/datasets/{dataset}", {"name": "v2"}).status == 200
+    rig.wait_until("it has heard of it", lambda: plugin.names() == ["v2"])
+    plugin.mounted("v2", PODMAN_ID)
+    plugin.unmount(first, PODMAN_ID)
+    plugin.unmount(first, PODMAN_ID)  # it may be said again
+    assert plugin.lease("v2") == plugin.member.id
+    plugin.restart()
+    plugin.unmount("v1" if first == "v2" else "v2", PODMAN_ID)
     assert plugin.lease("v2") is None
 
 

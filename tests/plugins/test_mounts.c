@@ -26,11 +26,11 @@ static void each_volume_and_id_has_a_count(void **state)
 	assert_int_equal(mounts_add(m, v1, "name", ""), 0);
 	assert_int_equal(mounts_add(m, v2, "name", "a"), 0);
 	assert_int_equal(mounts_count(m, v1), 3);
-	assert_false(mounts_drop(m, v1, "a"));
-	assert_false(mounts_drop(m, v1, "never"));
+	assert_false(mounts_drop(m, v1, "name", "a"));
+	assert_false(mounts_drop(m, v1, "name", "never"));
 	assert_int_equal(mounts_count(m, v1), 2);
-	assert_false(mounts_drop(m, v1, "a"));
-	assert_false(mounts_drop(m, v1, ""));
+	assert_false(mounts_drop(m, v1, "name", "a"));
+	assert_false(mounts_drop(m, v1, "name", ""));
 	assert_int_equal(mounts_count(m, v1), 0);
 	assert_int_equal(mounts_count(m, v2), 1);
 }
@@ -51,8 +51,8 @@ static void an_old_count_is_taken_over_by_its_id_once(void **state)
 	assert_int_equal(mounts_count(m, v1), 1); /* its container may be about to start, and have nothing yet */
 	assert_int_equal(mounts_add(m, v1, "name", "a"), 0);
 	assert_int_equal(mounts_count(m, v1), 2);
-	assert_false(mounts_drop(m, v1, "a"));
-	assert_true(mounts_drop(m, v1, "a")); /* it may be that its container lives on */
+	assert_false(mounts_drop(m, v1, "name", "a"));
+	assert_true(mounts_drop(m, v1, "name", "a")); /* it may be that its container lives on */
 	assert_int_equal(mounts_doubt(m, v1, "name", "a"), 0);
 	assert_int_equal(mounts_count(m, v1), 1);
 	assert_int_equal(mounts_count_old(m, v1), 1);
@@ -71,7 +71,7 @@ static void what_is_given_up_is_only_what_is_old(void **state)
 	assert_false(mounts_look(m, v1, false));
 	assert_true(mounts_look(m, v1, false));
 	assert_int_equal(mounts_count(m, v1), 1);
-	assert_false(mounts_drop(m, v1, "new"));
+	assert_false(mounts_drop(m, v1, "name", "new"));
 }
 
 static void one_look_in_vain_gives_nothing_up(void **state)
@@ -126,7 +126,7 @@ static void podmans_one_id_counts_once(void **state)
 	assert_int_equal(mounts_add(m, v1, "name", MOUNTS_PODMAN_ID), 0);
 	assert_int_equal(mounts_count(m, v1), 1);
 	assert_int_equal(mounts_count_old(m, v1), 0);
-	assert_false(mounts_drop(m, v1, MOUNTS_PODMAN_ID));
+	assert_false(mounts_drop(m, v1, "name", MOUNTS_PODMAN_ID));
 }
 
 static void a_lease_is_over_when_its_last_mount_is(void **state)
@@ -137,7 +137,7 @@ static void a_lease_is_over_when_its_last_mount_is(void **state)
 	assert_false(mounts_is_over(m, v1, 0));
 	assert_int_equal(mounts_add(m, v1, "name", "a"), 0);
 	assert_false(mounts_is_over(m, v1, 1));
-	(void)mounts_drop(m, v1, "a");
+	(void)mounts_drop(m, v1, "name", "a");
 	assert_true(mounts_is_over(m, v1, 0));
 	assert_int_equal(mounts_set_leased(m, v1, false), 0);
 	assert_false(mounts_leased(m, v1));
@@ -197,7 +197,7 @@ static void what_is_read_is_in_doubt_but_for_podmans(void **state)
 	assert_true(mounts_find(copy, "name", "a", &found) && id128_equal(found, v1));
 	assert_false(mounts_is_over(copy, v1, 0));
 	mounts_free(copy);
-	(void)mounts_drop(m, v1, "a");
+	(void)mounts_drop(m, v1, "name", "a");
 	copy = copy_of(m, boot);
 	assert_true(mounts_is_over(copy, v1, 0) && mounts_ending(copy, v1));
 	mounts_free(copy);
