@@ -25,6 +25,7 @@ struct link {
 	struct bufferevent *bev; /* NULL: closed */
 	struct event *limit, *start;
 	bool open, kept, heard; /* heard: something of the present answer */
+	bool outdated; /* it shows a former certificate, and ends with the present answer */
 	struct answer answer;
 	struct evbuffer *body;
 	struct request *first, **last;
@@ -48,7 +49,7 @@ static void hang_up(struct link *l)
 {
 	if (l->bev)
 		bufferevent_free(TAKE_PTR(l->bev));
-	l->open = l->kept = l->heard = false;
+	l->open = l->kept = l->heard = l->outdated = false;
 	memset(&l->answer, 0, sizeof(l->answer));
 	(void)event_del(l->limit);
 }
@@ -145,7 +146,7 @@ static void complete(struct link *l)
 	if (text && jsonin_parse(text, size, &body, error) < 0)
 		body = NULL;
 	(void)evbuffer_drain(l->body, size);
-	if (l->answer.close)
+	if (l->answer.close || l->outdated)
 		hang_up(l);
 	else
 		l->kept = true;
@@ -360,6 +361,8 @@ void link_hang_up(struct link *l)
 		hang_up(l);
 	else if (l->bev && l->first->on_piece)
 		fail(l, ECONNRESET, "the certificates have changed");
+	else if (l->bev)
+		l->outdated = true;
 }
 
 struct link *link_free(struct link *l)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -523,6 +524,24 @@ def test_a_plugin_that_starts_before_control_knows_its_volumes_then(cluster, plu
     cluster.control.start()
     thread.join(rig.LIMIT_S)
     assert box[0].status == 200, box[0].text
+
+
+def test_a_certificate_that_changes_while_control_is_asked_is_shown_from_then_on(cluster, plugin):
+    plugin.made("v0")  # it is connected
+    cluster.control.process.send_signal(signal.SIGSTOP)
+    thread = threading.Thread(target=plugin.create, args=("v1",))
+    thread.start()
+    thread.join(0.5)
+    pair = cluster.authority.issue("user-plugin", "extendedKeyUsage=clientAuth", file=f"renewed-{plugin.dir.parent.name}")
+    for end, path in zip(("crt", "key"), pair):
+        (plugin.dir / f"plugin.{end}").write_bytes(path.read_bytes())
+    rig.wait_until("it has read it", lambda: "certificates are read anew" in plugin.log)
+    cluster.control.process.send_signal(signal.SIGCONT)
+    thread.join(rig.LIMIT_S)
+    plugin.made("v2")
+    shown = rig.wait_until("all are written", lambda: len(
+        found := re.findall(r"user-plugin \(serial (\w+)\): POST", cluster.control.log)) == 3 and found)
+    assert shown[0] == shown[1] != shown[2]
 
 
 def test_systemd_may_hand_the_socket_over(plugin):
