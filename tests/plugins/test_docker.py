@@ -231,7 +231,7 @@ def test_many_mounts_of_one_volume_are_one_action(cluster, plugin):
 
 
 def test_a_mount_that_takes_too_long_says_why_and_goes_on(cluster):
-    plugin = cluster.plugins[0].start("--mount-limit", "1")
+    plugin = cluster.plugins[0].start("--mount-limit", str(2 * rig.SLOWER))
     plugin.made("v1")
     plugin.member.slow = True
     error = plugin.mount("v1").error
@@ -254,7 +254,7 @@ def test_who_hung_up_is_not_counted_and_finds_it_done(cluster, plugin):
     assert plugin.get("v1")["Status"]["mounts"] == 0
     began = time.monotonic()
     plugin.mounted("v1", PODMAN_ID)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < rig.SLOWER
     plugin.unmount("v1", PODMAN_ID)
     assert plugin.lease("v1") is None
 
@@ -296,7 +296,7 @@ def test_what_is_asked_most_is_answered_within_a_millisecond_while(cluster, plug
     batches = [seconds_of_calls(plugin, calls, 30) for _ in range(3)]
     took = {name: min(b[name] for b in batches) for name, _ in calls}
     print({name: f"{seconds * 1000:.3f} ms" for name, seconds in took.items()})
-    assert max(took.values()) < 0.001, took
+    assert max(took.values()) < 0.001 * rig.SLOWER, took
 
 
 def test_podman_has_one_mount_whatever_it_lost(plugin):
@@ -478,7 +478,7 @@ def test_without_control_what_is_known_is_answered_at_once(cluster, plugin):
     began = time.monotonic()
     for _ in range(100):
         assert plugin.get("v7")["Mountpoint"] == str(place)
-    assert (time.monotonic() - began) / 100 < 0.01
+    assert (time.monotonic() - began) / 100 < 0.01 * rig.SLOWER
     assert len(plugin.names()) == 100
     assert plugin.mounted("v7", "second") == place  # it is leased and here
     assert "cannot be asked" in plugin.create("new").error
