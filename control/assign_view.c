@@ -116,6 +116,13 @@ uint64_t assign_changes(const struct assign *a)
 
 /* ---- words for people ---- */
 
+/* The owner was told to give it back, and did not say yet that it does. */
+static bool release_is_ahead(const struct ads *ds)
+{
+	return ds->releasing && ds->has_status && ds->status.epoch == ds->now.epoch &&
+	       ds->status.state == DS_MOUNTED;
+}
+
 static void name_node(const struct assign *a, struct id128 uuid, char *buf, size_t size)
 {
 	const struct node *n = assign_find_node(a, uuid);
@@ -170,6 +177,8 @@ char *assign_explain(const struct assign *a, uint64_t now_ms, const struct ads *
 	else if (!owner || !owner->session)
 		snprintf(buf, size, "%s has it and is not connected; it is safe to wait, and nobody else "
 				    "may take it", name);
+	else if (release_is_ahead(ds))
+		snprintf(buf, size, "%s has it, and was told to give it back", name);
 	else if (ds->has_status && id128_equal(ds->status_node, r->owner))
 		snprintf(buf, size, "%s has it: %s, %s", name, ds_state_name(ds->status.state),
 			ds->status.why);
@@ -203,7 +212,7 @@ char *assign_why(const struct assign *a, uint64_t now_ms, struct id128 id, char 
 	}
 	owner = assign_find_node(a, ds->now.owner);
 	if (owner && owner->session && id128_equal(ds->now.owner, ds->now.primary) && ds->has_status &&
-		!(ds->now.deleted && assign_pinned(a, ds)) &&
+		!(ds->now.deleted && assign_pinned(a, ds)) && !release_is_ahead(ds) &&
 		id128_equal(ds->status_node, ds->now.owner)) {
 		snprintf(buf, size, "%s%s", ds->status.why,
 			assign_growth_text(a, ds, growth, sizeof(growth)));
@@ -224,6 +233,7 @@ static void view_of(const struct assign *a, uint64_t now_ms, const struct ads *d
 		.status_boot = ds->status_boot,
 		.retry_at_ms = ds->has_status ? ds->retry_at_ms : 0,
 		.status_age_ms = ds->has_status ? now_ms - ds->status_at_ms : 0,
+		.releasing = ds->releasing,
 		.wanted = ds->kept.deleted ? "deleted" : id128_is_nil(ds->kept.primary) ? "unplaced" : "mounted",
 	};
 }

@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 import rig
+import watch
 
 MIB = 1 << 20
 DATASETS = "/v2/datasets"
@@ -319,6 +320,24 @@ def test_a_move_to_a_node_that_drains_is_refused(control, node):
     refused(patch(control, dataset, {"node": N1}), 409, "node-draining", N1)
     refused(control.post(DATASETS, {"node": N1}), 409, "node-draining", N1)
     assert control.create(N1)  # v1 does not know of that
+
+
+def test_who_was_told_to_give_it_back_is_not_where_it_is_mounted(control, node):
+    """Though it is wanted there again: who begins to use it would lose it. Events tell the same."""
+    dataset = control.create(N1)
+    order = node.mount(dataset)
+    rig.wait_until("it is mounted", lambda: control.get(one(dataset)).json["state"] == "mounted")
+    revision = control.get(DATASETS).json["revision"]
+    patch(control, dataset, {"node": N2})
+    patch(control, dataset, {"node": N1})
+    seen = control.get(one(dataset)).json
+    assert (seen["state"], seen["node"], seen["owner"]) == ("unmounting", N1, N1)
+    assert "told to give it back" in seen["why"]
+    events = watch.Stream(control, f"after={revision}")
+    assert any((e.data["state"], e.data["node"]) == ("unmounting", N1) for e in events if e.type == "dataset")
+    node.report("released", order, "released")
+    node.mount_again(node.take_wish(dataset, "hold"))
+    rig.wait_until("it is mounted", lambda: control.get(one(dataset)).json["state"] == "mounted")
 
 
 @pytest.mark.parametrize("method, path, body", [
