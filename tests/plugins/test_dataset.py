@@ -152,6 +152,17 @@ def test_one_that_waits_gets_it_at_its_end(cluster, here, there, dataset, hold):
     assert second.stop() == 0
 
 
+def test_what_others_have_written_is_one_fact_to_systemd(cluster, here, there, dataset, hold):
+    """A line more could be READY=1, and a service would start without its data."""
+    control = cluster.control
+    assert control.call("PUT", f"/v2/leases/{dataset}", body={"node": there.member.id}).status == 201
+    assert control.call("PATCH", f"/v2/datasets/{dataset}",
+                        body={"metadata": {"flocker:used-by": "unit web\nREADY=1"}}).status == 200
+    one = hold(here, "pgdata").start("--in-use", "wait")
+    one.wait_said("by unit web?READY=1")
+    assert "READY=1" not in one.said
+
+
 def test_a_start_goes_on_as_long_as_the_node_works(here, dataset, hold):
     here.member.slow = True
     one = hold(here, "pgdata").start()
