@@ -49,11 +49,28 @@ static bool is_elsewhere(const struct hold *h)
 	return v && !id128_is_nil(v->leased) && !id128_equal(v->leased, h->c.client->node);
 }
 
-void hold_release(struct hold *h)
+/* One that was killed as it began or ended has left its part in a lease. */
+static int inherit(struct hold *h)
 {
 	const char *users = h->c.client->users_directory;
 	int r;
 
+	if (h->joined || users_find(users, h->who, &h->dataset) < 0)
+		return 0;
+	r = users_join(users, h->dataset, h->who, &h->user);
+	h->joined = r == 0;
+	return r;
+}
+
+void hold_release(struct hold *h)
+{
+	const char *users = h->c.client->users_directory;
+	int r = inherit(h);
+
+	if (r == -EAGAIN) {
+		hold_again(h);
+		return;
+	}
 	if (!h->joined || is_elsewhere(h)) {
 		if (h->joined)
 			users_forget(users, h->dataset, h->who);
@@ -103,7 +120,7 @@ static void unbind(struct hold *h)
 		unbind_lazily(h);
 	else if (r < 0)
 		log_dataset(h->dataset, LOG_WARNING, r, "%s is left as it is", h->c.place);
-	h->devno = 0;
+	h->devno = *h->c.bound = 0;
 }
 
 void hold_stop(struct hold *h)

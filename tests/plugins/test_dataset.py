@@ -365,6 +365,22 @@ def test_a_move_or_deletion_waits_and_is_told(cluster, here, there, dataset, hol
     assert one.is_bound() and one.stop() == 0
 
 
+def test_systemd_is_asked_again_when_its_stop_was_replaced(here, dataset, hold, tmp_path):
+    """By a start of the service, say, which takes the place of the stop that was to come."""
+    asked, systemctl = tmp_path / "asked", tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >>{asked}\n')
+    systemctl.chmod(0o755)
+    subprocess.run(["mount", "--bind", systemctl, "/bin/systemctl"], check=True)
+    try:
+        one = hold(here, "pgdata", "--unit", "flocker-dataset@pgdata.service").held()
+        subprocess.run(["umount", one.place], check=True)
+        rig.wait_until("it is asked again", lambda: asked.exists() and asked.read_text().count("\n") == 2)
+        assert set(asked.read_text().splitlines()) == {"--no-block stop flocker-dataset@pgdata.service"}
+        assert one.stop() == 1 and here.lease("pgdata") is None
+    finally:
+        subprocess.run(["umount", "/bin/systemctl"], check=True)
+
+
 # ---- crashes ----
 
 def test_a_stop_is_finished_also_when_the_worker_is_killed_in_its_midst(cluster, here, dataset, hold):
@@ -381,6 +397,30 @@ def test_a_stop_is_finished_also_when_the_worker_is_killed_in_its_midst(cluster,
     os.kill(worker, signal.SIGKILL)
     assert one.wait_end() == 0
     assert not one.is_bound() and here.lease("pgdata") is None
+
+
+def test_a_lease_is_released_also_when_the_worker_is_killed_after_its_unbind(cluster, here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    cluster.kill_control()
+    one.process.send_signal(signal.SIGTERM)
+    rig.wait_until("it is unbound", lambda: not one.is_bound())
+    os.kill(one.worker, signal.SIGKILL)
+    cluster.control.start()
+    assert one.wait_end() == 0, one.log
+    cluster.fleet.wait_welcomed(2)
+    assert here.lease("pgdata") is None and not list((here.dir / "run/users").glob("*"))
+
+
+@pytest.mark.parametrize("what", ["place", "dataset"])
+def test_what_is_unmounted_while_the_worker_hangs_is_lost_to_its_successor(here, dataset, hold, what):
+    """Whoever uses it would run on, and nothing is brought back under it."""
+    one = hold(here, "pgdata").held()
+    os.kill(one.worker, signal.SIGSTOP)
+    subprocess.run(["umount", one.place if what == "place" else here.member.root / dataset], check=True)
+    os.kill(one.worker, signal.SIGKILL)
+    lost(one, "dataset pgdata was unmounted")
+    assert "as it was left there" not in one.log
+    assert here.lease("pgdata") is None and not one.place.exists()
 
 
 def test_a_killed_worker_is_succeeded_and_nobody_notices(here, dataset, hold):
@@ -448,6 +488,16 @@ def test_a_term_that_is_not_renewed_is_given_up_when_half_of_it_is_over(cluster,
     assert one.process.poll() is None, one.log
     lost(one, "the term of dataset leased is half over and not renewed")
     assert 1 <= time.clock_gettime(time.CLOCK_BOOTTIME) - last < 1.9, one.log
+
+
+def test_a_term_is_known_to_the_successor_of_a_killed_worker_while_control_is_away(cluster, here, hold):
+    create(cluster, "leased", failover={"policy": "lease", "term": 6})
+    renew(here, 6)
+    one = hold(here, "leased").held()
+    cluster.kill_control()
+    os.kill(one.worker, signal.SIGKILL)
+    lost(one, "the term of dataset leased is half over and not renewed")
+    assert "as it was left there" in one.log
 
 
 def test_a_term_that_control_extended_for_its_own_restart_ends_nothing(cluster, here, hold):
