@@ -141,7 +141,10 @@ _printf_(3, 0) static void say_end(struct hold *h, const char *then, const char 
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	h->failed = true;
-	log_dataset(h->dataset, LOG_ERR, 0, "%s%s", text, then);
+	if (id128_is_nil(h->dataset))
+		log_error(0, "%s%s", text, then);
+	else
+		log_dataset(h->dataset, LOG_ERR, 0, "%s%s", text, then);
 	hold_say(h, "%s", text);
 }
 
