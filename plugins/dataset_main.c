@@ -208,6 +208,7 @@ static int work(void *userdata)
 
 	if (r == 0)
 		(void)event_base_dispatch(d.base);
+	keeper_be_deaf();
 	dataset_done(&d);
 	return r < 0 || d.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

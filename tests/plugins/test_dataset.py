@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """flocker-dataset: a dataset held on a node for as long as a service needs it."""
+import contextlib
 import itertools
 import os
 import pathlib
@@ -421,6 +422,22 @@ def test_what_is_unmounted_while_the_worker_hangs_is_lost_to_its_successor(here,
     lost(one, "dataset pgdata was unmounted")
     assert "as it was left there" not in one.log
     assert here.lease("pgdata") is None and not one.place.exists()
+
+
+def test_a_signal_that_comes_twice_ends_it_once(here, dataset, hold):
+    """From a terminal keeper and worker get it, and the keeper passes its own on."""
+    one = hold(here, "pgdata").held()
+    worker = one.worker
+    one.process.send_signal(signal.SIGTERM)
+
+    def has_ended():
+        one.hear()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGTERM)
+        return one.process.poll() is not None
+    rig.wait_until("it has ended", has_ended)
+    assert one.wait_end() == 0 and "killed by" not in one.log
+    assert here.lease("pgdata") is None
 
 
 def test_a_killed_worker_is_succeeded_and_nobody_notices(here, dataset, hold):
