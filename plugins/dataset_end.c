@@ -114,13 +114,15 @@ static void unbind_lazily(struct hold *h)
 
 static void unbind(struct hold *h)
 {
-	int r = h->devno ? vbind_remove(h->c.place, h->devno, false) : 0;
+	int r;
 
+	*h->c.bound = 0; /* first: what a successor does not find then is not lost, but given back */
+	r = h->devno ? vbind_remove(h->c.place, h->devno, false) : 0;
 	if (r == -EBUSY)
 		unbind_lazily(h);
 	else if (r < 0)
 		log_dataset(h->dataset, LOG_WARNING, r, "%s is left as it is", h->c.place);
-	h->devno = *h->c.bound = 0;
+	h->devno = 0;
 }
 
 void hold_stop(struct hold *h)
