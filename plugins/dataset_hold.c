@@ -106,8 +106,8 @@ static int join(struct hold *h)
 	const char *users = h->c.client->users_directory;
 	int r = h->joined ? 0 : users_join(users, h->dataset, h->who, &h->user);
 
-	if (r == 0 && !h->joined)
-		(void)ftruncate(h->user, 0); /* a term of before counts no more */
+	if (r == 0 && !h->joined && ftruncate(h->user, 0) < 0) /* a term of before counts no more */
+		r = -errno;
 	h->joined = r == 0;
 	if (r == -EBUSY)
 		hold_fail(h, "another flocker-dataset has it at %s", h->c.place);
