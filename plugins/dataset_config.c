@@ -4,6 +4,7 @@
 #include <pwd.h>
 
 #include "dataset_config.h"
+#include "jsonin.h"
 #include "text.h"
 
 static const char usage[] =
@@ -162,6 +163,16 @@ static int default_place(struct dataset_config *c)
 	return asprintf(&c->place, DATASET_PLACES "/%s", name) < 0 ? (c->place = NULL, -ENOMEM) : 0;
 }
 
+static bool is_utf8(const char *text)
+{
+	const char *end = text + strlen(text);
+	unsigned int n;
+
+	while (text < end && (n = utf8_length(text, end)))
+		text += n;
+	return text == end;
+}
+
 static int take_dataset(struct dataset_config *c, int argc, char **argv, bool instance)
 {
 	if (optind + 1 != argc) {
@@ -169,7 +180,7 @@ static int take_dataset(struct dataset_config *c, int argc, char **argv, bool in
 		return -EINVAL;
 	}
 	c->dataset = instance ? dataset_unescape(argv[optind]) : strdup(argv[optind]);
-	if (!c->dataset || !*c->dataset) {
+	if (!c->dataset || !*c->dataset || !is_utf8(c->dataset)) {
 		fprintf(stderr, "ERROR: '%s' is no name of a dataset\n", argv[optind]);
 		return -EINVAL;
 	}

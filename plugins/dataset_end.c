@@ -49,11 +49,28 @@ static bool is_elsewhere(const struct hold *h)
 	return v && !id128_is_nil(v->leased) && !id128_equal(v->leased, h->c.client->node);
 }
 
-void hold_release(struct hold *h)
+/* One that was killed as it began or ended has left its part in a lease. */
+static int inherit(struct hold *h)
 {
 	const char *users = h->c.client->users_directory;
 	int r;
 
+	if (h->joined || users_find(users, h->who, &h->dataset) < 0)
+		return 0;
+	r = users_join(users, h->dataset, h->who, &h->user);
+	h->joined = r == 0;
+	return r;
+}
+
+void hold_release(struct hold *h)
+{
+	const char *users = h->c.client->users_directory;
+	int r = inherit(h);
+
+	if (r == -EAGAIN) {
+		hold_again(h);
+		return;
+	}
 	if (!h->joined || is_elsewhere(h)) {
 		if (h->joined)
 			users_forget(users, h->dataset, h->who);
@@ -97,8 +114,10 @@ static void unbind_lazily(struct hold *h)
 
 static void unbind(struct hold *h)
 {
-	int r = h->devno ? vbind_remove(h->c.place, h->devno, false) : 0;
+	int r;
 
+	*h->c.bound = 0; /* first: what a successor does not find then is not lost, but given back */
+	r = h->devno ? vbind_remove(h->c.place, h->devno, false) : 0;
 	if (r == -EBUSY)
 		unbind_lazily(h);
 	else if (r < 0)
@@ -124,7 +143,10 @@ _printf_(3, 0) static void say_end(struct hold *h, const char *then, const char 
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	h->failed = true;
-	log_dataset(h->dataset, LOG_ERR, 0, "%s%s", text, then);
+	if (id128_is_nil(h->dataset))
+		log_error(0, "%s%s", text, then);
+	else
+		log_dataset(h->dataset, LOG_ERR, 0, "%s%s", text, then);
 	hold_say(h, "%s", text);
 }
 

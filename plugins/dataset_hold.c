@@ -22,6 +22,11 @@ void hold_say(struct hold *h, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	/* Names and users are as others wrote them; and to systemd another line is another fact, such
+	 * as READY=1. */
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
 	if (STREQ(text, h->status))
 		return;
 	memcpy(h->status, text, sizeof(text));
@@ -101,6 +106,8 @@ static int join(struct hold *h)
 	const char *users = h->c.client->users_directory;
 	int r = h->joined ? 0 : users_join(users, h->dataset, h->who, &h->user);
 
+	if (r == 0 && !h->joined && ftruncate(h->user, 0) < 0) /* a term of before counts no more */
+		r = -errno;
 	h->joined = r == 0;
 	if (r == -EBUSY)
 		hold_fail(h, "another flocker-dataset has it at %s", h->c.place);
@@ -182,6 +189,7 @@ static void bind_it(struct hold *h)
 	}
 	log_dataset(h->dataset, LOG_NOTICE, 0, "dataset %s is at %s", h->c.dataset, h->c.place);
 	h->state = HOLD_HELD;
+	*h->c.bound = devno;
 	hold_say_held(h);
 	h->cbs->on_ready(h->userdata);
 	hold_check(h); /* which times its term */
@@ -315,26 +323,34 @@ void hold_reconnect(struct hold *h)
 
 /* ---- beginning and end ---- */
 
-/* What one that was killed has left is as good as held. */
+/* What one that was killed has left is as good as held; and what one has held is lost when it is
+ * there no more, since those who use it run on. */
 static void resume(struct hold *h)
 {
 	struct id128 id;
-	dev_t devno;
+	dev_t devno = 0;
+	bool is_there;
 	int r;
 
-	if (users_find(h->c.client->users_directory, h->who, &id) < 0 || !mounted_find(h->mounted, id, &devno) ||
-		vbind_look(h->c.place, devno) != 1)
+	if (users_find(h->c.client->users_directory, h->who, &id) < 0)
+		return;
+	is_there = mounted_find(h->mounted, id, &devno) && vbind_look(h->c.place, devno) == 1;
+	if (!is_there && !*h->c.bound)
 		return;
 	r = users_join(h->c.client->users_directory, id, h->who, &h->user);
 	if (r < 0) /* it is told when it is asked for anew */
 		return;
 	h->joined = true;
 	h->dataset = id;
-	h->devno = devno;
+	h->devno = *h->c.bound ?: devno;
+	*h->c.bound = h->devno;
 	h->state = HOLD_HELD;
+	hold_recall_term(h);
+	(void)evtimer_add(h->term, &(struct timeval){ 0 });
 	snprintf(h->only, sizeof(h->only), "%s", ID128_STR(id)); /* whatever has its name by now */
-	log_dataset(id, LOG_NOTICE, 0, "dataset %s is at %s, as it was left there", h->c.dataset,
-		h->c.place);
+	if (is_there)
+		log_dataset(id, LOG_NOTICE, 0, "dataset %s is at %s, as it was left there",
+			h->c.dataset, h->c.place);
 }
 
 struct hold *hold_free(struct hold *h)

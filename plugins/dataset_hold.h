@@ -43,6 +43,8 @@ struct hold_config {
 	gid_t group;
 	mode_t mode;
 	bool wait_in_use;
+	dev_t *bound; /* what the one before has bound and held, when that was killed; 0: nothing. Kept up
+		       * for the next one */
 };
 
 /* 0 or negative errno, logged. */

@@ -27,6 +27,14 @@ void keeper_listen(void)
 	(void)sigprocmask(SIG_UNBLOCK, &signals, NULL);
 }
 
+void keeper_be_deaf(void)
+{
+	sigset_t signals;
+
+	passed_on(&signals);
+	(void)sigprocmask(SIG_BLOCK, &signals, NULL);
+}
+
 static pid_t begin(int (*work)(void *userdata), void *userdata)
 {
 	pid_t keeper = getpid(), pid = fork();

@@ -18,3 +18,6 @@ int keeper_run(int (*work)(void *userdata), void *userdata);
 
 /* By the child, when it handles these signals: none is lost before. */
 void keeper_listen(void);
+
+/* By the child, when all is done: a signal that comes twice, as from a terminal, kills it no more. */
+void keeper_be_deaf(void);

@@ -9,6 +9,7 @@
  */
 #include <inttypes.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <systemd/sd-daemon.h>
@@ -23,6 +24,7 @@
 #define EXTEND_US UINT64_C(180000000) /* a start may last so much longer after each sign of progress */
 #define HANGS_S 60 /* a loop that has not turned for so long never will */
 #define SYSTEMCTL "/bin/systemctl"
+#define ASK_AGAIN_TICKS 3 /* another job, such as a start, may have taken the place of the stop */
 
 struct dataset {
 	struct dataset_config *config;
@@ -30,6 +32,7 @@ struct dataset {
 	struct event *sigterm, *sigint, *sigchld, *tick;
 	struct hold *hold;
 	char user[320];
+	unsigned int lost_ticks; /* since systemd was to stop us; 0: it was not */
 	bool ready, failed;
 };
 
@@ -53,18 +56,27 @@ static void on_ready(void *userdata)
 }
 
 /* A unit ends after what is bound to it. */
-static void on_lost(void *userdata)
+static void ask_systemd(struct dataset *d)
 {
-	struct dataset *d = userdata;
 	const char *const argv[] = { "systemctl", "--no-block", "stop", d->config->unit, NULL };
 	pid_t pid;
 
+	if (program_start(SYSTEMCTL, argv, NULL, false, &pid) == 0)
+		return;
+	log_error(0, "systemctl cannot be started, so that this ends by itself");
+	hold_stop(d->hold);
+}
+
+static void on_lost(void *userdata)
+{
+	struct dataset *d = userdata;
+
 	if (!d->config->unit) {
 		hold_stop(d->hold);
-	} else if (program_start(SYSTEMCTL, argv, NULL, false, &pid) < 0) {
-		log_error(0, "systemctl cannot be started, so that this ends by itself");
-		hold_stop(d->hold);
+		return;
 	}
+	d->lost_ticks = 1;
+	ask_systemd(d);
 }
 
 static void on_over(bool failed, void *userdata)
@@ -85,6 +97,7 @@ static void on_signal(evutil_socket_t sig, short what, void *userdata)
 	if (!d->hold)
 		return;
 	(void)sd_notify(0, "STOPPING=1");
+	d->lost_ticks = 0;
 	hold_stop(d->hold);
 }
 
@@ -107,6 +120,8 @@ static void on_tick(evutil_socket_t fd, short what, void *userdata)
 	struct dataset *d = userdata;
 
 	(void)alarm(HANGS_S);
+	if (d->lost_ticks && d->lost_ticks++ % ASK_AGAIN_TICKS == 0)
+		ask_systemd(d);
 	if (!d->ready && d->hold && hold_goes_on(d->hold))
 		(void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, EXTEND_US);
 }
@@ -150,7 +165,7 @@ static int start(struct dataset *d)
 	struct dataset_config *c = d->config;
 	struct hold_config config = { .client = &c->client, .dataset = c->dataset, .place = c->place, .user = d->user,
 		.owner = c->owner, .group = c->group, .mode = c->mode,
-		.wait_in_use = c->wait_in_use };
+		.wait_in_use = c->wait_in_use, .bound = c->bound };
 	_cleanup_free_ char *error = NULL;
 	int r = client_read(&c->client, &error);
 
@@ -193,8 +208,18 @@ static int work(void *userdata)
 
 	if (r == 0)
 		(void)event_base_dispatch(d.base);
+	keeper_be_deaf();
 	dataset_done(&d);
 	return r < 0 || d.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int run(struct dataset_config *c)
+{
+	c->bound = mmap(NULL, sizeof(*c->bound), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		-1, 0);
+	if (c->bound == MAP_FAILED)
+		return log_error(errno, "cannot start") < 0;
+	return keeper_run(work, c);
 }
 
 int main(int argc, char **argv)
@@ -205,7 +230,7 @@ int main(int argc, char **argv)
 	if (r == 0) {
 		log_open("flocker-dataset");
 		log_set_level(config.client.log_level);
-		r = keeper_run(work, &config);
+		r = run(&config);
 	} else {
 		r = r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	}

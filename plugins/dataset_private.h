@@ -7,6 +7,7 @@
 #include "log.h"
 #include "mirror.h"
 #include "mounted.h"
+#include "terms.h"
 #include "users.h"
 
 #define WHY_MAX 1024
@@ -32,7 +33,7 @@ struct hold {
 	struct mirror *mirror;
 	struct mounted *mounted;
 	struct event *retry, *over, *term;
-	uint64_t term_known_ms; /* since when it is known to have a term; CLOCK_BOOTTIME; 0: it has none */
+	struct terms known; /* its own term, and since when it is known to have one; zero: it has none */
 	struct id128 dataset; /* nil: not known yet */
 	dev_t devno;	      /* that is bound; 0: none is */
 	char who[32];	      /* among the users of its lease */
@@ -56,6 +57,7 @@ bool hold_is_stopping(struct hold *h);
 
 void hold_say_held(struct hold *h);
 void hold_check(struct hold *h);
+void hold_recall_term(struct hold *h); /* as the one before knew it */
 
 /* ---- dataset_end.c ---- */
 

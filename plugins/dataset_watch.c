@@ -5,7 +5,6 @@
  */
 #include "clock.h"
 #include "dataset_private.h"
-#include "terms.h"
 #include "vbind.h"
 
 void hold_say_held(struct hold *h)
@@ -113,16 +112,45 @@ static void check_volume(struct hold *h)
 	h->asking = link_call(h->link, "GET", path, NULL, on_looked, h) == 0;
 }
 
-/* How long its users may go on; a half-written file is read again. */
-static uint64_t term_left(const struct hold *h, uint64_t term_ms)
+static const char *term_file(const struct hold *h, char buf[PATH_MAX])
 {
+	return users_file(h->c.client->users_directory, h->dataset, h->who, buf);
+}
+
+/* Also for who succeeds this one, maybe while control is away. */
+static void know_term(struct hold *h, uint64_t term_ms)
+{
+	char path[PATH_MAX];
+	int r;
+
+	if (term_ms == h->known.term_ms)
+		return;
+	if (term_ms == 0 || h->known.term_ms == 0)
+		h->known.renewed_ms = term_ms ? clock_ms(CLOCK_BOOTTIME) : 0;
+	h->known.term_ms = term_ms;
+	r = terms_write(term_file(h, path), &h->known);
+	if (r < 0)
+		log_warning(r, "cannot write %s, ignoring", path);
+}
+
+void hold_recall_term(struct hold *h)
+{
+	char path[PATH_MAX];
+
+	(void)terms_read(term_file(h, path), &h->known); /* empty as long as it had none */
+}
+
+/* How long its users may go on; a half-written file is read again. */
+static uint64_t term_left(const struct hold *h)
+{
+	uint64_t term_ms = h->known.term_ms;
 	struct terms t;
 	uint64_t left = 0;
 
 	for (int i = 0; left == 0 && i < 2; i++)
 		left = terms_read(h->c.client->terms_file, &t) < 0 ?
 			       term_ms / 2 :
-			       terms_left(&t, term_ms, h->term_known_ms, clock_ms(CLOCK_BOOTTIME));
+			       terms_left(&t, term_ms, h->known.renewed_ms, clock_ms(CLOCK_BOOTTIME));
 	return left;
 }
 
@@ -133,13 +161,11 @@ static void check_term(struct hold *h)
 	const struct volume *v = hold_volume(h);
 	uint64_t left;
 
-	if (!v || v->term_ms == 0) {
-		h->term_known_ms = 0;
+	if (v) /* else what was known before counts */
+		know_term(h, v->term_ms);
+	if (h->known.term_ms == 0)
 		return;
-	}
-	if (!h->term_known_ms)
-		h->term_known_ms = clock_ms(CLOCK_BOOTTIME);
-	left = term_left(h, v->term_ms);
+	left = term_left(h);
 	if (left == 0)
 		hold_lose(h, "the term of dataset %s is half over and not renewed: its node, or control, is away",
 			h->c.dataset);

@@ -255,7 +255,7 @@ static int look(struct create *c, const struct volume **ret)
 	r = nomad_ask(&c->n, "GET", path, NULL, 404);
 	if (r < 0)
 		return r;
-	*ret = catalog_by_id(c->n.catalog, c->dataset);
+	*ret = nomad_known(&c->n, c->dataset);
 	return *ret ? 0 : nomad_fail(&c->n, ENOENT, "the dataset was destroyed meanwhile");
 }
 

@@ -82,7 +82,7 @@ static int refuse_used(struct delete *d, const struct volume *v)
  * between. Where a person wishes it elsewhere already, that is it. */
 static int wish(struct delete *d)
 {
-	const struct volume *now = catalog_by_id(d->n.catalog, d->dataset);
+	const struct volume *now = nomad_known(&d->n, d->dataset);
 	char path[64];
 
 	if (!d->destroys && now && !id128_equal(now->node, d->n.c->client->node))

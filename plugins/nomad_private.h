@@ -34,6 +34,9 @@ int nomad_fail(struct nomad *n, int err, const char *fmt, ...) _printf_(3, 4);
 int nomad_ask(struct nomad *n, const char *method, const char *path, struct json_object *body,
 	int other);
 
+/* As control has last told of it; NULL when there is none any more. */
+const struct volume *nomad_known(const struct nomad *n, struct id128 id);
+
 /* The dataset as control has it now. 0, and NULL when there is none any more; or negative errno,
  * said. */
 int nomad_get(struct nomad *n, struct id128 id, const struct volume **ret);

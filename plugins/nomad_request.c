@@ -196,16 +196,24 @@ char *nomad_dataset_name(const struct nomad_request *q)
 }
 
 /* A character is at least one byte, and control counts characters. */
+static void join(const char *first, const char *between, const char *last,
+	char buf[NOMAD_NAME_MAX + 1])
+{
+	char text[NOMAD_NAME_MAX + 2]; /* by a byte more it is seen that a character may be cut */
+
+	snprintf(text, sizeof(text), "%s%s%s", first, between, last);
+	text[utf8_fit(text, NOMAD_NAME_MAX)] = '\0';
+	memcpy(buf, text, NOMAD_NAME_MAX + 1);
+}
+
 void nomad_full_name(const struct nomad_request *q, char buf[NOMAD_NAME_MAX + 1])
 {
-	snprintf(buf, NOMAD_NAME_MAX + 1, "%s/%s", q->space, q->name);
-	buf[utf8_fit(buf, NOMAD_NAME_MAX)] = '\0';
+	join(q->space, "/", q->name, buf);
 }
 
 void nomad_user_text(const struct nomad_request *q, char buf[NOMAD_NAME_MAX + 1])
 {
-	snprintf(buf, NOMAD_NAME_MAX + 1, NOMAD_USER "%s", q->name);
-	buf[utf8_fit(buf, NOMAD_NAME_MAX)] = '\0';
+	join(NOMAD_USER, "", q->name, buf);
 }
 
 uint64_t nomad_size(const struct nomad_request *q)

@@ -62,6 +62,16 @@ int nomad_ask(struct nomad *n, const char *method, const char *path, struct json
 	return 0;
 }
 
+static const struct volume *living(const struct volume *v)
+{
+	return v && !v->deleted ? v : NULL;
+}
+
+const struct volume *nomad_known(const struct nomad *n, struct id128 id)
+{
+	return living(catalog_by_id(n->catalog, id));
+}
+
 int nomad_get(struct nomad *n, struct id128 id, const struct volume **ret)
 {
 	char path[64];
@@ -71,7 +81,7 @@ int nomad_get(struct nomad *n, struct id128 id, const struct volume **ret)
 	catalog_drop(n->catalog, id);
 	r = nomad_ask(n, "GET", path, NULL, 404);
 	if (r == 0)
-		*ret = catalog_by_id(n->catalog, id);
+		*ret = nomad_known(n, id);
 	return r;
 }
 
@@ -90,7 +100,7 @@ int nomad_find(struct nomad *n, const struct volume **ret)
 	}
 	r = nomad_ask(n, "GET", path, NULL, 0);
 	if (r == 0)
-		*ret = catalog_by_name(n->catalog, name);
+		*ret = living(catalog_by_name(n->catalog, name));
 	return r;
 }
 
@@ -218,14 +228,14 @@ int nomad_wish(struct nomad *n, struct id128 id, const struct id128 *node, uint6
 		return nomad_fail(n, ENOMEM, "out of memory");
 	r = patch(n, id, TAKE_PTR(body));
 	if (r == 0)
-		*ret = catalog_by_id(n->catalog, id);
+		*ret = nomad_known(n, id);
 	return r;
 }
 
 int nomad_forget(struct nomad *n, struct id128 id)
 {
 	_cleanup_json_ struct json_object *body = json_object_new_object();
-	const struct volume *v = catalog_by_id(n->catalog, id);
+	const struct volume *v = nomad_known(n, id);
 	/* Who uses it beside Nomad may have said so there since. */
 	bool is_user = !v || strncmp(v->used_by ?: "", NOMAD_USER, strlen(NOMAD_USER)) == 0;
 
@@ -307,6 +317,7 @@ int nomad_open(struct nomad *n, const struct nomad_config *c, const struct nomad
 	if (catalog_new(&n->catalog) < 0 ||
 		ask_new(n->base, c->client, "flocker-nomad-plugin", c->limit_s, &n->ask) < 0)
 		return nomad_fail(n, ENOMEM, "out of memory");
+	catalog_keep_all(n->catalog); /* the API's first version makes datasets without a name */
 	r = mounted_new(n->base, c->client->mount_root, on_mounts, n, &n->mounted);
 	return r < 0 ? nomad_fail(n, -r, "cannot read the mount table: %s", strerror(-r)) : 0;
 }

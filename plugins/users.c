@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -126,6 +125,13 @@ void users_forget(const char *directory, struct id128 dataset, const char *who)
 	(void)rmdir(path); /* who joins at this moment makes it again, see lock_directory() */
 }
 
+const char *users_file(const char *directory, struct id128 dataset, const char *who,
+	char buf[PATH_MAX])
+{
+	snprintf(buf, PATH_MAX, "%s/%s/%s", directory, ID128_STR(dataset), who);
+	return buf;
+}
+
 int users_find(const char *directory, const char *who, struct id128 *ret)
 {
 	_cleanup_(closedirp) DIR *d = opendir(directory);
@@ -136,7 +142,7 @@ int users_find(const char *directory, const char *who, struct id128 *ret)
 	while (d && (de = readdir(d))) {
 		if (id128_parse(de->d_name, &id) < 0)
 			continue;
-		snprintf(path, sizeof(path), "%s/%s/%s", directory, de->d_name, who);
+		users_file(directory, id, who, path);
 		if (access(path, F_OK) == 0) {
 			*ret = id;
 			return 0;

@@ -12,6 +12,8 @@
  */
 #pragma once
 
+#include <limits.h>
+
 #include "id128.h"
 
 #define USERS_DOCKER "docker"
@@ -43,6 +45,10 @@ void users_left(const char *directory, struct id128 dataset, const char *who, in
 
 /* The user has no part in the lease, which another node has. */
 void users_forget(const char *directory, struct id128 dataset, const char *who);
+
+/* The user's file, in which it may write what its successor is to know. */
+const char *users_file(const char *directory, struct id128 dataset, const char *who,
+	char buf[PATH_MAX]);
 
 /* The dataset that @who is a user of. 0 or -ENOENT. */
 int users_find(const char *directory, const char *who, struct id128 *ret);

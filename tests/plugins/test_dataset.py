@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """flocker-dataset: a dataset held on a node for as long as a service needs it."""
+import contextlib
 import itertools
 import os
 import pathlib
@@ -100,7 +101,7 @@ def test_owner_and_mode_are_of_the_datasets_root(here, dataset, hold):
 def test_what_does_not_exist_is_said(here, hold, name, why):
     one = hold(here, name).start()
     assert one.wait_end() == 1
-    assert why in one.log and why in one.status
+    assert why in one.log and why in one.status and "00000000-0000" not in one.log
 
 
 def test_a_deleted_dataset_is_said_to_be_deleted(cluster, here, dataset, hold):
@@ -114,7 +115,7 @@ def test_a_deleted_dataset_is_said_to_be_deleted(cluster, here, dataset, hold):
     ((), "one dataset"), (("a", "b"), "one dataset"), (("a/b",), "cannot be a directory"), (("..",), "cannot be"),
     (("--mode", "0999", "a"), "octal mode"), (("--owner", "no-such-user", "a"), "user of this machine"),
     (("--owner", "root:no-such-group", "a"), "group of this machine"), (("--in-use", "take", "a"), "refuse or wait"),
-    (("--instance", r"a\x00"), "no name"), (("--control-port", "0", "a"), "65535")])
+    (("--instance", r"a\x00"), "no name"), (("--instance", r"a\xff"), "no name"), (("--control-port", "0", "a"), "65535")])
 def test_wrong_words_are_refused_in_one_line(arguments, why):
     said = subprocess.run([os.environ["FLOCKER_DATASET"], *arguments], capture_output=True, text=True)
     assert said.returncode == 1 and why in said.stderr and said.stderr.count("\n") == 1
@@ -150,6 +151,17 @@ def test_one_that_waits_gets_it_at_its_end(cluster, here, there, dataset, hold):
     second.wait_said("READY=1")
     assert os.path.ismount("/srv/there") and there.lease("pgdata") == there.member.id
     assert second.stop() == 0
+
+
+def test_what_others_have_written_is_one_fact_to_systemd(cluster, here, there, dataset, hold):
+    """A line more could be READY=1, and a service would start without its data."""
+    control = cluster.control
+    assert control.call("PUT", f"/v2/leases/{dataset}", body={"node": there.member.id}).status == 201
+    assert control.call("PATCH", f"/v2/datasets/{dataset}",
+                        body={"metadata": {"flocker:used-by": "unit web\nREADY=1"}}).status == 200
+    one = hold(here, "pgdata").start("--in-use", "wait")
+    one.wait_said("by unit web?READY=1")
+    assert "READY=1" not in one.said
 
 
 def test_a_start_goes_on_as_long_as_the_node_works(here, dataset, hold):
@@ -354,6 +366,22 @@ def test_a_move_or_deletion_waits_and_is_told(cluster, here, there, dataset, hol
     assert one.is_bound() and one.stop() == 0
 
 
+def test_systemd_is_asked_again_when_its_stop_was_replaced(here, dataset, hold, tmp_path):
+    """By a start of the service, say, which takes the place of the stop that was to come."""
+    asked, systemctl = tmp_path / "asked", tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >>{asked}\n')
+    systemctl.chmod(0o755)
+    subprocess.run(["mount", "--bind", systemctl, "/bin/systemctl"], check=True)
+    try:
+        one = hold(here, "pgdata", "--unit", "flocker-dataset@pgdata.service").held()
+        subprocess.run(["umount", one.place], check=True)
+        rig.wait_until("it is asked again", lambda: asked.exists() and asked.read_text().count("\n") == 2)
+        assert set(asked.read_text().splitlines()) == {"--no-block stop flocker-dataset@pgdata.service"}
+        assert one.stop() == 1 and here.lease("pgdata") is None
+    finally:
+        subprocess.run(["umount", "/bin/systemctl"], check=True)
+
+
 # ---- crashes ----
 
 def test_a_stop_is_finished_also_when_the_worker_is_killed_in_its_midst(cluster, here, dataset, hold):
@@ -370,6 +398,46 @@ def test_a_stop_is_finished_also_when_the_worker_is_killed_in_its_midst(cluster,
     os.kill(worker, signal.SIGKILL)
     assert one.wait_end() == 0
     assert not one.is_bound() and here.lease("pgdata") is None
+
+
+def test_a_lease_is_released_also_when_the_worker_is_killed_after_its_unbind(cluster, here, dataset, hold):
+    one = hold(here, "pgdata").held()
+    cluster.kill_control()
+    one.process.send_signal(signal.SIGTERM)
+    rig.wait_until("it is unbound", lambda: not one.is_bound())
+    os.kill(one.worker, signal.SIGKILL)
+    cluster.control.start()
+    assert one.wait_end() == 0, one.log
+    cluster.fleet.wait_welcomed(2)
+    assert here.lease("pgdata") is None and not list((here.dir / "run/users").glob("*"))
+
+
+@pytest.mark.parametrize("what", ["place", "dataset"])
+def test_what_is_unmounted_while_the_worker_hangs_is_lost_to_its_successor(here, dataset, hold, what):
+    """Whoever uses it would run on, and nothing is brought back under it."""
+    one = hold(here, "pgdata").held()
+    os.kill(one.worker, signal.SIGSTOP)
+    subprocess.run(["umount", one.place if what == "place" else here.member.root / dataset], check=True)
+    os.kill(one.worker, signal.SIGKILL)
+    lost(one, "dataset pgdata was unmounted")
+    assert "as it was left there" not in one.log
+    assert here.lease("pgdata") is None and not one.place.exists()
+
+
+def test_a_signal_that_comes_twice_ends_it_once(here, dataset, hold):
+    """From a terminal keeper and worker get it, and the keeper passes its own on."""
+    one = hold(here, "pgdata").held()
+    worker = one.worker
+    one.process.send_signal(signal.SIGTERM)
+
+    def has_ended():
+        one.hear()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGTERM)
+        return one.process.poll() is not None
+    rig.wait_until("it has ended", has_ended)
+    assert one.wait_end() == 0 and "killed by" not in one.log
+    assert here.lease("pgdata") is None
 
 
 def test_a_killed_worker_is_succeeded_and_nobody_notices(here, dataset, hold):
@@ -428,15 +496,26 @@ def renew(plugin, term_s):
 
 
 def test_a_term_that_is_not_renewed_is_given_up_when_half_of_it_is_over(cluster, here, hold):
-    create(cluster, "leased", failover={"policy": "lease", "term": 2})
-    renew(here, 2)
+    create(cluster, "leased", failover={"policy": "lease", "term": 8})
+    renew(here, 8)
     one = hold(here, "leased").held()
-    for _ in range(4):
-        time.sleep(0.4)  # four fifths of what would end it
-        last = renew(here, 2)
+    end = time.monotonic() + 4.5  # more than half of it
+    while time.monotonic() < end:
+        time.sleep(0.3)
+        last = renew(here, 8)
     assert one.process.poll() is None, one.log
     lost(one, "the term of dataset leased is half over and not renewed")
-    assert 1 <= time.clock_gettime(time.CLOCK_BOOTTIME) - last < 1.9, one.log
+    assert 4 <= time.clock_gettime(time.CLOCK_BOOTTIME) - last < 8, one.log
+
+
+def test_a_term_is_known_to_the_successor_of_a_killed_worker_while_control_is_away(cluster, here, hold):
+    create(cluster, "leased", failover={"policy": "lease", "term": 6})
+    renew(here, 6)
+    one = hold(here, "leased").held()
+    cluster.kill_control()
+    os.kill(one.worker, signal.SIGKILL)
+    lost(one, "the term of dataset leased is half over and not renewed")
+    assert "as it was left there" in one.log
 
 
 def test_a_term_that_control_extended_for_its_own_restart_ends_nothing(cluster, here, hold):

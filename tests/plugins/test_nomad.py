@@ -48,7 +48,7 @@ def test_fingerprint_needs_neither_control_nor_files_and_is_fast(alone):
     alone.host.dir.joinpath("agent.yml").unlink()
     began = time.monotonic()
     result = alone.run("fingerprint")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5  # after which Nomad kills it
     assert set(result.answer) == {"version"} and all(part.isdigit() for part in result.answer["version"].split("."))
 
 
@@ -175,6 +175,25 @@ def test_a_dataset_that_is_there_is_named_by_its_name_or_its_uuid(here):
     assert here.created(Volume("other", dataset=dataset)).name == dataset
     gone = Volume("none", dataset="11111111-2222-4333-8444-555555555555")
     assert "there is no dataset 11111111" in here.create(gone).error
+
+
+def test_a_dataset_without_a_name_is_named_by_its_uuid(here):
+    answer = here.cluster.control.post("/v1/configuration/datasets", body={"primary": here.member.id})
+    dataset = answer.json["dataset_id"]
+    volume = Volume("nameless", dataset=dataset)
+    assert here.created(volume).name == dataset
+    here.deleted(volume)
+    assert here.cluster.control.delete(f"/v2/datasets/{dataset}").status == 200
+    assert f"there is no dataset {dataset}" in here.create(Volume("late", dataset=dataset)).error
+
+
+@pytest.mark.parametrize("name", ["é" * 200, "a" + "é" * 200], ids=["even", "odd"])
+def test_long_names_are_told_as_whole_characters(here, name):
+    volume = made(here, Volume(name))
+    metadata = here.dataset(name)["metadata"]
+    assert f"Nomad volume {name}".startswith(metadata["flocker:used-by"])
+    assert f"default/{name}".startswith(metadata["flocker:nomad-name"])
+    here.deleted(volume)
 
 
 def test_one_dataset_is_one_volume_of_a_node(here):
