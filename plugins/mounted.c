@@ -129,6 +129,22 @@ static int namespace_of(const char *pid, ino_t *ret)
 	return sscanf(text, "mnt:[%lu]", ret) == 1 ? 0 : -EBADMSG;
 }
 
+/* In a mount table the kernel writes what would end a word as "\040". */
+static void decode(char *path)
+{
+	char *to = path;
+
+	for (const char *from = path; *from; to++) {
+		if (from[0] == '\\' && strspn(from + 1, "01234567") >= 3) {
+			*to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+			from += 4;
+		} else {
+			*to = *from++;
+		}
+	}
+	*to = '\0';
+}
+
 /* The lines of a mount table: "36 35 98:0 /mnt1 /mnt2 ...", of which the third is the device, the
  * fifth where it is. */
 static int each_mount(const char *pid, int (*fn)(struct mounted *m, dev_t devno, const char *place),
@@ -145,9 +161,12 @@ static int each_mount(const char *pid, int (*fn)(struct mounted *m, dev_t devno,
 	f = fopen(path, "re");
 	if (!f)
 		return -errno;
-	while (r == 0 && getline(&line, &room, f) > 0)
-		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &maj, &min, place) == 3)
-			r = fn(m, makedev(maj, min), place);
+	while (r == 0 && getline(&line, &room, f) > 0) {
+		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &maj, &min, place) != 3)
+			continue;
+		decode(place);
+		r = fn(m, makedev(maj, min), place);
+	}
 	return r;
 }
 

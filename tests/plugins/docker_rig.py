@@ -193,7 +193,7 @@ class Plugin:
         inside = self.dir / "inside"
         inside.mkdir(exist_ok=True)
         process = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                                    f"mount --bind {place} {inside} && echo ready && exec cat"],
+                                    'mount --bind "$0" "$1" && echo ready && exec cat', place, inside],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             assert process.stdout.readline() == b"ready\n"
@@ -225,7 +225,7 @@ class Cluster:
         self.fleet.members = []
         for i in range(nodes):
             node_id = str(uuid.uuid4())
-            root = self.dir / f"flocker{i}"
+            root = self.dir / f"mount root {i}"  # with a blank, which a mount table has as "\\040"
             root.mkdir(mode=0o700)
             self.fleet.members.append(Member(self.fleet, node_id, authority.node(node_id), root))
         self.fleet.start()

@@ -299,7 +299,7 @@ def test_delete_after_a_boot_without_a_create_finds_its_lease(here):
 
 def test_delete_under_a_task_is_refused(here):
     volume = made(here, Volume("used", on_remove="delete"))
-    task = subprocess.Popen(["unshare", "--mount", "sh", "-c", f"mount --bind {volume.path} /mnt && echo && read x"],
+    task = subprocess.Popen(["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /mnt && echo && read x', volume.path],
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     task.stdout.readline()
     assert "is still used here" in here.delete(volume).error
