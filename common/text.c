@@ -52,6 +52,13 @@ char *text_bytes(uint64_t n, char buf[TEXT_BYTES_SIZE])
 	return buf;
 }
 
+void text_one_line(char *text)
+{
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+}
+
 int text_fail(char **ret_error, int err, const char *fmt, va_list ap)
 {
 	char *text;

@@ -43,6 +43,9 @@ char *text_bytes(uint64_t n, char buf[TEXT_BYTES_SIZE]);
  */
 int text_size(const char *text, uint64_t *ret_bytes);
 
+/* What would end a line, and the other control characters of ASCII, become "?". */
+void text_one_line(char *text);
+
 /**
  * text_fail() - say in one line what was wrong
  * @ret_error: allocated; the caller frees it

@@ -188,7 +188,7 @@ struct assign_view {
 	uint64_t status_age_ms;		  /* since it was said */
 	int64_t retry_at_ms;		  /* of the wall clock: when the owner tries again; 0: not known */
 	const char *wanted;		  /* "mounted", "unplaced", "deleted" */
-	bool releasing;			  /* the owner was told to give it back, which is not recalled */
+	bool release_is_ahead;		  /* of a mounted one: the owner was told to, which is not recalled */
 };
 
 /* -ENOENT when there is no durable dataset of this id. */

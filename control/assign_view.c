@@ -233,7 +233,7 @@ static void view_of(const struct assign *a, uint64_t now_ms, const struct ads *d
 		.status_boot = ds->status_boot,
 		.retry_at_ms = ds->has_status ? ds->retry_at_ms : 0,
 		.status_age_ms = ds->has_status ? now_ms - ds->status_at_ms : 0,
-		.releasing = ds->releasing,
+		.release_is_ahead = release_is_ahead(ds),
 		.wanted = ds->kept.deleted ? "deleted" : id128_is_nil(ds->kept.primary) ? "unplaced" : "mounted",
 	};
 }

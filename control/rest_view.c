@@ -37,7 +37,7 @@ const char *view_state(const struct assign_view *v)
 
 	if (s && s->state == DS_DESTROYED && !id128_is_nil(v->record->volume_id))
 		return ds_state_name(DS_DESTROYING); /* said, but not yet recorded */
-	if (s && s->state == DS_MOUNTED && v->releasing)
+	if (s && v->release_is_ahead)
 		return ds_state_name(DS_UNMOUNTING); /* ordered, and who begins to use it now loses it */
 	if (s)
 		return ds_state_name(s->state);

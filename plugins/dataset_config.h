@@ -16,7 +16,6 @@ struct dataset_config {
 	gid_t group;
 	mode_t mode;
 	bool wait_in_use;
-	dev_t *bound; /* in memory that a child shares with the next one, see dataset_hold.h */
 };
 
 /* 0 to go on; 1 when all was said (--help); -EINVAL, said on standard error. dataset_config_done()

@@ -24,9 +24,7 @@ void hold_say(struct hold *h, const char *fmt, ...)
 	va_end(ap);
 	/* Names and users are as others wrote them; and to systemd another line is another fact, such
 	 * as READY=1. */
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
+	text_one_line(text);
 	if (STREQ(text, h->status))
 		return;
 	memcpy(h->status, text, sizeof(text));

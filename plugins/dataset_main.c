@@ -28,6 +28,7 @@
 
 struct dataset {
 	struct dataset_config *config;
+	dev_t *bound; /* in memory that a child shares with the next one, see dataset_hold.h */
 	struct event_base *base;
 	struct event *sigterm, *sigint, *sigchld, *tick;
 	struct hold *hold;
@@ -165,7 +166,7 @@ static int start(struct dataset *d)
 	struct dataset_config *c = d->config;
 	struct hold_config config = { .client = &c->client, .dataset = c->dataset, .place = c->place, .user = d->user,
 		.owner = c->owner, .group = c->group, .mode = c->mode,
-		.wait_in_use = c->wait_in_use, .bound = c->bound };
+		.wait_in_use = c->wait_in_use, .bound = d->bound };
 	_cleanup_free_ char *error = NULL;
 	int r = client_read(&c->client, &error);
 
@@ -203,7 +204,7 @@ static void dataset_done(struct dataset *d)
 
 static int work(void *userdata)
 {
-	struct dataset d = { .config = userdata };
+	struct dataset d = *(const struct dataset *)userdata;
 	int r = start(&d);
 
 	if (r == 0)
@@ -215,11 +216,14 @@ static int work(void *userdata)
 
 static int run(struct dataset_config *c)
 {
-	c->bound = mmap(NULL, sizeof(*c->bound), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		-1, 0);
-	if (c->bound == MAP_FAILED)
-		return log_error(errno, "cannot start") < 0;
-	return keeper_run(work, c);
+	struct dataset d = { .config = c };
+
+	d.bound = mmap(NULL, sizeof(*d.bound), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (d.bound == MAP_FAILED) {
+		log_error(errno, "cannot start");
+		return EXIT_FAILURE;
+	}
+	return keeper_run(work, &d);
 }
 
 int main(int argc, char **argv)

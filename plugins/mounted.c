@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
+#include <libmount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -29,6 +30,7 @@ struct own {
 
 struct mounted {
 	const char *root;
+	char *written; /* the same as a mount table has it, with "\040" for a blank */
 	void (*fn)(void *userdata);
 	void *userdata;
 	struct here *here; /* in the order of the mount table */
@@ -129,22 +131,6 @@ static int namespace_of(const char *pid, ino_t *ret)
 	return sscanf(text, "mnt:[%lu]", ret) == 1 ? 0 : -EBADMSG;
 }
 
-/* In a mount table the kernel writes what would end a word as "\040". */
-static void decode(char *path)
-{
-	char *to = path;
-
-	for (const char *from = path; *from; to++) {
-		if (from[0] == '\\' && strspn(from + 1, "01234567") >= 3) {
-			*to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-			from += 4;
-		} else {
-			*to = *from++;
-		}
-	}
-	*to = '\0';
-}
-
 /* The lines of a mount table: "36 35 98:0 /mnt1 /mnt2 ...", of which the third is the device, the
  * fifth where it is. */
 static int each_mount(const char *pid, int (*fn)(struct mounted *m, dev_t devno, const char *place),
@@ -161,12 +147,9 @@ static int each_mount(const char *pid, int (*fn)(struct mounted *m, dev_t devno,
 	f = fopen(path, "re");
 	if (!f)
 		return -errno;
-	while (r == 0 && getline(&line, &room, f) > 0) {
-		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &maj, &min, place) != 3)
-			continue;
-		decode(place);
-		r = fn(m, makedev(maj, min), place);
-	}
+	while (r == 0 && getline(&line, &room, f) > 0)
+		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &maj, &min, place) == 3)
+			r = fn(m, makedev(maj, min), place);
 	return r;
 }
 
@@ -174,10 +157,10 @@ static int each_mount(const char *pid, int (*fn)(struct mounted *m, dev_t devno,
  * device's. */
 static int add_place(struct mounted *m, dev_t devno, const char *place)
 {
-	size_t n = strlen(m->root);
+	size_t n = strlen(m->written);
 	struct place *more, p = { .devno = devno };
 
-	if (strncmp(place, m->root, n) != 0 || place[n] != '/' ||
+	if (strncmp(place, m->written, n) != 0 || place[n] != '/' ||
 		id128_parse(place + n + 1, &p.dataset) < 0)
 		return 0;
 	more = reallocarray(m->places, m->n_places + 1, sizeof(*more));
@@ -354,6 +337,7 @@ struct mounted *mounted_free(struct mounted *m)
 		event_free(m->settle);
 	close_keep_errno(m->fd);
 	forget_own(m);
+	free(m->written);
 	free(m->own);
 	free(m->places);
 	free(m->here);
@@ -369,9 +353,12 @@ int mounted_new(struct event_base *base, const char *root, void (*fn)(void *user
 
 	if (!m)
 		return -ENOMEM;
-	*m = (struct mounted){ .root = root, .fn = fn, .userdata = userdata, .fd = vmount_monitor_fd() };
+	*m = (struct mounted){ .root = root, .fn = fn, .userdata = userdata, .fd = vmount_monitor_fd(),
+		.written = mnt_mangle(root) };
 	if (m->fd < 0)
 		return m->fd;
+	if (!m->written)
+		return -ENOMEM;
 	m->settle = evtimer_new(base, on_settled, m);
 	m->changed = event_new(base, m->fd, EV_READ | EV_PERSIST | EV_ET, on_changed, m);
 	if (!m->settle || !m->changed || event_add(m->changed, NULL) < 0)

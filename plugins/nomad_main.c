@@ -116,9 +116,7 @@ static int print_error(char *error)
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 
-	for (char *p = error; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
+	text_one_line(error);
 	fprintf(stderr, "flocker-nomad-plugin: %s\n", error);
 	if (json_put_member(o, "error", json_object_new_string(error)) == 0)
 		(void)print(o);

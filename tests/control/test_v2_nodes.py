@@ -118,7 +118,9 @@ def test_a_node_with_much_to_drain_is_told_of_now_and_then(control, pair):
         assert control.post(f"/v2/nodes/{N1}/drain").status == 200
         orders = []
         while len(orders) < len(datasets):  # in whatever order they were made
-            orders += [m for m in [first.take("assign")] if m["wish"] == "release"]
+            order = first.take("assign")
+            if order["wish"] == "release":
+                orders.append(order)
         for order in orders:
             first.report("status", order, "unmounting", errno=errno.EBUSY, step="unmount", attempts=1)
             first.report("status", order, "detaching")

@@ -11,13 +11,14 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "harness.h"
+#include "loopback_io.h"
 #include "traced.h"
 
 #define TEXT "survives"
 #define STEPS_MAX 2000
+#define OPENER_LIMIT_NS UINT64_C(20000000000)
 #define LARGER (3 * SIZE)
 
 struct crash {
@@ -162,13 +163,13 @@ static void check_taken_over(struct crash *c)
 static void check_repeated(struct crash *c)
 {
 	struct driver_volume v;
+	struct loopback_wait wait;
 	int r = c->call(c);
 
 	/* Who looks at all devices of the machine, as udev, has this one open for a moment, and so keeps it as long. */
-	for (unsigned int n = 0; r == -EBUSY && n < 500; n++) {
-		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	loopback_wait_start(&wait, OPENER_LIMIT_NS);
+	while (r == -EBUSY && loopback_wait_more(&wait))
 		r = c->call(c);
-	}
 	assert_ok(r);
 	if (c->call == do_destroy) {
 		assert_int_equal(ops->lookup(c->w->a, c->id, &v), -ENOENT);

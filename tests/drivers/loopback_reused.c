@@ -18,13 +18,14 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "harness.h"
 #include "loopback_cut.h"
+#include "loopback_io.h"
 #include "traced.h"
 
 #define STEPS_MAX 2000
+#define OPENER_LIMIT_NS UINT64_C(20000000000)
 #define STRANGER "a stranger's"
 
 DEFINE_CLEANUP(DIR *, closedir);
@@ -226,12 +227,12 @@ static int stranger_tries(const char *device, int image_fd)
 /* False: the call keeps the device, which it has open or made the volume's again. */
 static bool stranger_takes(pid_t pid, const struct driver_device *device, int image_fd)
 {
+	struct loopback_wait wait;
 	int r = stranger_tries(device->path, image_fd);
 
-	for (unsigned int n = 0; r == -EBUSY && n < 2000 && !has_open(pid, device->devno); n++) {
-		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	loopback_wait_start(&wait, OPENER_LIMIT_NS);
+	while (r == -EBUSY && !has_open(pid, device->devno) && loopback_wait_more(&wait))
 		r = stranger_tries(device->path, image_fd);
-	}
 	return r == 1;
 }
 

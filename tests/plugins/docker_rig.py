@@ -14,6 +14,8 @@ import uuid
 import fleet
 import rig
 
+PODMAN_ID = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2"
+
 
 class Member(fleet.Member):
     """A node whose mounts are there. `slow`: it takes its time, until it is told to go on."""

@@ -8,8 +8,7 @@ import threading
 
 import pytest
 import rig
-
-PODMAN_ID = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2"
+from docker_rig import PODMAN_ID
 
 
 def later(ask, *args, **kw):

@@ -123,7 +123,8 @@ class Control(rig.Control):
         return self.process is not None and self.process.poll() is None
 
     def call(self, *args, **kw):
-        """A connection is not used beyond the process that it is to, nor when that may end it as idle; each thread has its own."""
+        """A connection is not used beyond the process that it is to, nor when that may end it as idle. Each thread has
+        its own."""
         now = time.monotonic()
         if getattr(self.local, "starts", None) != self.starts or now - self.local.used > IDLE_S / 2:
             self.hang_up()
